@@ -1,1 +1,1 @@
-"""Looking inside a policy: what it sees, what its neurons do, and what is certain about them."""
+"""Analysis of policies: saliency, neuron activity, memory, robustness and certified bounds."""

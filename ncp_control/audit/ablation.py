@@ -1,12 +1,12 @@
-"""What one neuron or one synapse is good for: take it away and see.
+"""Ablation: measure the effect of one neuron or synapse by removing it.
 
-A neuron is held at one value, its mean over an episode or its resting potential; a synapse is cut.
-The result is an ordinary policy, so it drives, is recorded and is evaluated like any other.
+A neuron is held at a constant value, e.g. its mean over an episode or its resting potential; a
+synapse is cut. The result is an ordinary policy that can act, be recorded and be evaluated.
 
-An LTC neuron is held by its own parameters: nothing drives it, its leak pulls it to the value and
-its capacitance is so small that it is always there. So the others see the value in every sub-step,
-on every kernel. So is a neuron of a wired CfC, whose heads are made constant. Units of an unwired
-cell are overwritten after each frame.
+An LTC neuron is held by changing its parameters: its synapses are closed, its leak pulls it to the
+value, and its capacitance is so small that it stays there. The other neurons therefore see the
+value in every sub-step, with every kernel. A neuron of a wired CfC is held by making its heads
+constant. Units of an unwired cell are overwritten after each frame.
 """
 
 import math
@@ -28,13 +28,13 @@ from ncp_control.names import check_name
 from ncp_control.policy import Policy
 
 _CLOSED = -80.0
-"""Raw conductance whose softplus is 2e-35: no current in single precision."""
+"""Raw conductance of a closed synapse: its softplus is 2e-35, no current in single precision."""
 _OPEN = 30.0
 """Raw leak conductance of a held neuron."""
 _FULL = 1.0 - 1e-7
-"""Largest value that a tanh is held at."""
+"""Largest value at which the output of a tanh can be held."""
 _TINY = -20.0
-"""Raw capacitance of a held neuron: 2e-9 of a frame."""
+"""Raw capacitance of a held neuron: its softplus is 2e-9, in frames."""
 
 
 def ablate(
@@ -43,15 +43,15 @@ def ablate(
     neurons: Mapping[str, float] | None = None,
     synapses: Iterable[str] = (),
 ) -> Policy:
-    """Return a copy of a policy with neurons held and synapses cut.
+    """Return a copy of a policy with neurons held at constant values and synapses cut.
 
     Args:
         policy: The policy; it is not changed.
-        neurons: Value at which each neuron is held, by its name.
-        synapses: Names such as "inter_3 → command_0", see `synapse_names`; LTC only.
+        neurons: Value at which to hold each neuron, by its name.
+        synapses: Names of synapses, e.g. "inter_3 → command_0", see `synapse_names`; LTC only.
 
     Raises:
-        ValueError: If a name is unknown, or the cell can neither be held nor cut.
+        ValueError: If a name is unknown, or the cell does not support the ablation.
     """
     neurons, synapses = dict(neurons or {}), list(synapses)
     cell = policy.circuit.cell
@@ -70,7 +70,7 @@ def ablate(
             f"`policy` must have an LTC cell{kinds}, got {type(cell).__name__!r}. Its"
             f" {'synapses' if synapses else 'neurons'} cannot be ablated one by one."
         )
-    with torch.random.fork_rng(devices=[]):  # which its first weights are drawn from
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
         ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
     ablated.load_state_dict(policy.state_dict())
     ablated.train(policy.training)
@@ -84,14 +84,14 @@ def ablate(
         ablated.circuit = Circuit(_Held(ablated.circuit.cell, held))
     if policy.contract is not None:
         action = tuple(replace(entry, bounds=None) for entry in policy.contract.action)
-        # Origin and certified bounds are those of the weights that were changed.
+        # Provenance and certified bounds belong to the original weights.
         ablated.contract = replace(policy.contract, action=action, provenance={})
     return ablated
 
 
 @torch.no_grad()
 def _ablate_ltc(cell: LTC, held: Mapping[int, float], cut: Iterable[int]) -> None:
-    """Hold neurons and cut synapses of an LTC cell by its parameters, in place."""
+    """Hold neurons and cut synapses of an LTC cell by changing its parameters, in place."""
     for synapse in cut:
         cell.raw_weight[synapse] = _CLOSED
     for neuron, value in held.items():
@@ -103,10 +103,10 @@ def _ablate_ltc(cell: LTC, held: Mapping[int, float], cut: Iterable[int]) -> Non
 
 @torch.no_grad()
 def _hold_closed_form(cell: WiredCfC, held: Mapping[int, float]) -> None:
-    """Hold neurons of a wired CfC by its parameters, in place: all their heads see nothing.
+    """Hold neurons of a wired CfC by changing its parameters, in place: their heads get no input.
 
-    In pure mode v = A where f = 0. In the others both tanh f and tanh g are the value, or half of
-    it each where they are added; a gate that is open is as wide as its number allows.
+    In pure mode, f = 0 gives v = A. In the other modes, tanh f and tanh g are both set to the
+    value, or to half of it if they are added (`no_gate`); the gate is fully open.
     """
     for neuron, value in held.items():
         cell.weight[:, cell.target == neuron] = 0.0
@@ -120,7 +120,7 @@ def _hold_closed_form(cell: WiredCfC, held: Mapping[int, float]) -> None:
 
 
 class _Held(Cell):
-    """An unwired cell of which some units are overwritten after every frame."""
+    """Unwired cell in which some units are overwritten after every frame."""
 
     units: Tensor
     values: Tensor
@@ -134,15 +134,15 @@ class _Held(Cell):
 
     @property
     def neuron_names(self) -> list[str]:
-        """As the cell."""
+        """Names of the wrapped cell's neurons."""
         return self.cell.neuron_names
 
     def project(self, inputs: Float[Tensor, "*any input"]) -> Tensor:
-        """As the cell."""
+        """Project inputs like the wrapped cell."""
         return self.cell.project(inputs)
 
     def stepper(self) -> Step:
-        """Return the cell's step, followed by the overwriting."""
+        """Return the step of the wrapped cell, followed by overwriting the held units."""
         advance = self.cell.stepper()
 
         def step(projected: Tensor, state: Tensor, dt_s: Tensor) -> Tensor:
@@ -152,19 +152,19 @@ class _Held(Cell):
         return step
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
-        """As the cell."""
+        """Return the outputs like the wrapped cell."""
         return self.cell.readout(state)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationEffect:
-    """How much the action changes, on the same frames, without one neuron or synapse.
+    """Change of the action, on the same frames, without one neuron or synapse.
 
-    Of an action that is a choice, the scores of the choices are meant.
+    For an action that is a choice, the changes are those of the scores of the choices.
     """
 
     name: str
-    """The neuron or synapse."""
+    """Name of the neuron or synapse."""
     rms: float
     """Root mean square change of the action."""
     largest: float
@@ -179,17 +179,17 @@ def ablation_effects(
     neurons: Mapping[str, float],
     synapses: Iterable[str] = (),
 ) -> list[AblationEffect]:
-    """Ablate neurons and synapses one at a time, in open loop.
+    """Ablate neurons and synapses one at a time and compare the actions on the same frames.
 
     Args:
         policy: The policy.
-        features: What its circuit is given.
+        features: Inputs of its circuit, one row per frame.
         dt_s: Time elapsed before each frame [s].
-        neurons: Value at which each neuron is held when it is its turn.
-        synapses: Names of the synapses to cut.
+        neurons: Neurons to ablate, each with the value at which it is held.
+        synapses: Names of the synapses to ablate.
 
     Returns:
-        Effects, the neurons' first, in the order given.
+        Effects of the neurons, then of the synapses, in the order given.
     """
 
     @torch.no_grad()

@@ -1,11 +1,11 @@
-"""What the neurons do together: principal components, and what drives the motor neurons.
+"""Joint activity of the neurons: principal components, and contributions to the motor neurons.
 
-The potential of an LTC neuron relaxes towards a weighted mean of the potentials that pull it,
+The potential of an LTC neuron relaxes towards a weighted mean of leak and reversal potentials,
 
     v∞_i = (g_i V_i + Σ_j w_ij s_j E_ij) / (g_i + Σ_j w_ij s_j)
 
-so each synapse's term, scaled as the output is, is its exact share of the motor command that the
-neuron is heading for; the leak and the output's offset make up the rest.
+so the term of each synapse, multiplied by the output scale, is its exact contribution to the motor
+command that corresponds to v∞; the leak and the output offset contribute the rest.
 
 Source of the component analysis: Lechner et al. 2020, PCA of the hidden states.
 """
@@ -25,25 +25,26 @@ from ncp_control.circuit import Activity
 
 @dataclass(frozen=True, kw_only=True)
 class PrincipalComponents:
-    """Directions in which a recorded activity varies, the widest first."""
+    """Principal components of a recorded activity, in order of decreasing variance."""
 
     explained: np.ndarray
-    """Share of the variance along each, shape (components,); it sums to 1."""
+    """Fraction of the variance explained by each component, shape (components,); sums to 1."""
     directions: np.ndarray
-    """Unit vectors, shape (components, neurons)."""
+    """Unit vectors of the components, shape (components, neurons)."""
     scores: np.ndarray
-    """The centred activity along each, shape (time, components)."""
+    """Centered activity projected on each component, shape (time, components)."""
 
     def count_for(self, share: float) -> int:
-        """Return how many components explain at least a share of the variance."""
+        """Return how many components explain at least the fraction `share` of the variance."""
         return int(np.searchsorted(np.cumsum(self.explained), share - 1e-12) + 1)
 
 
 def principal_components(states: np.ndarray) -> PrincipalComponents:
-    """Analyse an activity of shape (time, neurons) by the singular values of its deviations.
+    """Return the principal components of an activity of shape (time, neurons), by SVD.
 
     Raises:
-        ValueError: If there are fewer than two frames, a value is not finite, or nothing varies.
+        ValueError: If there are fewer than two frames, a value is not finite, or all neurons are
+            constant.
     """
     states = check_finite("states", states)
     check_num_frames("states", states, 2)
@@ -58,10 +59,9 @@ def principal_components(states: np.ndarray) -> PrincipalComponents:
 
 
 def visible_part(cell: Cell, activity: Activity) -> Activity:
-    """Return the activity of what the rest of the network can see.
+    """Return the activity of the state entries that are visible outside the cell.
 
-    The memory values of an LSTM, for instance, are left out: they speak only through its hidden
-    units.
+    The cell states of an LSTM, for example, are left out: they act only through its hidden units.
     """
     width, taus_s = cell.num_visible, activity.timescales_s
     return dataclasses.replace(
@@ -73,7 +73,7 @@ def visible_part(cell: Cell, activity: Activity) -> Activity:
 
 
 def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray]:
-    """Return names and activity, shape (time, units), of what `visible_part` leaves."""
+    """Return names and activity, shape (time, units), of the first sequence's visible part."""
     visible = visible_part(cell, activity)
     return visible.neuron_names, visible.states[0].cpu().double().numpy()
 
@@ -82,18 +82,18 @@ def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray
 def motor_contributions(
     cell: Cell, inputs: Float[Tensor, "time input"], states: Float[Tensor, "time state"]
 ) -> tuple[list[str], np.ndarray]:
-    """Split the command that each motor neuron is heading for into what pulls it there.
+    """Split the command towards which each motor neuron relaxes into contributions.
 
     Args:
         cell: An LTC cell.
-        inputs: What the circuit was given.
-        states: Its potentials.
+        inputs: Inputs of the circuit.
+        states: Potentials of its neurons.
 
     Returns:
-        A name for each term, e.g. "command_2 → motor_0", "leak → motor_0" or "offset → motor_0",
-        and its value at each frame, shape (time, terms). The terms of a motor neuron sum to
-        output_scale · v∞ + output_offset, with what the output reads from other neurons now:
-        "inter_3 (read) → motor_0".
+        Name of each term, e.g. "command_2 → motor_0", "leak → motor_0" or "offset → motor_0", and
+        its value at each frame, shape (time, terms). The terms of a motor neuron sum to
+        output_scale · v∞ + output_offset, plus the terms that the output reads directly from other
+        neurons: "inter_3 (read) → motor_0".
 
     Raises:
         ValueError: If the cell is not an LTC.
@@ -125,7 +125,7 @@ def motor_contributions(
 
 
 def synapse_names(cell: Cell) -> list[str]:
-    """Return e.g. "inter_3 → command_0" for every synapse of a wired cell, in its order."""
+    """Return the names of a wired cell's synapses, e.g. "inter_3 → command_0", in their order."""
     wiring = getattr(cell, "wiring", None)
     if wiring is None:
         return []

@@ -1,28 +1,29 @@
-"""What a liquid circuit can never do, whatever it sees: intervals certified from weights alone.
+"""Certified bounds of a liquid circuit for all inputs in a range, computed from its weights.
 
-A synapse opens by s in (0, 1), or in [s(low), s(high)] where its input is known to stay in
-[low, high]; its conductance c = w s then lies in [c⁻, c⁺]. An LTC's potential v moves towards
-v∞ = (g V + Σ c E) / (g + Σ c):
+The activation s of a synapse is in (0, 1), or in [s(low), s(high)] if its input stays in
+[low, high]; its conductance c = w s then lies in [c⁻, c⁺]. The potential v of an LTC neuron moves
+towards v∞ = (g V + Σ c E) / (g + Σ c):
 
 | quantity    | certificate                                                                        |
 |-------------|------------------------------------------------------------------------------------|
-| v           | hull of 0, where it starts, and the range of v∞ over the box of conductances       |
+| v           | hull of its start 0 and the range of v∞ over the box of conductances               |
 | τ           | C / (g + Σ c⁺) ≤ τ ≤ C / (g + Σ c⁻)                                                |
 | abs(dv/dt)  | largest abs(g (V − v) + Σ c (E − v)) / C over the boxes of c and v                 |
-| gain        | the integrator's own sub-steps for δv, driven by J δv + J_u, from δv = 0           |
-| at last     | (A − J)⁻¹ J_u, if the spectral radius of A⁻¹ J is below 1, else infinite           |
+| gain        | the integrator's sub-steps for δv, driven by J δv + J_u, from δv = 0               |
+| lasting     | (A − J)⁻¹ J_u, if the spectral radius of A⁻¹ J is below 1, else infinite           |
 
 with J = w abs(γ) max s(1 − s) max abs(E − v) of each synapse and A = diag(g + Σ c⁻).
 
-What STC and LRC have instead is told in `interval_saturated`; the rest is the same.
+For STC and LRC, `interval_saturated` gives the corresponding ranges; the rest is the same.
 
-*v* only ever moves towards v∞, in the equation as in every step of the integrators (but RK4, which
-may overshoot). Intervals of v give narrower ones of the inner synapses, so the rule is repeated;
-every repetition holds.
-*Gain*: the largest change of v per change of an input, after one frame from a held state, and at
-last between two runs whose inputs always differ by at most so much: the linearised step, bounded
-term by term, e.g. δv ← (C δv + h (J δv + J_u)) / (C + h A) for semi-implicit Euler. The last one is
-the point that the sub-steps of all of them leave where it is, so it holds for any elapsed times.
+*v* always moves towards v∞, in the equation and in every step of the integrators (except RK4, which
+may overshoot). The range of v narrows the ranges of the synapses between neurons, so the rule is
+applied repeatedly; the bounds after each repetition hold.
+*Gain*: the largest change of v per change of an input. The gain of one frame holds the state before
+it; the lasting gain compares two runs whose inputs differ by at most a constant. Both come from the
+linearized step, bounded term by term, e.g. δv ← (C δv + h (J δv + J_u)) / (C + h A) for
+semi-implicit Euler. The lasting gain is the fixed point of the sub-steps of all integrators, so it
+holds for any elapsed times.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), theorems 1 and 2, here per neuron and with known
 inputs; small gain: Khalil 2002, "Nonlinear Systems", section 5.4.
@@ -41,53 +42,54 @@ from ncp_control.circuit import Activity
 from ncp_control.ranges import check_not_negative
 
 VACUOUS_SHARE = 0.01
-"""A bound that excludes less of what is possible is called vacuous."""
+"""A bound is vacuous if it excludes less than this fraction of the possible range."""
 VACUOUS_TAU_S = 1e6
-"""A neuron that is certain to be no slower than this, eleven days, may be as slow as it likes."""
+"""An upper bound of a time constant is vacuous if it is above this [s] (eleven days)."""
 _REPETITIONS = 20
 _ROUNDING = 1e-4
-"""Allowance for single precision, as a share of an interval's size."""
+"""Tolerance for single precision, as a fraction of an interval's size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What every neuron of a circuit is certain to respect, begun from the zero state."""
+    """Certified bounds of every neuron of a circuit that starts from the zero state."""
 
     neuron_names: list[str]
-    """The neurons."""
+    """Names of the neurons."""
     state: Interval
-    """Membrane potential of each."""
+    """Range of the membrane potential of each neuron."""
     tau_s: Interval
-    """Time constant [s] of each."""
+    """Range of the time constant of each neuron [s]."""
     speed: Array
-    """Largest abs(dv/dt) [1/s] of each."""
+    """Largest abs(dv/dt) of each neuron [1/s]."""
     output: Interval
-    """Readout of each motor neuron."""
+    """Range of each output, before clipping."""
     frame_gain: Array
-    """Largest change of each output per change of an input during one frame of at most
-    `gain_dt_s`, the state before it held, shape (outputs, inputs)."""
+    """Largest change of each output per change of each input during one frame of at most
+    `gain_dt_s`, with the state before it held, shape (outputs, inputs)."""
     gain_dt_s: float
-    """Longest elapsed time [s] for which `frame_gain` holds."""
+    """Longest elapsed time for which `frame_gain` holds [s]."""
     lasting_gain: Array
-    """The same between two runs whose inputs differ throughout; infinite if not certain."""
+    """Largest change of each output per lasting change of each input, shape (outputs, inputs);
+    infinite if there is no bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """One value that should have been impossible: the worst of its neuron and quantity."""
+    """Worst violation of a certified bound by one neuron and quantity."""
 
     quantity: str
-    """state, tau or speed."""
+    """Quantity: state, tau or speed."""
     neuron: str
-    """Whose."""
+    """Name of the neuron."""
     sequence: int
-    """In which recorded sequence."""
+    """Index of the recorded sequence."""
     frame: int
-    """In which frame."""
+    """Index of the frame."""
     value: float
-    """What was recorded."""
+    """Recorded value."""
     limit: float
-    """The limit that it broke."""
+    """Violated bound."""
 
     def __str__(self) -> str:
         unit = {"state": "", "tau": " s", "speed": " 1/s"}[self.quantity]
@@ -106,17 +108,17 @@ def certify(
     *,
     gain_dt_s: float | None = None,
 ) -> Certificate:
-    """Bound every neuron of an LTC, STC or LRC circuit for inputs in a range.
+    """Return bounds of every neuron of an LTC, STC or LRC circuit for inputs in a range.
 
     Args:
         cell: The cell.
-        input_low: Least value of the inputs, one number or shape (inputs,).
-        input_high: Largest value.
-        gain_dt_s: Longest time between two frames [s] for `frame_gain`; the cell's frame interval
-            if None. All else holds for any times.
+        input_low: Lowest value of the inputs, one number or shape (inputs,).
+        input_high: Highest value of the inputs, one number or shape (inputs,).
+        gain_dt_s: Longest time between two frames [s] for `frame_gain`; if None: the cell's frame
+            interval. All other bounds hold for any elapsed times.
 
     Raises:
-        ValueError: If the cell is another one, or integrated by RK4, its conductances are not
+        ValueError: If the cell is of another kind or integrated by RK4, its conductances are not
             finite and positive, the range is empty, or the time is negative or not finite.
     """
     if gain_dt_s is not None:
@@ -142,10 +144,10 @@ def certify(
 
 
 def certificate_of(cell: Cell) -> Certificate | None:
-    """Return what is certain of a cell whatever it sees; None if it is none of those with bounds.
+    """Return the bounds of a cell for all inputs; None if its kind or integrator has no bounds.
 
     Raises:
-        ValueError: As `certify`, for conductances that are not finite and positive.
+        ValueError: If conductances are not finite and positive.
     """
     has_bounds = isinstance(cell, LTC | STC) and cell.integrator != "rk4"
     return certify(cell) if has_bounds else None
@@ -156,13 +158,13 @@ def _intervals(cell: Cell) -> IntervalCircuit:
 
 
 def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float = 1.0) -> Array:
-    """Tell which bounds of a value say no more than what limits it anyway.
+    """Return which bounds are vacuous, i.e. exclude hardly any of the possible range.
 
     Args:
         low: Certified lowest value.
         high: Certified highest value, of the same shape.
-        least: Lowest value that there can be, e.g. of an action that is clipped.
-        most: Highest value.
+        least: Lowest possible value, e.g. of a clipped action.
+        most: Highest possible value.
 
     Returns:
         True where a bound excludes less than a hundredth of the range from `least` to `most`.
@@ -172,14 +174,14 @@ def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float =
 
 
 def drawn_tau_s(certificate: Certificate, measured_s: Array) -> Interval:
-    """Return the certified time constants with upper ends that a figure can show.
+    """Return the certified range of the time constants, limited for display in a figure.
 
     Args:
         certificate: The certificate.
-        measured_s: Time constants [s] to be seen in the figure, shape (time, neurons).
+        measured_s: Measured time constants in the figure [s], shape (time, neurons).
 
     Returns:
-        The interval, cut at ten times the largest measured one where it is vacuous.
+        The interval; a vacuous upper bound is replaced by ten times the largest measured value.
     """
     low, high = certificate.tau_s
     shown = np.maximum(10.0 * measured_s.max(axis=0), low)
@@ -187,12 +189,12 @@ def drawn_tau_s(certificate: Certificate, measured_s: Array) -> Interval:
 
 
 def is_vacuous_gain(gain: Array, input_range: Array, output_range: Array) -> Array:
-    """Tell which gains allow an input to move an output further than it can move anyway.
+    """Return which gains are vacuous, i.e. do not limit an output within its possible range.
 
     Args:
         gain: Largest change of each output per change of each input, shape (outputs, inputs).
-        input_range: How far each input can change, shape (inputs,).
-        output_range: How far each output can change, shape (outputs,).
+        input_range: Size of the range of each input, shape (inputs,).
+        output_range: Size of the range of each output, shape (outputs,).
 
     Returns:
         True where a gain is infinite, or the input's whole range times the gain is at least the
@@ -204,13 +206,13 @@ def is_vacuous_gain(gain: Array, input_range: Array, output_range: Array) -> Arr
 
 
 def find_violations(certificate: Certificate, activity: Activity) -> list[Violation]:
-    """Check every frame of every recorded sequence; an empty list means never violated.
+    """Return the violations of the bounds in all frames of all recorded sequences.
 
-    The speed is checked on the differences between frames; a reset is no motion. Sequences must
-    begin from the zero state.
+    The speed is computed from the differences between frames; the jump of a reset does not count.
+    Sequences must start from the zero state.
 
     Raises:
-        ValueError: If the activity is of other neurons, has no time constants, or is not finite.
+        ValueError: If the activity has other neurons, no time constants, or non-finite values.
     """
     if activity.neuron_names != certificate.neuron_names or activity.timescales_s is None:
         raise ValueError(
@@ -228,7 +230,7 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     steps = np.abs(states - before)
     c = certificate
     allowance = _ROUNDING * np.maximum(c.state.size, 1e-6)
-    # In no time nothing may move.
+    # With dt = 0, nothing may move.
     speed = np.where(steps > allowance, np.inf, 0.0)
     np.divide(steps, dt_s, out=speed, where=dt_s > 0)
     state = Interval(c.state.low - allowance, c.state.high + allowance)
@@ -242,7 +244,7 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
 
 
 def describe_violations(violations: list[Violation]) -> str:
-    """Return "never violated", or where and by how much."""
+    """Return "never violated", or the places and amounts of the first violations."""
     if not violations:
         return "never violated"
     worst = "; ".join(str(violation) for violation in violations[:5])
@@ -253,7 +255,7 @@ def describe_violations(violations: list[Violation]) -> str:
 def _beyond(
     quantity: str, certificate: Certificate, values: Array, limits: Interval
 ) -> list[Violation]:
-    """Return the worst violation of each neuron, shape of values (sequences, frames, neurons)."""
+    """Return the worst violation of each neuron; `values` (sequences, frames, neurons)."""
     excess = np.maximum(values - limits.high, limits.low - values)
     violations = []
     for i, name in enumerate(certificate.neuron_names):

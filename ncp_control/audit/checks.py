@@ -1,4 +1,4 @@
-"""What an audit asks of the arrays it is given."""
+"""Checks of the arrays that are passed to an audit."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def check_finite(name: str, values: np.ndarray, columns: Sequence[str] | None = None) -> np.ndarray:
-    """Return values as float64, shape (time,) or (time, …).
+    """Return values as float64 if all are finite.
 
     Args:
-        name: What the values are, as the user knows them.
-        values: The values.
-        columns: Names along the last axis, for the sentence.
+        name: Name of the values in the message.
+        values: The values, shape (time,) or (time, …).
+        columns: Names along the last axis, for the message.
 
     Raises:
-        ValueError: If one is NaN or infinite.
+        ValueError: If a value is NaN or infinite.
     """
     values = np.asarray(values, dtype=np.float64)
     bad = np.argwhere(~np.isfinite(values))
@@ -29,10 +29,10 @@ def check_finite(name: str, values: np.ndarray, columns: Sequence[str] | None = 
 
 
 def check_num_frames(name: str, values: np.ndarray, least: int) -> None:
-    """Refuse a recording shorter than `least` frames.
+    """Check that a recording has at least `least` frames.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is shorter.
     """
     if len(values) < least:
         raise ValueError(
@@ -42,10 +42,15 @@ def check_num_frames(name: str, values: np.ndarray, least: int) -> None:
 
 
 def check_shape(name: str, values: np.ndarray | None, shape: tuple[int | str, ...]) -> None:
-    """Refuse an array of another shape, where a word stands for any length, or with NaN.
+    """Check the shape of an array and that its values are finite; None passes.
+
+    Args:
+        name: Name of the array in the message.
+        values: The array.
+        shape: Required shape; a string stands for any length.
 
     Raises:
-        ValueError: If it is one.
+        ValueError: If the shape differs or a value is not finite.
     """
     if values is None:
         return

@@ -1,8 +1,8 @@
-"""A few seconds of an episode, small enough to be shipped beside a policy.
+"""Excerpts: a few seconds of an episode, small enough to be shipped with a policy.
 
-An excerpt holds what was seen and when, but not what was done: a policy that is shown it acts
-anew. It is one safetensors file. Camera frames, and pictures of a robot, are WebP images in it, so
-they are close to what was seen, but not equal to it.
+An excerpt is a safetensors file with observations and their times, but without actions: a policy
+computes its own actions for it. Camera frames and pictures of a robot are stored as WebP images, so
+they differ slightly from the original ones.
 """
 
 import io
@@ -29,33 +29,33 @@ _SIGNAL = "signal: "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Excerpt:
-    """What was seen in a part of an episode, one row a frame."""
+    """Observations of a part of an episode, one row per frame."""
 
     dt_s: np.ndarray
     """Time since the previous observation [s], shape (time,)."""
     observations: np.ndarray
-    """Colour frames (time, height, width, 3), numbers (time, numbers), or records of both
+    """Color frames (time, height, width, 3), numbers (time, numbers), or records of both
     (time, bytes), see `ncp_control.records`."""
     where: str = ""
-    """In which world, for headings."""
+    """Name of the world, for headings."""
     signals: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the world told, by name and unit, each of shape (time,)."""
+    """Signals of the world, by name and unit, each of shape (time,)."""
     pictures: np.ndarray | None = None
-    """Pictures of what happened where numbers are seen, (time, height, width, 3)."""
+    """Pictures of the scene if observations are numbers, shape (time, height, width, 3)."""
     track: TrackMap | None = None
-    """The track, if there is one."""
+    """Map of the track, if there is one."""
 
 
 def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = None) -> Path:
-    """Write what was seen in an episode.
+    """Write the observations of an episode to an excerpt file.
 
     Args:
-        path: The file; replaced as a whole.
-        episode: The episode, with its observations: colour frames, numbers, or records of both.
-        track: The track, if there is one.
+        path: The file; written atomically.
+        episode: The episode, with its observations: color frames, numbers, or records of both.
+        track: Map of the track, if there is one.
 
     Raises:
-        ValueError: If it has no observations.
+        ValueError: If the episode has no observations.
     """
     tensors = {"dt_s": np.asarray(episode.dt_s, np.float64)}
     if episode.has_frames:
@@ -75,11 +75,11 @@ def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = N
 
 
 def read_excerpt(path: Path | str) -> Excerpt:
-    """Read what `write_excerpt` wrote.
+    """Read a file written by `write_excerpt`.
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If it is damaged.
+        ValueError: If the file is damaged.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"`path` must be an excerpt, got {str(path)!r}: no such file.")
@@ -121,12 +121,12 @@ def read_excerpt(path: Path | str) -> Excerpt:
 
 
 def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
-    """Let a policy act on what an excerpt shows, and look into it; nothing answers its actions.
+    """Run a policy on the observations of an excerpt (open loop) and record its activity.
 
     Args:
-        policy: Who acts.
-        excerpt: What it sees.
-        name: Its name, for headings.
+        policy: The policy.
+        excerpt: The excerpt.
+        name: Name of the policy, for headings.
 
     Raises:
         ValueError: If the policy does not take such observations.
@@ -137,7 +137,7 @@ def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
 
 
 def _as_images(name: str, images: np.ndarray, *, height_px: int) -> dict[str, np.ndarray]:
-    """Return pictures as WebP, one behind the other; equal ones in a row are stored once."""
+    """Return pictures as concatenated WebP images; equal successive pictures are stored once."""
     is_new = np.ones(len(images), bool)
     is_new[1:] = [bool((after != before).any()) for before, after in pairwise(images)]
     contents = [_encode(image, height_px) for image in images[is_new]]

@@ -1,4 +1,4 @@
-"""What can happen to a frame: pixel noise, another brightness, something in front of the lens."""
+"""Faults of camera frames: pixel noise, changed brightness, occlusion."""
 
 import math
 
@@ -8,7 +8,7 @@ _FULL_SCALE = 255.0
 
 
 def add_pixel_noise(frames: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 frames with Gaussian noise of a variance on the scale [0, 1], clipped.
+    """Return uint8 frames with Gaussian noise, clipped; the variance is for pixels in [0, 1].
 
     Raises:
         ValueError: If the variance is negative or not finite.
@@ -35,7 +35,7 @@ def change_brightness(frames: np.ndarray, factor: float) -> np.ndarray:
 
 
 def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return frames of which a grey rectangle, in one place for all, hides a share of the area.
+    """Return frames in which a gray rectangle hides a share of the area, at one random place.
 
     Raises:
         ValueError: If the share is not from 0 to 1.
@@ -51,6 +51,6 @@ def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
 
 
 def to_pixels(values: np.ndarray) -> np.ndarray:
-    """Return values rounded and clipped to uint8, and change them in place."""
+    """Round values and clip them to uint8; `values` is changed in place."""
     np.rint(values, out=values)
     return np.clip(values, 0.0, _FULL_SCALE, out=values).astype(np.uint8)

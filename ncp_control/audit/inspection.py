@@ -1,4 +1,4 @@
-"""What the inspector's page shows of an episode, gathered from the policy that acted."""
+"""Collect the content of the inspector's page from an episode and its policy."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,20 +23,20 @@ from ncp_control.policy import Policy
 def maps_over_time(
     policy: Policy, episode: Episode, method: str, *, stride: int, neuron: str | None = None
 ) -> np.ndarray:
-    """Return a saliency map for every frame of an episode, as the page takes them.
+    """Return saliency maps for all frames of an episode, for use in a `Panel`.
 
     Args:
-        policy: Who acted.
-        episode: The episode, looked into.
+        policy: The policy that acted.
+        episode: The episode, with recorded activity.
         method: A name in `ncp_control.audit.saliency.METHODS`.
-        stride: Every how many frames a map is computed; those between show the one before.
-        neuron: The neuron that is asked about; the action if None.
+        stride: Compute a map every `stride` frames; the frames between repeat the last map.
+        neuron: Name of the neuron to explain; if None: the action.
 
     Returns:
         Maps of shape (time, height, width), uint8.
 
     Raises:
-        ValueError: If the policy has no such maps.
+        ValueError: If the method does not apply to the policy.
     """
     frames = np.arange(0, len(episode), stride)
     levels = np.rint(255.0 * maps_of_frames(policy, episode, frames, method, neuron=neuron))
@@ -51,17 +51,17 @@ def maps_of_frames(
     *,
     neuron: str | None = None,
 ) -> np.ndarray:
-    """Return the saliency maps of some frames, in [0, 1], each from the state before its frame.
+    """Return the saliency maps of some frames, in [0, 1], given the state before each frame.
 
     Args:
-        policy: Who acted.
-        episode: The episode, looked into.
-        frames: Numbers of the frames.
+        policy: The policy that acted.
+        episode: The episode, with recorded activity.
+        frames: Indices of the frames.
         method: A name in `ncp_control.audit.saliency.METHODS`.
-        neuron: The neuron that is asked about; the action if None.
+        neuron: Name of the neuron to explain; if None: the action.
 
     Raises:
-        ValueError: If the policy has no such maps.
+        ValueError: If the method does not apply to the policy.
     """
     index = torch.from_numpy(frames)
     return saliency(
@@ -82,14 +82,14 @@ def inspected(
     certificate: Certificate | None = None,
     track: TrackMap | None = None,
 ) -> Panel:
-    """Gather what the page shows of an episode that was looked into.
+    """Return the panel of the inspector's page for an episode with recorded activity.
 
     Args:
-        policy: Who acted.
+        policy: The policy that acted.
         episode: The episode.
-        maps: Saliency maps of every frame, by method, as `Panel` takes them.
+        maps: Saliency maps of all frames, by method, see `Panel.maps`.
         certificate: Certified bounds of the circuit.
-        track: The track, if there is one.
+        track: Map of the track, if there is one.
     """
     visible = visible_part(policy.circuit.cell, episode.thought)
     wiring = getattr(policy.circuit.cell, "wiring", None)
@@ -125,7 +125,10 @@ def inspected(
 
 @torch.no_grad()
 def _read_weights(cell: Cell) -> np.ndarray | None:
-    """Return by how much each output reads each neuron, or None if each reads one alone."""
+    """Return the weights (outputs, neurons) with which outputs read neurons.
+
+    None if each output reads only its motor neuron.
+    """
     if not isinstance(cell, SynapticCell) or cell.read_weight is None:
         return None
     weights = cell.read_weight.new_zeros(cell.output_size, cell.state_size)

@@ -1,9 +1,9 @@
-"""The inspector: an episode as one HTML page that needs no server and no network.
+"""The inspector: an episode as a single HTML page that needs no server and no network.
 
-The page shows the camera with saliency, the wiring lit by its activity (or a heat map of units for
-a cell without wiring), traces with certified bounds, signals and a map of the track. Where it has
-the circuit's numbers, it runs the circuit anew without the neurons that the reader silences. Its
-sources are the files in `page/`; writing puts them and the data into one file.
+The page shows the camera with saliency, the wiring colored by its activity (or a heat map of units
+for a cell without wiring), plots with certified bounds, signals and a map of the track. If it
+contains the circuit's parameters, it can rerun the circuit without the neurons that the reader
+silences. Its sources are in `page/`; they and the data are written to one file.
 """
 
 import html
@@ -25,9 +25,9 @@ from ncp_control.names import check_name
 from ncp_control.wiring import Wiring
 
 MAX_BYTES = 15_000_000
-"""A page is never larger."""
+"""Maximum size of a page [bytes]."""
 
-# In the order in which they build upon each other; the last one starts the page.
+# In order of their dependencies; the last one starts the page.
 _SCRIPTS = (
     *("data", "circuit", "liquid", "program", "drawing", "tip", "axis", "plot", "camera"),
     *("readout", "wiring", "heatmap", "track", "neuron", "silencing", "about", "panel", "picture"),
@@ -37,14 +37,14 @@ _SCRIPTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrackMap:
-    """A closed track from above, and the way that was driven."""
+    """Map of a closed track seen from above, with the driven path."""
 
     left_edge_m: np.ndarray
     """Left border of the lane (x, y) [m], shape (points, 2)."""
     right_edge_m: np.ndarray
-    """Right border, shape (points, 2)."""
+    """Right border of the lane (x, y) [m], shape (points, 2)."""
     driven_m: np.ndarray
-    """Where the car was at each frame, shape (time, 2)."""
+    """Position of the car at each frame (x, y) [m], shape (time, 2)."""
 
     def __post_init__(self) -> None:
         for name in ("left_edge_m", "right_edge_m", "driven_m"):
@@ -53,10 +53,10 @@ class TrackMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What the page shows of one policy: an episode that was looked into, and what was found out.
+    """Content of the page for one policy: an episode with recorded activity, and audit results.
 
-    Pictures, signals and overlays of the episode are shown as they are; a signal of an absolute
-    value, e.g. `|curvature| [1/m]`, is left out.
+    The page shows the pictures, signals and overlays of the episode, except signals of an absolute
+    value, e.g. `|curvature| [1/m]`.
 
     Raises:
         ValueError: If a shape does not fit or a value is not finite.
@@ -65,30 +65,30 @@ class Panel:
     episode: Episode
     """The episode, with its activity; its times must increase."""
     wiring: Wiring | None = None
-    """Who is connected to whom; None for a dense cell, whose units become a heat map."""
+    """Wiring of the circuit; None for a dense cell, whose units are shown as a heat map."""
     read_weights: np.ndarray | None = None
-    """By how much each output reads the potential of each neuron, shape (outputs, neurons); None if
-    each reads its motor neuron alone."""
+    """Weights with which each output reads the potential of each neuron, shape (outputs, neurons);
+    None if each output reads only its motor neuron."""
     state_bounds: np.ndarray | None = None
     """Certified lowest and highest value of each state, shape (neurons, 2)."""
     timescale_bounds_s: np.ndarray | None = None
     """Certified shortest and longest τ [s], shape (neurons, 2)."""
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Saliency in [0, 1], or uint8 from 0 to 255, shape (time, height, width), by method. A name
-    that ends in `: <neuron>`, e.g. `gradient: command_0`, is the map of that neuron."""
+    """Saliency maps by method, in [0, 1] or uint8 from 0 to 255, shape (time, height, width). A
+    name that ends in `: <neuron>`, e.g. `gradient: command_0`, is a map of that neuron."""
     track: TrackMap | None = None
-    """The track, if there is one."""
+    """Map of the track, if there is one."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Short facts for the heading, e.g. `{"neurons": "19"}`."""
     rerun: Mapping[str, Any] | None = None
-    """What the page needs to run the circuit anew, see `ncp_control.audit.rerun`; neurons cannot be
-    silenced without it."""
+    """Data with which the page reruns the circuit, see `ncp_control.audit.rerun`; if None: neurons
+    cannot be silenced."""
     why_no_rerun: str = ""
-    """A sentence that the page shows where there is no `rerun`."""
+    """Reason that the page shows if `rerun` is None."""
 
     @property
     def neuron_names(self) -> Sequence[str]:
-        """One for each entry of the state."""
+        """Name of each entry of the state."""
         return self.episode.thought.neuron_names
 
     @property
@@ -98,19 +98,19 @@ class Panel:
 
     @property
     def timescales_s(self) -> np.ndarray | None:
-        """τ [s], shape (time, neurons)."""
+        """Time constants τ [s], shape (time, neurons); None if the cell has none."""
         taus_s = self.episode.thought.timescales_s
         return None if taus_s is None else taus_s[0].cpu().numpy()
 
     @property
     def synaptic_currents(self) -> np.ndarray | None:
-        """Current through each synapse of the wiring, in its order, shape (time, synapses)."""
+        """Current through each synapse, in the order of the wiring, shape (time, synapses)."""
         currents = self.episode.thought.synaptic_currents
         return None if currents is None else currents[0].cpu().numpy()
 
     @property
     def signals(self) -> dict[str, np.ndarray]:
-        """The signals with a plot of their own, by name and unit, shape (time,)."""
+        """Signals that get their own plot, by name and unit, shape (time,)."""
         actions = set(self.episode.action_names)
         signals = self.episode.signals.items()
         return {k: v for k, v in signals if k not in actions and not k.startswith("|")}
@@ -205,20 +205,20 @@ def write_inspector(
 ) -> Path:
     """Write the page of an episode, or of two policies side by side.
 
-    Pictures are stored as finely as fits below `MAX_BYTES`.
+    Images are stored at the highest level of detail with which the page is below `MAX_BYTES`.
 
     Args:
-        path: The HTML file; replaced as a whole.
-        panels: One, or two to compare; frames are matched by their times.
+        path: The HTML file; written atomically.
+        panels: One panel, or two to compare; frames are matched by their times.
         title: Heading of the page.
-        reload_s: The page loads itself anew this often [s] and shows the last frame, for an
-            episode that is still going on; None for one that is over.
+        reload_s: Interval at which the page reloads itself and shows the last frame [s], for an
+            episode that is still running; None for a finished one.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        ValueError: If there are not one or two panels, or they do not fit even coarsely.
+        ValueError: If there are not one or two panels, or they are too large at the lowest detail.
     """
     if len(panels) not in (1, 2):
         raise ValueError(f"`panels` must be one, or two to compare, got {len(panels)}. Pick two.")
@@ -229,7 +229,7 @@ def write_inspector(
             "reload_s": reload_s,
             "episodes": [_panel_data(panel, detail) for panel in panels],
         }
-        # A folder's name may hold bytes that are no text.
+        # Names of folders may contain bytes that are not valid UTF-8.
         page = _page(title, data).encode(errors="replace")
         size = len(page)
         if size < MAX_BYTES:
@@ -278,24 +278,24 @@ def _panel_data(panel: Panel, detail: Detail) -> dict[str, Any]:
 
 
 def _numbers(values: np.ndarray | None) -> list[Any] | None:
-    """Return plain numbers with five digits, enough for a picture."""
+    """Return nested lists of numbers, rounded to five significant digits."""
     if values is None:
         return None
     return [[float(f"{value:.5g}") for value in row] for row in values]
 
 
 def _page(title: str, data: dict[str, Any]) -> str:
-    """Put sources and data into one file."""
+    """Return the HTML page with sources and data."""
     folder = resources.files("ncp_control.audit") / "page"
     scripts = [(folder / f"{name}.js").read_text() for name in _SCRIPTS]
     parts = {
         "title": html.escape(title),
         "style": (folder / "inspector.css").read_text(),
-        # No "<" can end the script element early or open a comment in it.
+        # Escape "<", so that the data cannot end the script element or open a comment in it.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "script": "\n".join(scripts),
     }
-    # In one pass, so that nothing in a part is taken for a place to fill.
+    # In a single pass, so that placeholders within the parts are not replaced.
     return re.sub(
         r"{{ (\w+) }}",
         lambda place: parts[place[1]],

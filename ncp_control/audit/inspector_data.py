@@ -1,9 +1,9 @@
-"""How the inspector's page stores numbers and pictures.
+"""Encoding of numbers and images for the inspector's page.
 
-Numbers that are shown become 16-bit steps between the lowest and the highest value of their column,
-so the error is at most 1/131070 of the column's range; those that the page computes with are stored
-in single precision. Pictures become sheets: WebP images that hold a block of
-consecutive frames row by row, which spares a header per frame and is decoded in one piece.
+Numbers for display are quantized to 16 bits between the lowest and the highest value of their
+column, so the error is at most 1/131070 of the column's range. Numbers for computations on the page
+are stored in single precision. Images are combined into sheets: WebP images with a block of
+consecutive frames, row by row. This saves a header per frame, and a sheet is decoded at once.
 """
 
 import base64
@@ -21,18 +21,18 @@ _LEVELS = 65535
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """How finely pictures are stored."""
+    """Resolution and quality of stored images."""
 
     frame_height_px: int
-    """Largest height of a frame."""
+    """Maximum height of a frame [px]."""
     frame_quality: int
     """WebP quality of frames, 0 to 100."""
     map_height_px: int
-    """Largest height of a saliency map."""
+    """Maximum height of a saliency map [px]."""
     map_quality: int
-    """WebP quality of maps."""
+    """WebP quality of maps, 0 to 100."""
     map_stride: int
-    """Frames from one stored map to the next."""
+    """Number of frames between stored maps."""
 
 
 DETAILS = (
@@ -41,11 +41,11 @@ DETAILS = (
     Detail(frame_height_px=180, frame_quality=60, map_height_px=26, map_quality=50, map_stride=3),
     Detail(frame_height_px=120, frame_quality=45, map_height_px=20, map_quality=40, map_stride=5),
 )
-"""From fine to coarse."""
+"""Levels of detail, from fine to coarse."""
 
 
 def pack_table(values: np.ndarray | None) -> dict[str, Any] | None:
-    """Return a table (rows, columns) as 16-bit steps in base 64, row by row."""
+    """Return a table (rows, columns) quantized to 16 bits, in base 64, row by row."""
     if values is None:
         return None
     values = np.asarray(values, dtype=np.float64)
@@ -61,7 +61,7 @@ def pack_table(values: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def pack_floats(values: np.ndarray) -> dict[str, Any]:
-    """Return a vector or a table as it is, in single precision and base 64, row by row."""
+    """Return a vector or a table in single precision and base 64, row by row."""
     values = np.ascontiguousarray(values, "<f4")
     return {"shape": list(values.shape), "floats": base64.b64encode(values.tobytes()).decode()}
 
@@ -69,14 +69,14 @@ def pack_floats(values: np.ndarray) -> dict[str, Any]:
 def pack_images(
     images: np.ndarray | None, height_px: int, quality: int, stride: int
 ) -> dict[str, Any] | None:
-    """Return pictures as sheets of WebP in base 64.
+    """Return images as WebP sheets in base 64.
 
     Args:
-        images: RGB uint8 (time, height, width, 3), or one channel (time, height, width) of uint8
-            or of shares in [0, 1].
-        height_px: Larger pictures are made smaller.
+        images: RGB uint8 (time, height, width, 3), or one channel (time, height, width), uint8 or
+            float in [0, 1].
+        height_px: Maximum height; larger images are downscaled [px].
         quality: WebP quality, 0 to 100.
-        stride: Every how many-th picture is kept.
+        stride: Keep every `stride`-th image.
     """
     if images is None:
         return None
@@ -102,7 +102,7 @@ def pack_images(
 
 
 def _sheet(images: np.ndarray, width: int, height: int, columns: int, quality: int) -> str:
-    """Return consecutive pictures as one WebP image."""
+    """Return consecutive images as one WebP image in base 64."""
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height))
     for i, pixels in enumerate(images):

@@ -1,7 +1,7 @@
-"""Interval arithmetic on the neuron equation of an LTC circuit; see `bounds` for what it proves.
+"""Interval arithmetic on the neuron equation of an LTC circuit; see `bounds` for the certificates.
 
 Symbols as in `ncp_control.cells.ltc`; c = w s is the conductance of a synapse, a = g + Σ c the
-total conductance of a neuron. All numbers are NumPy doubles.
+total conductance of a neuron. All numbers are in double precision.
 """
 
 from typing import Any, NamedTuple
@@ -17,26 +17,26 @@ _POSITIVE = ("capacitance_s", "leak_conductance", "elastance_width")
 
 
 class Interval(NamedTuple):
-    """Lower and upper limits, element by element."""
+    """Lower and upper limits, elementwise."""
 
     low: Array
     high: Array
 
     @property
     def size(self) -> Array:
-        """Upper less lower limit."""
+        """Upper limit minus lower limit."""
         return self.high - self.low
 
 
 class IntervalCircuit:
-    """The numbers of an LTC cell and the ranges of what they produce.
+    """Parameters of an LTC cell, and ranges of the quantities computed from them.
 
     Args:
         cell: An LTC cell.
 
     Raises:
-        ValueError: If the cell is not an LTC, or its integrator can overshoot, or a parameter is
-            not finite, or a capacitance or leak is not positive, or a weight negative.
+        ValueError: If the cell is not an LTC, its integrator can overshoot, a parameter is not
+            finite, a capacitance or leak is not positive, or a weight is negative.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -49,7 +49,7 @@ class IntervalCircuit:
         self.reversal = numbers["reversal_potential"]
 
     def _take(self, cell: SynapticCell) -> dict[str, Array]:
-        """Take over the numbers that all cells with conductances have; return all."""
+        """Store the parameters that all cells with conductances have; return all parameters."""
         if cell.integrator == "rk4":
             raise ValueError(
                 "`cell` must be integrated without overshooting, got integrator 'rk4'."
@@ -99,7 +99,7 @@ class IntervalCircuit:
         return Interval(low, high)
 
     def conductances(self, inputs: Interval, state: Interval) -> Interval:
-        """Return the range of c of every synapse; s grows or falls with its input throughout."""
+        """Return the range of c of every synapse; s is monotonic in its input."""
         ends = []
         for presynaptic in (np.concatenate(x) for x in zip(inputs, state, strict=True)):
             ends.append(self.weight * self._opening(presynaptic[self.source]))
@@ -108,8 +108,8 @@ class IntervalCircuit:
     def state_interval(self, conductance: Interval) -> Interval:
         """Return the hull of 0 and the range of v∞ over the box of conductances.
 
-        v∞ is a weighted mean, so its largest value has the large conductances on the potentials
-        above some level and the small ones below.
+        v∞ is a weighted mean. At its largest value, the conductances of all reversal potentials
+        above some level are at their upper limit, and the others at their lower limit.
         """
         low, high = np.zeros(self.num_neurons), np.zeros(self.num_neurons)
         for i in range(self.num_neurons):
@@ -130,7 +130,7 @@ class IntervalCircuit:
         return Interval(low, high)
 
     def largest_speed(self, conductance: Interval, state: Interval) -> Array:
-        """Return the largest abs(dv/dt) [1/s]; dv/dt falls with v, so an end of v has it."""
+        """Return the largest abs(dv/dt) [1/s], which occurs at a limit of v: dv/dt falls with v."""
         rates = []
         for v, pick in ((state.low, np.maximum), (state.high, np.minimum)):
             pull = self.reversal - v[self.target]
@@ -140,7 +140,7 @@ class IntervalCircuit:
         return np.maximum(*rates)
 
     def output_interval(self, state: Interval) -> Interval:
-        """Return the range of the scaled motor potentials, with what else is read."""
+        """Return the range of each output: scaled motor potential plus direct reads of neurons."""
         num_outputs = len(self.output_scale)
         ends = np.stack([v[-num_outputs:] for v in state]) * self.output_scale + self.output_offset
         read = np.stack([self.read_weight * v[self.read_neurons] for v in state])
@@ -153,8 +153,9 @@ class IntervalCircuit:
         """Return the largest change of each output per change of each input.
 
         Returns:
-            The gain over one frame of at most `dt_s` from a held state, and the lasting one:
-            infinite unless the spectral radius of A⁻¹ J is below 1. Shapes (outputs, inputs).
+            The gain over one frame of at most `dt_s` [s] with the state before it held, and the
+            lasting gain, which is infinite unless the spectral radius of A⁻¹ J is below 1. Shapes
+            (outputs, inputs).
         """
         from_inputs, from_neurons = self._slopes(inputs, conductance, state)
         total = self._least_total(conductance)[:, None]
@@ -165,7 +166,7 @@ class IntervalCircuit:
         return self._read_gain(gain), self._read_gain(lasting)
 
     def _read_gain(self, gain: Array) -> Array:
-        """Return the largest change of each output where each potential changes by `gain`."""
+        """Return the largest change of each output if the potentials change by at most `gain`."""
         scale, read = np.abs(self.output_scale)[:, None], np.abs(self.read_weight)[:, :, None]
         outputs = _times(scale, gain[-len(scale) :])
         return outputs + _times(read, gain[self.read_neurons]).sum(axis=1)
@@ -182,7 +183,7 @@ class IntervalCircuit:
         return self._jacobians(slope)
 
     def _jacobians(self, slope: Array) -> tuple[Array, Array]:
-        """Lay out what each synapse contributes as matrices over inputs and neurons."""
+        """Return the contributions of the synapses as matrices over inputs and over neurons."""
         jacobian = np.zeros((self.num_neurons, self.num_inputs + self.num_neurons))
         np.add.at(jacobian, (self.target, self.source), slope)
         from_inputs, from_neurons = np.split(jacobian, [self.num_inputs], axis=1)
@@ -193,13 +194,13 @@ class IntervalCircuit:
     ) -> Array:
         """Return the largest change of each potential per change of each input in one frame.
 
-        Each sub-step of the integrator, linearised and bounded term by term. It grows with the
-        sub-step, so the longest frame bounds the shorter ones.
+        Each sub-step of the integrator is linearized and bounded term by term. The bound grows with
+        the sub-step, so the bound for the longest frame holds for shorter ones.
         """
         h, capacitance_s = dt_s / self.unfolds, self.capacitance_s[:, None]
 
         def relax(gain: Array, drive: Array, duration_s: float, here: slice) -> Array:
-            """Bound exact relaxation with conductances and drive frozen."""
+            """Return the bound after exact relaxation with conductances and drive held."""
             decay = np.exp(-duration_s * total[here] / capacitance_s[here])
             return decay * gain[here] + (1.0 - decay) / total[here] * drive
 
@@ -211,7 +212,7 @@ class IntervalCircuit:
             elif self.integrator == "exponential_euler":
                 gain = relax(gain, from_inputs + from_neurons @ gain, h, everyone)
             elif self.integrator == "explicit_euler":
-                # What a step closes of the distance to rest, and the same per conductance.
+                # Fraction of the distance to equilibrium that a step covers.
                 share = np.minimum(1.0, h * total / capacitance_s)
                 drive = from_inputs + from_neurons @ gain
                 gain = (1.0 - share) * gain + share / total * drive
@@ -228,7 +229,7 @@ class IntervalCircuit:
         return gain
 
     def _opening(self, presynaptic: Array) -> Array:
-        """Return s, also at an infinite input; 1/2 where the slope is zero."""
+        """Return s, also for infinite inputs; 1/2 if the slope is zero."""
         with np.errstate(invalid="ignore", over="ignore"):
             exponent = self.slope * (presynaptic - self.threshold)
             return 1.0 / (1.0 + np.exp(-np.where(self.slope == 0.0, 0.0, exponent)))
@@ -247,10 +248,10 @@ class IntervalCircuit:
 
 
 def _numbers(cell: SynapticCell) -> dict[str, Array]:
-    """Return the effective parameters of a cell by name, those that it has.
+    """Return the effective parameters that a cell has, by name.
 
     Raises:
-        ValueError: If one is not what can be certified.
+        ValueError: If a parameter is not finite or outside its valid range.
     """
     p = {name: x for name, x in cell.effective_parameters()._asdict().items() if x is not None}
     p |= {name: getattr(cell, name) for name in _AFFINE}
@@ -272,6 +273,6 @@ def _numbers(cell: SynapticCell) -> dict[str, Array]:
 
 
 def _times(weight: Array, gain: Array) -> Array:
-    """Return weight · gain, 0 where nothing reads a gain that may be infinite."""
+    """Return weight · gain; 0 where the weight is 0, even if the gain is infinite."""
     with np.errstate(invalid="ignore"):
         return np.where(weight == 0.0, 0.0, weight * gain)

@@ -1,18 +1,18 @@
 """Interval arithmetic on the neuron equation of STC and LRC circuits; see `bounds`.
 
-Symbols as in `ncp_control.cells.saturated`. With f, u and y in intervals that follow from those of
-inputs and potentials, what `bounds` needs of C dv/dt = b − a v, a = ε σ(f), b = ε e tanh(u), is
+Symbols as in `ncp_control.cells.saturated`. The ranges of f, u and y follow from those of inputs
+and potentials. For C dv/dt = b − a v with a = ε σ(f), b = ε e tanh(u), `bounds` needs:
 
 | quantity     | range                                                                             |
 |--------------|-----------------------------------------------------------------------------------|
 | v∞ = b / a   | e tanh(u) / σ(f): the elastance drops out; within ± e / σ(g), so below 2 e        |
-| τ            | C / (ε σ(f)): without an upper end that says anything where ε can be near 0       |
+| τ            | C / (ε σ(f)): has no useful upper limit if ε can be near 0                        |
 | abs(dv/dt)   | ε / C times the largest abs(e tanh(u) − σ(f) v)                                   |
 | J            | ε (e tanh'(u) abs(k) + σ'(f) w abs(v)) abs(γ) s(1 − s) + abs(ε' o (b − a v) / ε)  |
 
-Every factor is the largest in its interval. The rows of `bounds` hold with these, for the same
-reasons: each step of the integrators moves v towards v∞, and changes with an input by at most J
-times the share of the way that it goes, over a.
+Every factor is the largest one in its interval. The certificates of `bounds` hold with these ranges
+for the same reasons: each step of the integrators moves v towards v∞ by some fraction of the
+distance, and the step changes with an input by at most J times this fraction, divided by a.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from ncp_control.cells.saturated import LARGEST_LOGIT
 
 
 class Flows(NamedTuple):
-    """Ranges of what moves each neuron."""
+    """Ranges of the quantities that drive each neuron."""
 
     forget: Interval
     """σ(f)."""
@@ -38,13 +38,14 @@ class Flows(NamedTuple):
 
 
 class SaturatedIntervals(IntervalCircuit):
-    """The numbers of an STC or LRC cell and the ranges of what they produce.
+    """Parameters of an STC or LRC cell, and ranges of the quantities computed from them.
 
     Args:
         cell: The cell.
 
     Raises:
-        ValueError: If its integrator can overshoot, or a parameter is not what it must be.
+        ValueError: If its integrator can overshoot, or a parameter is not finite or outside its
+            valid range.
     """
 
     def __init__(self, cell: STC) -> None:
@@ -60,7 +61,7 @@ class SaturatedIntervals(IntervalCircuit):
         return Interval(-size, size)
 
     def conductances(self, inputs: Interval, state: Interval) -> Flows:
-        """Return the ranges of the flows for inputs and potentials in ranges."""
+        """Return the ranges of the flows, given the ranges of inputs and potentials."""
         low, high = (np.concatenate(x)[self.source] for x in zip(inputs, state, strict=True))
         ends = self._opening(low), self._opening(high)
         opening = Interval(np.minimum(*ends), np.maximum(*ends))
@@ -83,11 +84,11 @@ class SaturatedIntervals(IntervalCircuit):
         return Interval(self._per_neuron(np.minimum(*ends)), self._per_neuron(np.maximum(*ends)))
 
     def _elastance(self, logit: Interval) -> tuple[Interval, Array]:
-        """Return the range of ε and the largest abs(dε/dy) for y in a range."""
+        """Return the range of ε and the largest abs(dε/dy), given the range of y."""
         low, high = (np.clip(y, -LARGEST_LOGIT, LARGEST_LOGIT) for y in logit)
         if self.width is None:
             return Interval(_sigmoid(low), _sigmoid(high)), _largest_sigmoid_slope(low, high)
-        # ε grows up to y = 0, where it is largest, and falls from there.
+        # ε rises up to its maximum at y = 0 and falls beyond.
         ends = [self._symmetric(y) for y in (low, high)]
         highest = self._symmetric(np.clip(0.0, low, high))
         slopes = [_largest_sigmoid_slope(low + h, high + h) for h in (self.width, -self.width)]
@@ -151,6 +152,6 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _largest_sigmoid_slope(low: Array, high: Array) -> Array:
-    """Return the largest σ'(x) for x in a range: at the point nearest to 0."""
+    """Return the largest σ'(x) for x in [low, high]: the value at the point nearest to 0."""
     nearest = _sigmoid(np.clip(0.0, low, high))
     return nearest * (1.0 - nearest)

@@ -1,22 +1,22 @@
-"""How far back a policy remembers, and whether it needs to.
+"""Memory of a policy: how far back it reaches, and whether the policy needs it.
 
-Two questions about the same episode:
+There are two measurements on the same episode:
 
-*Wiping.* The state is cleared before every k-th frame of an episode, as it is when an episode
-begins. What this changes in the actions, on the same observations (open loop), is told as the
-correlation with the intact actions and as their root mean square difference; `WipingPilot` does
-the same while a policy acts in a world (closed loop), where the world's own measures tell the cost.
+*Wiping.* The hidden state is reset before every k-th frame of an episode. The effect on the
+actions, for the same observations (open loop), is measured by the correlation with the original
+actions and by the root mean square difference. `WipingPilot` does the same while a policy acts in
+an environment (closed loop), where the metrics of the environment show the cost.
 
-*Reach.* With features u and the action a before it is clipped,
+*Reach.* With features u and the action a before clipping,
 
     R(k) = mean over t of ‖ ∂a(t) / ∂u(t − k) ‖  (Frobenius norm)
 
-is how strongly an action depends on what was seen k frames ago. It is the exact gradient through
-the circuit, along the recorded states. A linear leaky neuron has R(k) = R(0) exp(−k Δt / τ), whose
-half-life is τ ln 2.
+measures how strongly an action depends on the features k frames earlier. It is the exact gradient
+through the circuit, along the recorded states. A linear leaky neuron has R(k) = R(0) exp(−k Δt / τ)
+with half-life τ ln 2.
 
-A half-life and a wipe test can disagree: a policy may carry much of the past in its state and not
-act upon it, and a little of the past may decide whether a robot stays on its feet.
+The two can disagree: a policy may store much of the past in its state without using it, and a small
+dependence on the past may decide whether a robot falls.
 
 Source of the gradient by lag: Pascanu et al. 2013 (arXiv 1211.5063), section 2.
 """
@@ -36,33 +36,34 @@ from ncp_control.policy import Policy
 from ncp_control.ranges import check_count
 
 UNUSED_SHARE = 0.1
-"""Memory is not used where wiping the state before every frame changes the actions by less than
-this share of their own deviation: less than 1 % of their variance."""
+"""Open-loop threshold. Memory counts as not used if wiping the state before every frame changes the
+actions by less than this fraction of their deviation, i.e. less than 1 % of their variance."""
 UNUSED_COST = 0.05
-"""And where it certainly changes the mean return, in a world, by less than this share of it."""
+"""Closed-loop threshold. Memory counts as not used if wiping certainly changes the mean return by
+less than this fraction of it."""
 MAX_LAGS = 64
-"""Frames that `reach_of` looks back."""
+"""Default number of frames that `reach_of` looks back."""
 NUM_FRAMES = 32
-"""Frames over which `reach_of` averages, spread evenly over the episode."""
+"""Default number of frames over which `reach_of` averages, spread evenly over the episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WipeEffect:
-    """What wiping the state before every k-th frame changes, on the same observations.
+    """Effect of wiping the state before every k-th frame, on the same observations.
 
-    Of an action that is a choice, the scores of the choices are meant.
+    For an action that is a choice, the effect is that on the scores of the choices.
     """
 
     every: int
-    """The state is cleared before every `every`-th frame."""
+    """The state is reset before every `every`-th frame."""
     correlation: float
-    """Correlation of the actions with the intact ones, all entries together, each about its own
-    mean; NaN if either stands still."""
+    """Correlation with the original actions over all entries, each about its own mean; NaN if
+    either is constant."""
     rms: float
     """Root mean square difference of the actions."""
     share: float
-    """`rms` divided by the intact actions' root mean square deviation from their means; infinite if
-    they do not vary and the others do, 0 if nothing changes."""
+    """`rms` divided by the root mean square deviation of the original actions from their means;
+    infinite if only the original actions are constant, 0 if nothing changes."""
 
 
 def wipe_effects(
@@ -71,16 +72,16 @@ def wipe_effects(
     dt_s: Float[Tensor, " time"],
     every: Sequence[int] = (1,),
 ) -> list[WipeEffect]:
-    """Compare the actions of a wiped policy with those of the intact one, in open loop.
+    """Return the effects of wiping the state on the actions, in open loop.
 
     Args:
         policy: The policy.
-        features: What its circuit is given, one row a frame.
+        features: Inputs of its circuit, one row per frame.
         dt_s: Time elapsed before each frame [s].
-        every: How often the state is wiped, one effect each: 1 for before every frame.
+        every: Intervals of wiping [frames], one effect each; 1 wipes before every frame.
 
     Raises:
-        ValueError: If an entry of `every` is no positive whole number, there are fewer than two
+        ValueError: If an entry of `every` is not a positive integer, there are fewer than two
             frames, or an action is not finite.
     """
     check_num_frames("features", np.asarray(features), 2)
@@ -94,7 +95,7 @@ def wipe_effects(
 
 
 def compare_actions(whole: np.ndarray, wiped: np.ndarray, every: int) -> WipeEffect:
-    """Compare actions of shape (time, action): those with the whole memory, and the others."""
+    """Compare original actions `whole` with `wiped` actions, both of shape (time, action)."""
     centred, other = (values - values.mean(axis=0) for values in (whole, wiped))
     deviation, other_deviation = (float(np.sqrt(np.mean(x**2))) for x in (centred, other))
     rms = float(np.sqrt(np.mean((wiped - whole) ** 2)))
@@ -110,22 +111,22 @@ def compare_actions(whole: np.ndarray, wiped: np.ndarray, every: int) -> WipeEff
 
 @torch.no_grad()
 def _actions(policy: Policy, features: Tensor, dt_s: Tensor, reset: Tensor) -> np.ndarray:
-    """Return the actions (time, action) of a policy whose state is cleared where `reset` says."""
+    """Return the actions (time, action) of a policy whose state is reset where `reset` is True."""
     outputs, _ = policy.circuit(features[None], dt_s=dt_s[None], reset=reset[None])
     return check_finite("actions", policy.limit(policy.respond(outputs))[0].cpu().double().numpy())
 
 
 class WipingPilot:
-    """Let a policy act in worlds side by side, its state wiped before every k-th frame.
+    """Pilot that runs a policy and wipes its hidden state before every k-th frame.
 
-    Frames count from the beginning of each episode. A memory outside the circuit is not wiped.
+    Frames are counted from the beginning of each episode. Memory outside the circuit is not wiped.
 
     Args:
-        policy: The policy; it is put in evaluation mode.
-        every: The state is wiped before every `every`-th frame: 1 for before every frame.
+        policy: The policy; it is switched to evaluation mode.
+        every: Interval of wiping [frames]; 1 wipes before every frame.
 
     Raises:
-        ValueError: If `every` is no positive whole number.
+        ValueError: If `every` is not a positive integer.
     """
 
     def __init__(self, policy: Policy, every: int) -> None:
@@ -136,8 +137,8 @@ class WipingPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return actions as `PolicyPilot`."""
-        # Where all episodes begin there may be another number of worlds than before.
+        """Return actions like `PolicyPilot`."""
+        # If all episodes begin, the number of environments may have changed.
         last = np.zeros(len(reset), dtype=np.int64) if reset.all() else self._frame
         self._frame = np.where(reset, 0, last + 1)
         return self._pilot(observations, infos, dt_s, self._frame % self._every == 0)
@@ -153,29 +154,29 @@ def how_often(every: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """How strongly an action depends on what was seen some frames before."""
+    """Dependence of an action on the features of earlier frames."""
 
     norm: np.ndarray
-    """R(k) for k = 0, 1, …, action per unit of a feature, shape (lags,)."""
+    """R(k) for k = 0, 1, …, in action per unit of a feature, shape (lags,)."""
     frame_s: float
     """Interval between frames [s]."""
 
     @property
     def half_life_frames(self) -> float:
-        """Lag after which less than half of the largest R remains; see `lag_of`."""
+        """Lag after which R stays below half of its largest value [frames]; see `lag_of`."""
         return self.lag_of(0.5)
 
     @property
     def half_life_s(self) -> float:
-        """The same in seconds."""
+        """Half-life in seconds."""
         return self.half_life_frames * self.frame_s
 
     def lag_of(self, share: float) -> float:
-        """Return the lag [frames] from which on R stays below a share of its largest value.
+        """Return the lag [frames] from which R stays below a fraction of its largest value.
 
-        Between two lags, R is taken to fall exponentially, so the value is exact for a linear leaky
-        neuron. Infinite if R does not get there within the lags that were computed; NaN if R is 0
-        throughout.
+        R is interpolated exponentially between lags, so the value is exact for a linear leaky
+        neuron. It is infinite if R does not fall below the fraction within the computed lags, and
+        NaN if R is 0 for all lags.
         """
         most = float(self.norm.max())
         if most == 0.0:
@@ -198,16 +199,15 @@ def reach_of(
     max_lags: int = MAX_LAGS,
     num_frames: int = NUM_FRAMES,
 ) -> Reach:
-    """Compute how strongly actions depend on earlier frames, by the gradient along an episode.
+    """Compute the dependence of actions on earlier frames from gradients along an episode.
 
     Args:
         policy: The policy.
-        features: What its circuit was given, one row a frame.
+        features: Inputs of its circuit, one row per frame.
         dt_s: Time elapsed before each frame [s].
-        state_before: State before each frame; see `Activity.states_before`.
-        max_lags: Largest number of frames to look back; an episode shorter than twice as many
-            frames is looked back over half of it.
-        num_frames: Over how many frames the norm is averaged.
+        state_before: Hidden state before each frame; see `Activity.states_before`.
+        max_lags: Maximum number of frames to look back, limited to half of the episode.
+        num_frames: Number of frames over which the norm is averaged.
 
     Raises:
         ValueError: If there are fewer than two frames, or a gradient is not finite.
@@ -229,7 +229,7 @@ def reach_of(
 
 
 def describe_wipe(effect: WipeEffect) -> str:
-    """Say in plain words whether memory is used, from what wiping before every frame does."""
+    """Return a sentence on whether memory is used, given the effect of wiping every frame."""
     if effect.rms == 0.0:
         return (
             "**Memory is not used here**: wiping the state before every frame changes no action at"
@@ -243,7 +243,7 @@ def describe_wipe(effect: WipeEffect) -> str:
 
 
 def change_by_wiping(effect: WipeEffect) -> str:
-    """Say how much wiping before every frame changes the actions."""
+    """Return a text on how much wiping before every frame changes the actions."""
     changed = f"changes the actions by {effect.share:.2g} of their own deviation"
     if math.isinf(effect.share):
         changed = "changes the actions, which stand still otherwise"
@@ -251,7 +251,7 @@ def change_by_wiping(effect: WipeEffect) -> str:
 
 
 def describe_reach(reach: Reach) -> str:
-    """Say how fast the reach falls off."""
+    """Return a sentence on how fast the reach decreases."""
     half, tenth = reach.half_life_frames, reach.lag_of(0.1)
     if math.isnan(half):
         return "It is 0 throughout: nothing that is seen moves the actions."

@@ -1,9 +1,9 @@
-"""What the inspector's page needs to run a circuit anew, with some of its neurons silenced.
+"""Data with which the inspector's page can rerun a circuit with some neurons silenced.
 
-The page has the features that the circuit was given and the circuit's numbers: of an LTC the same
-that the export to C writes, of other cells the matrices of their kernel. It runs them frame by
-frame, in open loop: nothing that was seen changes. A silenced neuron is held at its mean over the
-episode, as the audit's ablation holds it (`ncp_control.audit.ablation`).
+The page gets the inputs of the circuit and its parameters: for an LTC the same numbers as in the
+export to C, for other cells the matrices of their kernel. It runs the circuit frame by frame in
+open loop, so the observations do not change. A silenced neuron is held at its mean over the
+episode, as in the audit's ablation (`ncp_control.audit.ablation`).
 """
 
 from typing import Any
@@ -20,20 +20,20 @@ from ncp_control.episode import Episode
 from ncp_control.policy import Policy, VectorPolicy
 
 PROGRAMS = "cfc", "wired_cfc", "ctrnn", "lstm", "gru"
-"""Kernels of cells that the page has beside the LTC's."""
+"""Kernels that the page can run, in addition to the LTC."""
 MOST_WEIGHTS = 100_000
-"""Weights of a circuit on the page; so many take half a megabyte."""
+"""Maximum number of weights of a circuit on the page; they take half a megabyte."""
 
 
 def rerun_data(policy: Policy, episode: Episode) -> dict[str, Any]:
-    """Return the circuit and what it was given in an episode, as JSON values.
+    """Return the circuit and its inputs in an episode, as JSON values.
 
     Args:
-        policy: Who acted.
-        episode: The episode, looked into.
+        policy: The policy that acted.
+        episode: The episode, with recorded activity.
 
     Raises:
-        ValueError: If the page cannot run this circuit; the text says why, for the page.
+        ValueError: If the page cannot run this circuit; the message is shown on the page.
     """
     cell = policy.circuit.cell
     own, known = type(policy), (Policy.respond, VectorPolicy.respond)
@@ -53,7 +53,7 @@ def _refusal(reason: str) -> ValueError:
 
 
 def _liquid(cell: LTC) -> dict[str, Any]:
-    """Return an LTC circuit."""
+    """Return an LTC circuit as JSON values."""
     if cell.integrator == "rk4":
         raise _refusal("the circuit is integrated by rk4, for which a silenced neuron is too quick")
     numbers, wiring = ltc_numbers(cell), cell.wiring
@@ -72,7 +72,7 @@ def _liquid(cell: LTC) -> dict[str, Any]:
 
 
 def _program(cell: Cell) -> dict[str, Any]:
-    """Return a circuit of another cell, as the matrices of its kernel."""
+    """Return a circuit of another cell as JSON values: the matrices of its kernel."""
     program = cell.program()
     if program is None or program.kind not in PROGRAMS:
         raise _refusal(

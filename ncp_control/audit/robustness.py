@@ -1,4 +1,4 @@
-"""What a fault in the frame does to the action and to the neurons, and how suddenly they move.
+"""Robustness: effect of frame faults on actions and neurons, and largest steps of neurons.
 
 Source of the largest steps: Lechner et al. 2020, max_t |x_i(t+1) − x_i(t)| of each neuron, sorted.
 """
@@ -20,10 +20,10 @@ from ncp_control.replay import look_inside
 
 
 class FrameFault(Protocol):
-    """Frames and a source of randomness to spoiled frames."""
+    """Interface of a fault of camera frames."""
 
     def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the spoiled frames."""
+        """Return the frames with the fault applied."""
         ...
 
 
@@ -47,29 +47,29 @@ FRAME_FAULTS: dict[str, FrameFault] = {
         for share in (0.05, 0.2)
     },
 }
-"""Faults of frames by name."""
+"""Frame faults by name."""
 
 _CHUNK_FRAMES = 64
 _LEAST_VARIATION = 1e-3
-"""Deviation below which a neuron counts as still, as a share of the largest."""
+"""Deviation below which a neuron counts as constant, as a fraction of the largest deviation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultResponse:
-    """What one fault does, on the same frames in open loop.
+    """Effect of one fault, on the same frames in open loop.
 
-    Of an action that is a choice, the scores of the choices are meant.
+    For an action that is a choice, the changes are those of the scores of the choices.
     """
 
     fault: str
-    """Its name."""
+    """Name of the fault."""
     action_rms: float
     """Root mean square change of the action."""
     action_largest: float
     """Largest change of an entry of the action."""
     state_rms: float
-    """Root mean square change of a neuron, as a share of its own deviation over the episode; of
-    those that vary, NaN if none does."""
+    """Root mean square change of the neurons, each relative to its deviation over the episode.
+    Constant neurons are left out; NaN if all are constant."""
 
 
 def fault_responses(
@@ -80,18 +80,21 @@ def fault_responses(
     which: Mapping[str, FrameFault] = FRAME_FAULTS,
     seed: int = 0,
 ) -> list[FaultResponse]:
-    """Show a policy the same episode with each fault; what hides a part moves every 64 frames.
+    """Run a policy on the same episode with each fault and compare actions and neurons.
+
+    An occlusion changes its place every 64 frames.
 
     Args:
         policy: The policy, in evaluation mode.
-        observations: Camera frames of consecutive times, shape (time, height, width, channels),
-            uint8, or what the policy takes that has such frames in it.
-        dt_s: Time elapsed before each [s], shape (time,).
+        observations: Consecutive camera frames, shape (time, height, width, channels), uint8, or
+            records that contain such frames.
+        dt_s: Time elapsed before each frame [s], shape (time,).
         which: Faults by name.
-        seed: Seed of their randomness.
+        seed: Seed of the faults' randomness.
 
     Raises:
-        ValueError: If the frames are no images, fewer than two, or a neuron is not finite.
+        ValueError: If the observations are not uint8 images, there are fewer than two, or an action
+            or neuron is not finite.
     """
     frames = policy.frames_of(observations)
     if frames.ndim != 4 or frames.dtype != np.uint8:
@@ -127,7 +130,7 @@ def largest_steps(states: np.ndarray) -> np.ndarray:
         states: Activity, shape (time, neurons), at least two frames.
 
     Raises:
-        ValueError: If there is one frame or a value is not finite.
+        ValueError: If there are fewer than two frames or a value is not finite.
     """
     states = check_finite("states", states)
     check_num_frames("states", states, 2)
@@ -141,7 +144,7 @@ def _respond(
     dt_s: np.ndarray,
     spoil: Callable[[np.ndarray], np.ndarray] = lambda frames: frames,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return clipped actions and states over an episode, shapes (time, …)."""
+    """Return limited actions and visible states over an episode, shapes (time, …)."""
     chunks = (
         observations[i : i + _CHUNK_FRAMES] for i in range(0, len(observations), _CHUNK_FRAMES)
     )

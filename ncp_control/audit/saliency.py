@@ -1,15 +1,15 @@
-"""Where a policy looks: maps of the pixels behind its action, or behind one neuron.
+"""Saliency maps: pixels that influence a policy's action or one of its neurons.
 
 | method                 | what a pixel's value is                                                 |
 |------------------------|-------------------------------------------------------------------------|
-| `visual_backprop`      | what the convolutions react to, whatever the circuit makes of it        |
+| `visual_backprop`      | what the convolutions respond to, independent of the circuit            |
 | `input_gradient`       | Σ_c abs(∂y/∂x), how much the decision y changes with the pixel          |
 | `integrated_gradients` | Σ_c abs((x − x') ∫ ∂y/∂x), the size of its share of the difference from |
 |                        | a baseline; shares of opposite sign largely cancel in the sum           |
-| `grad_cam`             | the last maps, weighted by their pull on y in the direction it now has  |
+| `grad_cam`             | the last feature maps, weighted by the gradient of sign(y)·y            |
 
-A map belongs to one frame: y depends on the frame and on the state before it, which is held, so
-the history counts but is not blamed.
+A map belongs to one frame. The decision y depends on this frame and on the hidden state before it;
+the state is held, so a map shows the influence of its own frame only.
 
 Sources: VisualBackProp: Bojarski et al. 2016 (arXiv 1611.05418); input gradient: Simonyan et al.
 2013 (arXiv 1312.6034); integrated gradients: Sundararajan et al. 2017 (arXiv 1703.01365); Grad-CAM:
@@ -33,7 +33,7 @@ from ncp_control.policy import Policy
 from ncp_control.policy.frames import BLOCK_FRAMES
 
 Decision = Callable[[Tensor], Tensor]
-"""Observations (batch, …) to the number explained for each, shape (batch,)."""
+"""Returns for observations (batch, …) the value y to explain, shape (batch,)."""
 
 _BLUR_SHARE = 0.1
 
@@ -48,24 +48,25 @@ def saliency(
     state: Float[Tensor, "batch state"] | None = None,
     dt_s: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, "batch height width"]:
-    """Map where the policy looks; each map is scaled to a largest value of 1.
+    """Return saliency maps, each scaled to a maximum of 1.
 
     Args:
         policy: The policy, in evaluation mode.
-        observations: Frames, shape (batch, height, width, channels), or what the policy takes that
-            has frames in it; the rest is held.
+        observations: Frames, shape (batch, height, width, channels), or records that contain
+            frames; their other values are held.
         method: A name in `METHODS`.
-        neuron: Explain the state of this neuron, e.g. "command_3", instead of the action.
-        action: Which entry of the action is explained.
-        state: State before each frame, see `Activity.states_before`; the initial state if None.
-        dt_s: Time elapsed before each frame [s]; the circuit's frame interval if None.
+        neuron: Name of a neuron, e.g. "command_3", whose state is explained instead of the action.
+        action: Index of the action entry to explain.
+        state: Hidden state before each frame, see `Activity.states_before`; if None: the initial
+            state.
+        dt_s: Time elapsed before each frame [s]; if None: the circuit's frame interval.
 
     Returns:
-        Maps in [0, 1]; all zero where nothing in a frame matters.
+        Maps in [0, 1]; all zero if nothing in a frame matters.
 
     Raises:
-        ValueError: If the method or neuron is unknown, the observations are no frames, a method
-            that needs convolutions finds none, or the policy's numbers are not finite.
+        ValueError: If the method or neuron is unknown, the observations are not frames, the method
+            needs convolutions but the policy has none, or a map is not finite.
     """
     check_name("method", method, METHODS)
     seen = torch.as_tensor(observations)
@@ -101,12 +102,12 @@ def decision(
     state: Tensor | None = None,
     dt_s: Tensor | None = None,
 ) -> Decision:
-    """Return the function that is explained: one frame and the held state to one number.
+    """Return the function to explain: it maps frames, with held states, to one number each.
 
-    Arguments as `saliency`.
+    Arguments as in `saliency`.
 
     Raises:
-        ValueError: If the neuron is unknown or there is no such action.
+        ValueError: If the neuron is unknown or the index of the action is out of range.
     """
     cell = policy.circuit.cell
     if neuron is not None:
@@ -127,7 +128,7 @@ def decision(
 
 
 def input_gradient(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
-    """Return ∂y/∂x for observations of any kind, in their shape, signs kept."""
+    """Return ∂y/∂x with its sign for observations of any kind, in their shape."""
     with torch.inference_mode(False), torch.enable_grad():
         inputs = observations.to(next(policy.parameters()), copy=True).requires_grad_()
         return torch.autograd.grad(decide(inputs).sum(), inputs)[0]
@@ -141,16 +142,16 @@ def integrated_gradients(
     baseline: Tensor | None = None,
     steps: int = 24,
 ) -> Tensor:
-    """Return (x − x') ∫₀¹ ∂y/∂x(x' + α (x − x')) dα, signs kept; it sums to y(x) − y(x').
+    """Return (x − x') ∫₀¹ ∂y/∂x(x' + α (x − x')) dα with its sign; it sums to y(x) − y(x').
 
     Args:
         policy: The policy.
         observations: Observations of any kind.
-        decide: What is explained.
-        baseline: x', of the observations' shape; their frames blurred beyond recognition if None. A
-            plain one, such as black, would do nothing: heads that standardise each image see the
-            same picture along the whole path.
-        steps: Points of the midpoint rule.
+        decide: Function to explain, see `decision`.
+        baseline: x', of the observations' shape; if None: the observations with strongly blurred
+            frames. A uniform baseline, such as black, is of no use: heads that standardize each
+            image see the same picture along the whole path.
+        steps: Number of points of the midpoint rule.
     """
     inputs = observations.to(next(policy.parameters()))
     if baseline is None:
@@ -173,10 +174,10 @@ def _integrated_gradients_map(policy: Policy, seen: Tensor, decide: Decision) ->
 
 
 def visual_backprop(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
-    """Return the mean map of each layer, multiplied from the last layer down to the first.
+    """Return the product of the mean feature maps of all layers, from the last to the first.
 
-    A map is taken to the size of the layer below by a transposed convolution of ones with the
-    layer's own kernel, stride and padding.
+    A map is upscaled to the size of the layer below by a transposed convolution of ones with the
+    layer's own kernel size, stride and padding.
     """
     with torch.no_grad(), _recorded_convolutions(policy) as layers:
         policy.perceive(seen)
@@ -189,13 +190,13 @@ def visual_backprop(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
 
 
 def grad_cam(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
-    """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last maps A, enlarged to the frame."""
-    # Gradients flow from the frames on, so that frozen weights do not matter.
+    """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last feature maps A, upscaled to the frame."""
+    # Frames require a gradient, so that this also works if all weights are frozen.
     with torch.inference_mode(False), torch.enable_grad(), _recorded_convolutions(policy) as layers:
         inputs = seen.to(next(policy.parameters()), copy=True).requires_grad_()
         score = decide(inputs).abs().sum()
     last = _check_layers(layers)[-1].layer
-    blocks = [one.maps for one in layers if one.layer is last]  # a policy sees frames in blocks
+    blocks = [one.maps for one in layers if one.layer is last]  # a policy runs frames in blocks
     weights = torch.cat(torch.autograd.grad(score, blocks)).mean((2, 3), keepdim=True)
     maps = torch.cat(blocks)
     coarse = (weights * maps).sum(1, keepdim=True).relu().detach()
@@ -209,24 +210,24 @@ METHODS: dict[str, Callable[[Policy, Tensor, Decision], Tensor]] = {
     "integrated_gradients": _integrated_gradients_map,
     "grad_cam": grad_cam,
 }
-"""Saliency methods by name: policy, observations and decision to unscaled maps >= 0."""
+"""Saliency methods by name; each returns unscaled maps >= 0."""
 
 
 @dataclass
 class _Convolution:
-    """One convolution of a forward pass."""
+    """Record of one convolution in a forward pass."""
 
     layer: nn.Conv2d
     input_shape: torch.Size
     output: Tensor
     maps: Tensor
-    """What follows sees: the output, or a ReLU of it."""
+    """Feature maps passed to the next layer: the output, or its ReLU."""
 
     def spread(self, relevance: Float[Tensor, "batch 1 rows columns"]) -> Tensor:
-        """Take a map of the output's size to the input's, by the transpose of ones."""
+        """Upscale a map from output to input size, by a transposed convolution of ones."""
         layer = self.layer
-        # A convolution's gradient with respect to its input is the transposed convolution, and
-        # knows the size that it must have.
+        # The gradient of a convolution with respect to its input is the transposed convolution; it
+        # takes the size of the result as an argument.
         return convolution_gradients.conv2d_input(
             (self.input_shape[0], 1, *self.input_shape[2:]),
             relevance.new_ones(1, 1, *layer.kernel_size),
@@ -239,7 +240,7 @@ class _Convolution:
 
 @contextmanager
 def _recorded_convolutions(policy: Policy) -> Iterator[list[_Convolution]]:
-    """Collect the convolutions of the forward passes inside the block, in order."""
+    """Record the convolutions of the forward passes within the block, in order."""
     layers: list[_Convolution] = []
 
     def note_convolution(layer: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -274,7 +275,7 @@ def _check_layers(layers: list[_Convolution]) -> list[_Convolution]:
 
 
 def _blur(frames: Tensor) -> Tensor:
-    """Blur frames by a Gaussian of a tenth of their height; other observations become zeros."""
+    """Blur frames by a Gaussian whose deviation is a tenth of their height; else return zeros."""
     if frames.ndim != 4:
         return torch.zeros_like(frames)
     maps = frames.permute(0, 3, 1, 2)
@@ -290,14 +291,14 @@ def _blur(frames: Tensor) -> Tensor:
 
 
 def gaussian_window(radius: int, deviation: float) -> Float[Tensor, " taps"]:
-    """Return 2·radius + 1 samples of a Gaussian that sum to 1."""
+    """Return 2·radius + 1 samples of a Gaussian, normalized to sum 1."""
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     window = torch.exp(-0.5 * (offsets / deviation) ** 2)
     return window / window.sum()
 
 
 def _scale(maps: Float[Tensor, "batch height width"]) -> Tensor:
-    """Divide each map by its largest value; a map of zeros stays."""
+    """Divide each map by its largest value; a map of zeros is unchanged."""
     largest = maps.flatten(1).amax(1)
     is_bad = ~torch.isfinite(largest)
     if is_bad.any():

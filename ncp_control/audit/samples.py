@@ -1,19 +1,19 @@
-"""How many independent samples a slow signal is worth.
+"""Effective number of independent samples of an autocorrelated signal.
 
-Neighbouring frames are alike, so n frames tell less than n independent ones:
+Neighboring frames are similar, so n frames carry less information than n independent samples:
 
     n_eff = n / (1 + 2 Σ_k (1 − k/n) ρ(k))
 
-with ρ the autocorrelation for the mean of a signal, and the product of two autocorrelations for
-the correlation of two signals, summed up to where it first turns negative.
+For the mean of a signal, ρ is its autocorrelation; for the correlation of two signals, ρ is the
+product of their autocorrelations. The sum ends where ρ first becomes negative.
 
-An autocorrelation that is measured about the mean of the same samples is too small at every lag:
-the mean follows the signal, so its own variance is missing. For the error of the mean, where this
-counts most, it is put back. With r(k) as measured, (1 − k/n) included, and D = n / n_eff,
+An autocorrelation about the mean of the same samples is biased low at every lag, since this mean
+follows the signal. The bias matters most for the error of the mean and is corrected there. With the
+measured r(k), which includes the factor (1 − k/n), and D = n / n_eff,
 
     (1 − k/n) ρ(k) = r(k) (1 − D/n) + (1 − k/n) D/n
 
-which the sum above turns into a linear equation for D:
+Inserted into the sum above, this gives a linear equation for D:
 
     D = (1 + R) / (1 − (S − R)/n),      R = 2 Σ_k r(k),      S = 2 Σ_k (1 − k/n)
 
@@ -30,7 +30,7 @@ from ncp_control.audit.checks import check_finite
 
 
 def standardize(signal: np.ndarray) -> np.ndarray:
-    """Return a signal of mean 0 and deviation 1; zeros if it is constant to rounding."""
+    """Return a signal scaled to mean 0 and deviation 1; zeros if it is constant up to rounding."""
     centred = signal - signal.mean()
     deviation = float(centred.std())
     if deviation <= 1e-6 * max(float(np.abs(signal).max()), 1e-12):
@@ -46,7 +46,7 @@ def autocorrelation(x: np.ndarray) -> np.ndarray:
 
 
 def effective_samples(correlations: np.ndarray) -> float:
-    """Return n_eff, from 1 to n, for values of ρ at the lags 0, 1, …, n − 1."""
+    """Return n_eff, from 1 to n, given ρ at the lags 0, 1, …, n − 1."""
     n = len(correlations)
     is_negative = correlations < 0.0
     last = int(np.argmax(is_negative)) if is_negative.any() else n
@@ -55,10 +55,10 @@ def effective_samples(correlations: np.ndarray) -> float:
 
 
 def effective_samples_of_mean(correlations: np.ndarray) -> float:
-    """Return n_eff of a signal's mean, from 1 to n, corrected for the mean that was taken off.
+    """Return n_eff for the mean of a signal, from 1 to n, with the bias correction.
 
     Args:
-        correlations: Autocorrelation r as `autocorrelation` gives it, at the lags 0, 1, …, n − 1.
+        correlations: Autocorrelation r from `autocorrelation`, at the lags 0, 1, …, n − 1.
     """
     n = len(correlations)
     is_over = correlations <= 0.0
@@ -69,14 +69,14 @@ def effective_samples_of_mean(correlations: np.ndarray) -> float:
 
 
 def mean_with_error(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of a signal, its standard error, and the samples that the signal is worth.
+    """Return the mean of a signal, its standard error, and its effective number of samples.
 
-    The error is that of independent samples, s / √(n_eff − 1) with s² the mean square deviation;
-    NaN if the signal is worth one sample only. Of a signal that is hardly longer than its memory it
-    is still too small: by a fifth in the median where n_eff is 6.
+    The error is s / √(n_eff − 1), where s² is the mean square deviation; NaN if n_eff is 1. For a
+    signal that is hardly longer than its correlation time, the error is still too small: by a fifth
+    in the median if n_eff is 6.
 
     Args:
-        values: A signal in time, shape (time,), at least one sample.
+        values: Signal over time, shape (time,), at least one sample.
 
     Raises:
         ValueError: If a value is not finite.

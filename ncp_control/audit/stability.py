@@ -1,9 +1,10 @@
-"""How steady a saliency map is when its frame is not: structural similarity under pixel noise.
+"""Stability of saliency maps under pixel noise, measured by structural similarity (SSIM).
 
     SSIM = (2 μ_a μ_b + c₁)(2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁)(σ_a² + σ_b² + c₂))
 
-with means, variances and covariance under a Gaussian window of deviation 1.5 pixels on 11 × 11,
-c₁ = 0.01² and c₂ = 0.03² for maps in [0, 1], averaged where the window lies inside the map.
+with means, variances and covariance under a Gaussian window of 11 × 11 pixels and standard
+deviation 1.5 pixels, c₁ = 0.01² and c₂ = 0.03² for maps in [0, 1]. The result is averaged over the
+positions at which the window lies inside the map.
 
 Sources: Wang et al. 2004, "Image quality assessment: from error visibility to structural
 similarity", IEEE TIP 13:600; its use on noisy saliency maps: Lechner et al. 2020.
@@ -32,7 +33,7 @@ def ssim(
     """Return the structural similarity of pairs of maps in [0, 1]; 1 if they are equal.
 
     Raises:
-        ValueError: If the shapes differ or a side is shorter than the window, 11 pixels.
+        ValueError: If the shapes differ or a side is shorter than the window (11 pixels).
     """
     size = 2 * _RADIUS + 1
     if a.shape != b.shape or a.ndim != 3 or min(a.shape[1:]) < size:
@@ -59,12 +60,12 @@ def saliency_stability(
     seed: int = 0,
     **options: Any,
 ) -> Float[Tensor, "variances batch"]:
-    """Return the similarity of the maps of clean frames to those of the same frames with noise.
+    """Return the structural similarity between the saliency maps of clean and of noisy frames.
 
     Args:
         policy: The policy.
-        observations: As in `saliency`, uint8; noise comes over their frames.
-        variances: Variances of the Gaussian noise on frames in [0, 1].
+        observations: As in `saliency`, uint8; noise is added to their frames.
+        variances: Variances of the Gaussian noise, for pixel values in [0, 1].
         method: A name in `ncp_control.audit.saliency.METHODS`.
         seed: Seed of the noise, the same at every variance.
         options: Passed to `saliency`: neuron, action, state, dt_s.

@@ -1,8 +1,8 @@
-"""How fast each neuron thinks, and what makes it think faster.
+"""Time constants of neurons, and their correlations with signals.
 
-τ_i(t) = C_i / (g_i + Σ_j w_ij s(x_j)) [s] changes with what a liquid neuron sees. Correlations of
-such slow signals are easily overrated, so their intervals count effective samples only, see
-`samples`:
+The time constant of a liquid neuron, τ_i(t) = C_i / (g_i + Σ_j w_ij s(x_j)) [s], changes with its
+inputs. Correlations of such slow signals easily look more significant than they are, so their
+confidence intervals use the effective number of samples, see `samples`:
 
     atanh(r) ± z / √(n_eff − 3)
 
@@ -22,30 +22,30 @@ from ncp_control.circuit import Activity
 
 CONFIDENCE = 0.95
 LEAST_SAMPLES = 4
-"""Fewest samples of which a correlation can be told."""
+"""Minimum number of samples of a correlation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correlation:
-    """Pearson correlation of two signals in time."""
+    """Pearson correlation of two signals over time."""
 
     r: float
-    """The coefficient; NaN if a signal is constant."""
+    """Correlation coefficient; NaN if a signal is constant."""
     low: float
-    """Lower limit of its 95 % interval."""
+    """Lower limit of its 95 % confidence interval."""
     high: float
-    """Upper limit."""
+    """Upper limit of its 95 % confidence interval."""
     effective_samples: float
-    """Independent samples that the signals are worth."""
+    """Effective number of independent samples."""
 
     @property
     def is_certain(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the confidence interval excludes zero."""
         return self.low > 0.0 or self.high < 0.0
 
 
 def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
-    """Correlate two signals sampled at the same times, shape (time,).
+    """Return the correlation of two signals sampled at the same times, shape (time,).
 
     Raises:
         ValueError: If the shapes differ, there are fewer than 4 samples, or a value is not finite.
@@ -71,10 +71,10 @@ def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronTimescale:
-    """The time constant of one neuron over an episode."""
+    """Time constant of one neuron over an episode."""
 
     neuron: str
-    """Its name."""
+    """Name of the neuron."""
     mean_s: float
     """Mean τ [s]."""
     low_s: float
@@ -82,7 +82,7 @@ class NeuronTimescale:
     high_s: float
     """Largest τ [s]."""
     correlations: dict[str, Correlation]
-    """Of τ with each signal; negative where the neuron quickens as the signal grows."""
+    """Correlation of τ with each signal; negative if the neuron gets faster as the signal grows."""
 
 
 def timescales_of(activity: Activity) -> np.ndarray:
@@ -98,7 +98,7 @@ def timescales_of(activity: Activity) -> np.ndarray:
             " `timescales`."
         )
     values = activity.timescales_s[0].cpu().double().numpy()
-    has_timescale = ~np.isnan(values).all(axis=0)  # a mixed memory's own entries have none
+    has_timescale = ~np.isnan(values).all(axis=0)  # the memory entries of a mixed memory have none
     check_finite("activity.timescales_s", values[:, has_timescale])
     return values
 
@@ -106,7 +106,7 @@ def timescales_of(activity: Activity) -> np.ndarray:
 def frame_interval_s(activity: Activity) -> float:
     """Return the median time between two frames [s] of the first recorded sequence.
 
-    A neuron whose τ is as long keeps exp(−1) = 37 % of its deviation from one frame to the next.
+    A neuron whose τ equals this interval keeps exp(−1) = 37 % of its deviation per frame.
     """
     return float(activity.dt_s[0].double().median())
 
@@ -114,10 +114,10 @@ def frame_interval_s(activity: Activity) -> float:
 def summarize_timescales(
     activity: Activity, signals: Mapping[str, np.ndarray]
 ) -> list[NeuronTimescale]:
-    """Summarize τ of every neuron that has one.
+    """Summarize the time constants of all neurons that have one.
 
     Args:
-        activity: What was recorded; its first sequence is used.
+        activity: Recorded activity; its first sequence is used.
         signals: Signals by name, e.g. the road's curvature, each of shape (time,).
 
     Raises:

@@ -1,1 +1,1 @@
-"""Learning any policy: demonstrations, imitation, and the run folder they write."""
+"""Training of policies: demonstrations, imitation, distillation, reinforcement, run folders."""

@@ -1,8 +1,8 @@
-"""Brain and world in a loop, several worlds side by side so that the brain sees a batch.
+"""Closed loop of a policy and several parallel environments, so that the policy gets a batch.
 
-Everything that drives uses this one loop: experts that demonstrate, DAgger, evaluation, video.
-A world is any Gymnasium environment. If its `info` carries `time_s`, the elapsed time is taken from
-there; otherwise each step lasts one control interval.
+Demonstrations by experts, DAgger, evaluation and videos all use this loop. A world is any Gymnasium
+environment. If its `info` carries `time_s`, the elapsed time is computed from it; otherwise each
+step lasts one control interval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ def elapsed_of(info: Info) -> float:
     """Return the time since the previous observation [s].
 
     Raises:
-        KeyError: If the world does not tell it.
+        KeyError: If `info` does not contain `dt_s`.
     """
     if "dt_s" not in info:
         raise KeyError(
@@ -34,10 +34,10 @@ def elapsed_of(info: Info) -> float:
 
 
 class Env(Protocol):
-    """The part of `gymnasium.Env` that a loop needs."""
+    """The part of `gymnasium.Env` that the closed loop needs."""
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Info]:
-        """Begin an episode."""
+        """Start an episode."""
         ...
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, Info]:
@@ -46,20 +46,24 @@ class Env(Protocol):
 
 
 class Pilot(Protocol):
-    """Whatever chooses the actions of a batch of worlds."""
+    """Interface of anything that chooses the actions of a batch of environments."""
 
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return actions (worlds, action) for the observations (worlds, …)."""
+        """Return actions (worlds, action) for observations (worlds, …).
+
+        `infos` holds one dictionary per environment, `dt_s` the time since the previous observation
+        [s], shape (worlds,); `reset` is True for the first observation of an episode.
+        """
         ...
 
 
 class PolicyPilot:
-    """Let a policy choose the actions, with one memory for each world.
+    """Pilot that runs a policy, with a separate hidden state for each environment.
 
     Args:
-        policy: The policy; it is put in evaluation mode.
+        policy: The policy; it is switched to evaluation mode.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -70,19 +74,19 @@ class PolicyPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return actions in [-1, 1], or the numbers of choices.
+        """Return actions in [-1, 1], or the indices of discrete choices.
 
         Raises:
-            ValueError: If an observation holds something that is not a finite number; nothing is
-                remembered of any. Or if a state or an action is not finite, by damaged weights or
-                a step too large for an explicit integrator; then all is forgotten.
+            ValueError: If an observation is not finite; the hidden states stay as they were. Or if
+                a hidden state or an action is not finite, because of damaged weights or a time step
+                too large for an explicit integrator; the hidden states are then reset.
         """
         frames = self.policy.read_observations(observations)[:, None]
-        # Tensors of their own: torch warns of arrays that may only be read.
+        # Copies, since torch warns about read-only arrays.
         elapsed, is_first = torch.tensor(dt_s)[:, None], torch.tensor(reset)[:, None]
         actions, last = self.policy(
             frames,
-            None if reset.all() else self._state,  # other worlds, perhaps not as many
+            None if reset.all() else self._state,  # the number of worlds may have changed
             dt_s=elapsed.to(frames.device),
             reset=is_first.to(frames.device),
         )
@@ -102,34 +106,34 @@ class PolicyPilot:
 
 @dataclass(frozen=True)
 class Rows:
-    """A few rows of a batch that are treated as if all of it were there.
+    """Position of a few rows within a larger batch, to get bit-identical results for them.
 
-    The arithmetic of a batch rounds by its size and by a row's place in it. So that the rows come
-    out as they do in the whole batch, to the last bit, the other rows are filled with copies.
+    Rounding depends on the batch size and on a row's position in the batch. The missing rows are
+    therefore filled with copies, so that the present rows give the same results as in a full batch.
     """
 
     first: int
-    """Place of the first row in the batch; the others follow it."""
+    """Index of the first row in the full batch; the others follow it."""
     size: int
-    """Rows of the whole batch."""
+    """Number of rows of the full batch."""
 
     def fill(self, values: np.ndarray) -> np.ndarray:
-        """Return as many rows as the batch has, those that are there in their places."""
+        """Return a full batch with the given rows at their positions and copies elsewhere."""
         if len(values) == self.size:
             return values
         return values[(np.arange(self.size) - self.first) % len(values)]
 
     def take(self, values: np.ndarray, count: int) -> np.ndarray:
-        """Return the rows that are there, of what was made of the batch."""
+        """Return the `count` present rows of a result for the full batch."""
         return values[self.first : self.first + count]
 
 
 class RowsPilot:
-    """Lets a pilot see a few rows of a batch as if all of it were there.
+    """Pilot for a few rows of a batch with the same result, bit for bit, as in the full batch.
 
     Args:
-        pilot: Treats each row by itself.
-        rows: Which rows there are.
+        pilot: Pilot that gets the full batch; must process each row independently.
+        rows: Position of the rows in the full batch.
     """
 
     def __init__(self, pilot: Pilot, rows: Rows) -> None:
@@ -138,7 +142,7 @@ class RowsPilot:
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return the actions of the rows that are there."""
+        """Return the actions for the given rows."""
         rows, count = self._rows, len(observations)
         known = [infos[i] for i in rows.fill(np.arange(count)).tolist()]
         whole = rows.fill(observations), known, rows.fill(dt_s), rows.fill(reset)
@@ -147,26 +151,26 @@ class RowsPilot:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One control step of all worlds: what was seen, what was done, what came of it."""
+    """One control step of all environments: observations, actions and their outcome."""
 
     observations: np.ndarray
-    """What the pilot saw, shape (worlds, …)."""
+    """Observations before the step, shape (worlds, …)."""
     infos: Sequence[Info]
-    """What was known when it saw that."""
+    """`info` dictionaries that came with the observations."""
     dt_s: np.ndarray
-    """Time since its previous observation [s], shape (worlds,)."""
+    """Time since the previous observation [s], shape (worlds,)."""
     reset: np.ndarray
     """Whether the observation is the first of an episode, shape (worlds,), bool."""
     actions: np.ndarray
-    """What it did, shape (worlds, action)."""
+    """Actions of the pilot, shape (worlds, action)."""
     outcomes: Sequence[Info]
-    """What was known after the step."""
+    """`info` dictionaries after the step."""
     rewards: np.ndarray
     """Reward of the step, shape (worlds,)."""
     terminated: np.ndarray
-    """Whether the world ended the episode, shape (worlds,), bool."""
+    """Whether the environment ended the episode, shape (worlds,), bool."""
     truncated: np.ndarray
-    """Whether the time of the episode is over, shape (worlds,), bool."""
+    """Whether the episode was cut off, e.g. by a time limit, shape (worlds,), bool."""
 
 
 def closed_loop(
@@ -178,22 +182,23 @@ def closed_loop(
     seeds: Sequence[int | None] | None = None,
     options: Sequence[Any] | None = None,
 ) -> Iterator[Step]:
-    """Run all worlds side by side and yield every step.
+    """Run all environments in parallel and yield every step.
 
-    A world whose episode ends begins another by itself, with its own random generator.
+    An environment whose episode ends is reset without a seed, so its own random generator
+    continues.
 
     Args:
         worlds: Environments, stepped one after the other.
-        pilot: Chooses all actions at once.
-        num_steps: Control steps of each world.
-        frame_s: Control interval [s]: the elapsed time before the first frame of an episode, and
-            before every frame of a world whose `info` has no `time_s`.
-        seeds: Seed of each world's first reset.
-        options: Options of each world's first reset.
+        pilot: Chooses the actions of all environments in one call.
+        num_steps: Number of control steps of each environment.
+        frame_s: Control interval [s]: used as elapsed time for the first frame of an episode, and
+            for every frame of an environment whose `info` has no `time_s`.
+        seeds: Seed of each environment's first reset.
+        options: Options of each environment's first reset.
 
     Raises:
-        ValueError: If a number is out of range, or there are not as many seeds, options or actions
-            as worlds; while it runs, if a world's time does not go on.
+        ValueError: If a number is out of range, or there is not one seed, option and action per
+            environment; while it runs, if `time_s` of an environment runs backwards.
     """
     check_count("num_steps", num_steps, 0)
     check_above_zero("frame_s", frame_s)
@@ -260,7 +265,7 @@ def _run(
 
 
 def _elapsed_between(before: Info, after: Info, frame_s: float) -> float:
-    """Return the time between two observations [s]; `frame_s` if the world does not tell it.
+    """Return the time between two observations [s]; `frame_s` if `info` has no `time_s`.
 
     Raises:
         ValueError: If the time is not a finite number, or runs backwards.

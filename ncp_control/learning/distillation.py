@@ -1,14 +1,14 @@
-"""Distillation: a small recurrent student learns to do what a large teacher does.
+"""Distillation: a small recurrent student learns to reproduce the actions of a large teacher.
 
-DAgger over rounds. In each, student and teacher act in many worlds side by side, the teacher says
-at every step what it would have done, and the student learns from all rounds so far by truncated
-backpropagation through time:
+The method is DAgger. In each round, student and teacher act in many parallel environments, the
+teacher labels every step with its own action, and the student learns from all rounds so far by
+truncated backpropagation through time:
 
     loss = mean over steps and joints of (student action − teacher action)²
 
-over windows at random places; the first `burn_in` steps of a window fill the student's memory and
-do not count, unless an episode begins in them. What acts, is measured and kept is a running
-average of the student's weights.
+over windows at random places. The first `burn_in` steps of a window warm up the student's hidden
+state and do not count; if an episode begins within them, the steps from its first frame on count.
+A running average of the student's weights acts, is measured and is saved.
 
 Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturowski et al. 2019,
 "Recurrent experience replay in distributed reinforcement learning".
@@ -35,7 +35,7 @@ from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
 _FIRST_SEED = 500_000
-"""Of the worlds of each round, in which the student is measured, and from which it then learns."""
+"""First seed of the environments in which student and teacher act."""
 
 
 def distill(
@@ -50,24 +50,26 @@ def distill(
 ) -> Policy:
     """Distill a teacher into a policy and return the best of its checkpoints.
 
-    A run that was stopped goes on from its last checkpoint, and ends with the same weights as if it
-    had not been stopped; `Run.reopen` opens it. A training that diverges ends there.
+    A stopped run, reopened with `Run.reopen`, resumes from its last checkpoint and ends with the
+    same weights as if it had not been stopped. If training diverges, it stops.
 
     Args:
         policy: The student, trained in place.
-        teacher: Sees `info["full_observation"]`.
-        worlds: `config.worlds` worlds of the student; `info` carries `time_s` as well.
+        teacher: The teacher; its observation is `info["full_observation"]`.
+        worlds: `config.worlds` environments of the student; `info` carries `time_s` as well.
         config: Settings.
-        run: Where metrics, rollouts and checkpoints go, or were left.
+        run: Run folder for metrics, rollouts and checkpoints.
         frame_s: Control interval [s].
-        fit_scale: Given the observations of the teacher's first round, sets the student's scale.
+        fit_scale: Sets the student's input scale from the observations of the teacher's first
+            round.
 
     Returns:
         The policy with the highest return, loaded from its checkpoint.
 
     Raises:
-        ValueError: If no round ends with a finite return, or what a stopped run left is damaged.
-        DivergenceError: If the training diverges before a round has ended with a finite return.
+        ValueError: If no round ends with a finite return, or the files of a stopped run are
+            damaged.
+        DivergenceError: If training diverges before any round ends with a finite return.
     """
     num_updates = config.rounds * config.updates_per_round
 
@@ -98,14 +100,14 @@ def distill(
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """What is minimised over a batch of windows."""
+    """Distillation loss over a batch of windows."""
 
     burn_in: int
-    """Steps that do not count unless an episode has begun in the window."""
+    """Number of steps at the start of a window that do not count unless an episode has begun."""
     told: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Rollouts) -> Tensor:
-        """Return the mean squared error over the steps at which the memory is the student's own."""
+        """Return the mean squared error of the actions over the steps that count."""
         actions, _ = model(batch.observations, dt_s=batch.dt_s, reset=batch.reset)
         error = (actions - batch.actions.clamp(-1.0, 1.0)).square().mean(dim=2)
         counts = self._counts(batch)
@@ -116,7 +118,7 @@ class DistillationLoss:
         return self._counts(batch).sum()
 
     def split(self, batch: Rollouts, count: int) -> list[Rollouts | None]:
-        """Return shares of a batch, of whole windows each; None where there are too few."""
+        """Split a batch into `count` shares of whole windows; None if there are too few windows."""
         return [None if share is None else Rollouts(**share) for share in shares(batch, count)]
 
     def _counts(self, batch: Rollouts) -> Tensor:
@@ -126,9 +128,9 @@ class DistillationLoss:
 
 
 class _Lessons(Lessons[Rollouts]):
-    """Windows of what student and teacher met in all rounds so far.
+    """Windows of the rollouts of all rounds so far.
 
-    A round ends with the next one's acting, which measures the student as well.
+    A round ends with the rollouts of the next one, which also measure the student.
     """
 
     def __init__(
@@ -170,12 +172,12 @@ class _Lessons(Lessons[Rollouts]):
         return -mean_return, {"student_return": mean_return}
 
     def _act(self, student: Policy, i: int) -> np.ndarray:
-        """Let student and teacher act for a round, and keep what they met if it is learned from.
+        """Collect the rollouts of round `i`, and keep them unless it is after the last update.
 
-        In the first round the teacher acts alone.
+        In the first round (0) the teacher acts alone.
 
         Returns:
-            The return of each world's first episode.
+            The return of the first episode of each environment.
         """
         config = self.config
         share = np.zeros(config.worlds)
@@ -196,7 +198,7 @@ class _Lessons(Lessons[Rollouts]):
         return returns
 
     def load(self, rounds: int) -> None:
-        """Read the rollouts of the first rounds, which a run that was stopped has left."""
+        """Load the rollouts of the first rounds of a stopped run."""
         self.parts = [Rollouts.load(self._file(i)) for i in range(rounds)]
         steps = (self.config.worlds, self.config.steps_per_round)
         for i, part in enumerate(self.parts):

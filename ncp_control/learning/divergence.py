@@ -1,8 +1,8 @@
-"""Trainings that diverge: noticed before anything that is not finite is saved or acted on.
+"""Detection of diverged training, before non-finite values are saved or used to act.
 
-A training has diverged when a loss, a weight, a moment of the optimizer or a running average is
-NaN or infinite. `first_not_finite` finds it; a trainer then stops, keeps what it saved before, and
-says so in one sentence.
+Training has diverged when a loss, a weight, a moment of the optimizer or a running average is NaN
+or infinite. `first_not_finite` finds such a value; the trainer then stops with a clear message and
+keeps its earlier checkpoints.
 """
 
 import math
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 
 class DivergenceError(ValueError):
-    """A training reached numbers that are not finite."""
+    """Training reached values that are NaN or infinite."""
 
 
 def first_not_finite(values: Any, name: str = "") -> str | None:
     """Return the dotted name of the first entry that is NaN or infinite, or None.
 
     Args:
-        values: A tensor, an array, a number, or nested mappings and sequences of them; anything
-            else counts as finite.
-        name: Name of the whole.
+        values: A tensor, an array, a number, or nested mappings and sequences of them; other
+            objects count as finite.
+        name: Name of `values`, the first part of the dotted name.
     """
     if isinstance(values, Tensor):
         return None if bool(torch.isfinite(values).all()) else name

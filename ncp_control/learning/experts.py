@@ -1,8 +1,9 @@
-"""Experts in a closed loop: they act, or watch a learner act, and say what they would have done.
+"""Experts in a closed loop: they act, or label the observations of a learner that acts.
 
-An expert is a function of the environment, the observation and its info, or a policy that sees
-`info["full_observation"]`. While it demonstrates, a slowly varying error is added to what it does,
-but not to what is written down: so the body strays, and the expert shows how to come back.
+An expert is a function of the environment, the observation and its info, or a policy whose
+observation is `info["full_observation"]`. While the expert demonstrates, a slowly varying error is
+added to the executed actions but not to the recorded ones. The robot therefore leaves the ideal
+path, and the demonstrations show how to return to it.
 
 Source: Laskey et al. 2017, "DART" (arXiv 1703.09327), for the error.
 """
@@ -24,12 +25,12 @@ _ROUNDING = 1e-6
 
 
 class SlowError:
-    """An error that varies slowly: Gaussian, and similar from one frame to the next.
+    """Gaussian action noise that is correlated over time (an AR(1) process).
 
     Args:
         std: Standard deviation, one number or one for each entry of the action.
-        generator: Source of the randomness.
-        memory: Share kept from one frame to the next; 0.93 lasts about 14 frames.
+        generator: Source of randomness.
+        memory: Correlation from one frame to the next; 0.93 lasts about 14 frames.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class SlowError:
         self._error: np.ndarray | None = None
 
     def add(self, actions: np.ndarray, reset: np.ndarray) -> np.ndarray:
-        """Return the actions (worlds, action) with their errors; `reset` begins an error anew."""
-        if self._error is None or reset.all():  # other worlds, perhaps not as many
+        """Return the actions (worlds, action) plus noise; `reset` restarts the noise of a world."""
+        if self._error is None or reset.all():  # the number of worlds may have changed
             self._error = np.zeros_like(actions)
         fresh = self.generator.standard_normal(actions.shape) * self.std
         kept = np.where(reset[:, None], 0.0, self.memory * self._error)
@@ -50,12 +51,12 @@ class SlowError:
 
 
 class RandomChoices:
-    """Choices drawn at random now and then, instead of the expert's.
+    """Action noise for discrete choices: replaces some of the expert's choices by random ones.
 
     Args:
-        probability: Of a random choice, one number or one for each entry of the action.
-        choices: How many choices each entry has.
-        generator: Source of the randomness.
+        probability: Probability of a random choice, one number or one for each entry of the action.
+        choices: Number of choices of each entry.
+        generator: Source of randomness.
     """
 
     def __init__(
@@ -65,26 +66,26 @@ class RandomChoices:
         self.generator = generator
 
     def add(self, actions: np.ndarray, reset: np.ndarray) -> np.ndarray:
-        """Return the choices (worlds, entry), some of them replaced."""
+        """Return the choices (worlds, entry), some of them replaced at random."""
         drawn = self.generator.integers(0, self.choices, actions.shape)
         is_drawn = self.generator.random(actions.shape) < self.probability
         return np.where(is_drawn, drawn, actions)
 
 
 ExpertError = SlowError | RandomChoices
-"""What strays from an expert's actions while it demonstrates."""
+"""Noise on the executed actions of an expert while it demonstrates."""
 
 
 class AskedPilot:
-    """Let the expert act, or a learner, and keep what the expert would have done.
+    """Pilot that lets the expert or a learner act, and keeps the expert's actions as labels.
 
     Args:
-        expert: A function of one world, or a policy.
+        expert: A function of one environment, its observation and its info, or a policy.
         worlds: The environments, in the order of the observations.
-        contract: What they take for an action.
-        learner: Who acts; the expert itself if None.
-        error: Added to what the expert does while it acts itself.
-        rows: Which rows of a batch the environments are; they are the whole batch if None.
+        contract: Names, and perhaps choices, of the entries of their actions.
+        learner: Policy or pilot that acts; if None: the expert acts.
+        error: Noise added to the actions of the expert while it acts.
+        rows: Position of these environments in a larger batch; if None: they are the whole batch.
     """
 
     def __init__(
@@ -107,12 +108,12 @@ class AskedPilot:
         self._learner = None if learner is None else RowsPilot(learner, rows)
         self._error = error
         self.labels = np.empty(0)
-        """What the expert would have done at the last step, shape (worlds, action)."""
+        """The expert's actions for the last observations, shape (worlds, action)."""
 
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return the actions of whoever acts."""
+        """Return the actions of the learner, or of the expert with noise; update `labels`."""
         if isinstance(self._expert, RowsPilot):
             full = np.stack([info["full_observation"] for info in infos])
             self.labels = self._expert(full, infos, dt_s, reset)
@@ -127,10 +128,10 @@ class AskedPilot:
         return self._rows.take(done, len(reset))
 
     def _checked(self, said: Any) -> np.ndarray:
-        """Return what an expert said as an action, clipped to what can be done.
+        """Return an expert's answer as an action; unless it is a choice, clip it to [-1, 1].
 
         Raises:
-            ValueError: If it is no action of this world.
+            ValueError: If there is not one finite number for each entry of the action.
         """
         names = self._names
         try:
@@ -140,7 +141,7 @@ class AskedPilot:
         if action.shape != (len(names),) or not np.isfinite(action).all():
             raise ValueError(
                 f"`expert` must return a finite number for each of {', '.join(names)}, got"
-                f" {shorten(said)}. Mend the expert."
+                f" {shorten(said)}. Correct the expert."
             )
         if self._is_choice:
             return np.asarray(said).reshape(len(names))

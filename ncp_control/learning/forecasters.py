@@ -1,4 +1,4 @@
-"""Sequence models for `forecasting`: any cell, with a linear readout where it needs one."""
+"""Sequence models for `forecasting`: any cell, with a linear readout if needed."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,16 @@ from ncp_control.circuit import Circuit
 from ncp_control.wiring_rules import fully_connected
 
 TIME_BLIND = ("lstm", "gru")
-"""Models whose cell does not know the elapsed time; see `CellSizes.sees_time`."""
+"""Models whose cell does not get the elapsed time; see `CellSizes.sees_time`."""
 
 
 class Forecaster(nn.Module):
-    """A circuit, with a linear readout where it does not bring its own.
+    """Circuit with an optional linear readout.
 
     Args:
         circuit: The circuit.
-        readout_size: Width of a linear map on top of the circuit's outputs; none if None.
+        readout_size: Number of outputs of a linear layer on top of the circuit's outputs; if None:
+            no such layer.
     """
 
     def __init__(self, circuit: Circuit, readout_size: int | None = None) -> None:
@@ -34,15 +35,15 @@ class Forecaster(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch time input"], dt_s: Tensor | None = None
     ) -> Float[Tensor, "batch time output"]:
-        """Return the output after every frame; arguments as `Circuit.forward`."""
+        """Return the output after every frame; arguments as in `Circuit.forward`."""
         outputs, _ = self.circuit(inputs, dt_s=dt_s)
         return self.readout(outputs)
 
 
 def _full(make: Callable[..., Cell]) -> Build:
-    """Return what builds a cell over a wiring whose neurons are all motor neurons.
+    """Return a builder of fully connected cells in which every neuron is a motor neuron.
 
-    The dense readout on top sees them all, as in the papers of LTC and LRC.
+    The dense readout on top reads all of them, as in the papers on LTC and LRC.
     """
 
     def build(sizes: CellSizes) -> Cell:
@@ -57,7 +58,7 @@ RECIPES: dict[str, Build] = {
     "mixed_ltc": lambda sizes: MixedMemory(_full(LTC)(sizes)),
     **{name: _full(make) for name, make in SATURATED.items()},
 }
-"""Cells that are built otherwise than the registry of cells does it, and read out on top."""
+"""Cells that are built differently from the registry of cells, with a readout on top."""
 
 
 def make_forecaster(model: str, sizes: CellSizes) -> Forecaster:
@@ -65,7 +66,7 @@ def make_forecaster(model: str, sizes: CellSizes) -> Forecaster:
 
     Args:
         model: A name in `ncp_control.CELLS`.
-        sizes: What it is built for.
+        sizes: Numbers of inputs, units and outputs, and further sizes.
 
     Raises:
         ValueError: If the name is unknown; the nearest known one is suggested.

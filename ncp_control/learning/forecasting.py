@@ -1,6 +1,6 @@
-"""Sequence models on recorded or generated sequences: forecasting and classification.
+"""Training of sequence models on recorded or generated sequences: forecasting, classification.
 
-Adam on shuffled windows; the weights with the best validation error are kept, or the last ones.
+Adam on shuffled sequences; the weights with the best validation error, or the last ones, are kept.
 """
 
 import math
@@ -23,7 +23,7 @@ from ncp_control.ranges import check_at_least, check_positive
 
 
 class Objective(NamedTuple):
-    """What is minimised, and what is reported, both element by element."""
+    """Training loss and reported error, both element by element."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
     error: Callable[[Tensor, Tensor], Tensor]
@@ -45,36 +45,38 @@ OBJECTIVES = {
         error=lambda output, target: (output.argmax(-1) != target.argmax(-1)).to(output.dtype),
     ),
 }
-"""`forecast`: squared error. Reported as error rate: `classify`, cross-entropy of one logit for
-each output; `categories`, cross-entropy of all outputs as one distribution, targets one-hot."""
+"""Objectives by name. `forecast`: squared error. `classify`: binary cross-entropy of one logit per
+output. `categories`: cross-entropy over all outputs with one-hot targets. The last two report the
+error rate."""
 
 
 Score = Callable[[Tensor, Sequences], float]
-"""An error of the outputs for all sequences, lower is better, that is no mean over frames."""
+"""Returns an error of the outputs for all sequences (lower is better), for errors that are not a
+mean over frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of a training."""
+    """Settings of a training run."""
 
     epochs: int = 200
-    """Passes over the training sequences."""
+    """Number of passes over the training sequences."""
     batch_size: int = 16
-    """Sequences in a batch."""
+    """Number of sequences per batch."""
     learning_rate: float = 1e-3
-    """Adam's learning rate."""
+    """Adam's initial learning rate."""
     final_rate_fraction: float = 1.0
-    """Share of the learning rate left at the end of half a cosine; 1 keeps it constant."""
+    """Fraction of the learning rate left at the end of half a cosine; 1 keeps it constant."""
     epoch_decay: float = 1.0
-    """Factor of the learning rate from one epoch to the next, on top of the cosine."""
+    """Factor of the learning rate per epoch, in addition to the cosine."""
     gradient_clip: float | None = None
-    """Largest norm of a step's gradient; not clipped if None."""
+    """Maximum norm of the gradient; if None: no clipping."""
     keeps: str = "best"
-    """Which weights are kept: best, those with the best validation error, or last."""
+    """Weights to keep: best (lowest validation error) or last."""
     objective: str = "forecast"
-    """A name in `OBJECTIVES`."""
+    """Objective: forecast, classify or categories."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """Device: cpu, cuda, or auto (cuda if available)."""
     seed: int = 0
     """Seed of the order of the sequences."""
 
@@ -90,22 +92,22 @@ class TrainingConfig:
         check_name("objective", self.objective, OBJECTIVES)
 
     def rate_share(self, epoch: int, step: int = 0) -> float:
-        """Return the share of the learning rate that is left in an epoch, counted from 0."""
+        """Return the factor of the learning rate in an epoch, counted from 0."""
         return half_cosine(epoch, self.epochs, self.final_rate_fraction) * self.epoch_decay**epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What came of a training."""
+    """Result of a training run."""
 
     epochs: int
-    """Epochs trained: fewer than asked for if no error was left."""
+    """Number of epochs; fewer than configured if training stopped early."""
     best_epoch: int
-    """Epoch of the weights kept, counted from 1."""
+    """Epoch of the kept weights, counted from 1."""
     validation_error: float
-    """Their error on the validation sequences."""
+    """Error of the kept weights on the validation sequences."""
     seconds_per_epoch: float
-    """Wall time of an epoch with its validation [s]."""
+    """Wall time per epoch, including validation [s]."""
 
 
 def train(
@@ -119,28 +121,28 @@ def train(
     checkpoint: Path | None = None,
     score: Score | None = None,
 ) -> Training:
-    """Train a model in place and leave it as it was at its best on the validation sequences.
+    """Train a model in place and keep the weights with the lowest validation error.
 
-    With `config.keeps` "last" it is left as the last epoch left it. Either way it stops early once
-    no error is left there, or once it diverges: then the best state before is kept. The model ends
-    on the CPU, wherever it was trained.
+    With `config.keeps` "last", the weights of the last epoch are kept instead. Training stops early
+    when the validation error is 0 or when it diverges; the best weights are then kept. The model is
+    on the CPU afterwards.
 
     Args:
         model: The model.
-        training: Sequences to learn, or what returns those of an epoch, counted from 0. A training
-            that goes on asks for those of all epochs again, in their order.
-        validation: Sequences that choose the checkpoint.
+        training: Training sequences, or a function that returns the sequences of an epoch, counted
+            from 0. A resumed run calls the function again for all epochs, in order.
+        validation: Validation sequences.
         config: Settings.
-        description: What the progress bar says.
-        is_silent: Whether to leave the progress bar out.
-        checkpoint: File from which a training that was stopped goes on, to the same weights; it is
-            written during the training and stays. None writes none.
-        score: Validation error by which the weights are judged; the objective's if None.
+        description: Text of the progress bar.
+        is_silent: Whether to hide the progress bar.
+        checkpoint: File of the training checkpoint, from which a stopped run resumes with the same
+            result. It is not removed at the end. If None: no checkpoint.
+        score: Validation error that selects the best weights; if None: the objective's error.
 
     Raises:
-        ValueError: If there are no data, they are not finite or do not fit the model, the
-            checkpoint is damaged or of another training, or no epoch ends with a finite validation
-            error; the model is then as it was before the training.
+        ValueError: If there are no data, data are not finite or do not fit the model, the
+            checkpoint is damaged or belongs to another training run, or no epoch ends with a finite
+            validation error; the model then has its initial weights.
     """
     if isinstance(training, Sequences):
         _check_data("training", training, model)
@@ -170,7 +172,7 @@ def train(
         if not keeps_last:
             model.load_state_dict(state.best)
         model.cpu()
-    epochs = state.epoch + (state.step > 0)  # the one in which it diverged counts
+    epochs = state.epoch + (state.step > 0)  # includes the epoch in which training diverged
     error = state.best_score
     if keeps_last:
         error = _score(model, validation.to(torch.device("cpu")), config, score)
@@ -183,7 +185,7 @@ def train(
 
 
 class _Lessons(Lessons[Sequences]):
-    """Shuffled sequences, judged by the error on others."""
+    """Shuffled training sequences; the score is the error on the validation sequences."""
 
     def __init__(
         self,
@@ -198,7 +200,7 @@ class _Lessons(Lessons[Sequences]):
         self.config, self.score = config, score
         if not isinstance(training, Sequences):
             for epoch in range(first):
-                training(epoch)  # which may draw all of them from one generator
+                training(epoch)  # the function may use one generator for all epochs
 
     def begin_epoch(
         self, epoch: int, kept: Forecaster, generator: torch.Generator
@@ -222,14 +224,14 @@ class _Lessons(Lessons[Sequences]):
 def _score(
     model: Forecaster, validation: Sequences, config: TrainingConfig, score: Score | None
 ) -> float:
-    """Return the error by which weights are judged."""
+    """Return the validation error that selects the best weights."""
     if score is None:
         return mean_error(model, validation, config.objective)
     return score(predict(model, validation), validation)
 
 
 def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
-    """Refuse no data, numbers of another dtype than the model's, and NaN or infinity."""
+    """Raise ValueError if data are empty, masked out, not finite, or of another dtype."""
     if not isinstance(data, Sequences):
         raise ValueError(f"`{name}` must be Sequences, got {data!r}. Return those of the epoch.")
     if len(data) == 0:
@@ -255,14 +257,14 @@ def predict(model: Forecaster, sequences: Sequences, *, batch_size: int = 256) -
 def mean_error(model: Forecaster, sequences: Sequences, objective: str = "forecast") -> float:
     """Return the objective's error, averaged over the frames that count and all outputs.
 
-    It is NaN if one of these outputs is not finite, which an error rate would not show.
+    It is NaN if one of these outputs is not finite; an error rate would not show that.
     """
     check_name("objective", objective, OBJECTIVES)
     return error_of(predict(model, sequences), sequences, objective)
 
 
 def error_of(outputs: Tensor, sequences: Sequences, objective: str) -> float:
-    """Return what `mean_error` does, of outputs that are there already."""
+    """Return the same error as `mean_error`, from given outputs."""
     outputs = outputs.double()
     error = _mean(OBJECTIVES[objective].error, outputs, sequences).item()
     counted = outputs if sequences.mask is None else outputs[sequences.mask]
@@ -280,5 +282,5 @@ def _mean(
         )
     if sequences.mask is None:
         return measure(outputs, sequences.targets).mean()
-    # Frames that do not count are left out before they are measured: they may hold anything.
+    # Masked frames are removed first, since their targets may hold any values.
     return measure(outputs[sequences.mask], sequences.targets[sequences.mask]).mean()

@@ -1,8 +1,8 @@
-"""Imitation: learn to do what an expert did, by backpropagation through time over windows.
+"""Imitation learning: fit an expert's actions by backpropagation through time over windows.
 
 The loss is the squared error weighted by exp(α |y|), so that the rare sharp turns count as much as
-the long straights; for choices it is the cross-entropy. With DAgger the learner itself decides, at
-some epochs, where the expert is asked next.
+the long straights; for discrete choices it is the cross-entropy. With DAgger, the learner acts
+before some of the epochs, and the expert labels the observations that the learner meets.
 
 Sources: weighting and truncated windows: Lechner et al. 2020, methods; DAgger: Ross, Gordon &
 Bagnell 2011 (arXiv 1011.0686).
@@ -29,13 +29,14 @@ from ncp_control.learning.trainer import Lessons, Trainer, TrainerConfig
 from ncp_control.policy import Policy
 
 Validate = Callable[[Policy], dict[str, float]]
-"""Measures a policy; the entry `score` decides which checkpoint is best (lower is better)."""
+"""Returns metrics of a policy; the checkpoint with the lowest `score` is the best one."""
 Augment = Callable[[Batch, torch.Generator], Batch]
-"""Changes a batch before it is learned, e.g. its light."""
+"""Augments a batch before it is used, e.g. changes the brightness of its images."""
 Aggregate = Callable[[Policy, int], Demonstrations]
-"""DAgger: lets the policy act, asks the expert, and returns what the expert would have done."""
+"""DAgger: runs the policy before the given epoch and returns demonstrations with the expert's
+labels."""
 Recall = Callable[[int], Demonstrations | None]
-"""Returns what was aggregated before an epoch of a run that was stopped; None if nothing was."""
+"""Returns the demonstrations that a stopped run aggregated before the given epoch, or None."""
 
 
 def imitate(
@@ -51,26 +52,26 @@ def imitate(
 ) -> Policy:
     """Train a policy on demonstrations and return the best of its checkpoints.
 
-    A run that was stopped goes on from its last checkpoint, and ends with the same weights as if it
-    had not been stopped; `Run.reopen` opens it. A training that diverges ends there.
+    A stopped run, reopened with `Run.reopen`, resumes from its last checkpoint and ends with the
+    same weights as if it had not been stopped. If training diverges, it stops.
 
     Args:
-        policy: The policy to train, in place.
-        demonstrations: Stores used as if they were one.
+        policy: The policy, trained in place.
+        demonstrations: Datasets, used as if they were one.
         config: Settings.
-        run: Where metrics and checkpoints go.
-        validate: Measures the policy after each epoch; its `score` chooses the best.
-        augment: Changes each batch before it is learned.
+        run: Run folder for metrics and checkpoints.
+        validate: Returns metrics of the policy after each epoch; its `score` selects the best.
+        augment: Augments each batch before it is used.
         aggregate: Called before each of `config.asked_epochs` for further demonstrations.
-        recall: Finds what `aggregate` has returned in this run for an epoch, if it was stopped.
+        recall: Returns what `aggregate` returned for an epoch before this run was stopped.
 
     Returns:
         The policy with the best score, loaded from its checkpoint, on the CPU.
 
     Raises:
-        ValueError: If the demonstrations do not fit the policy or the settings, nobody can be asked
-            for more, or no epoch ends with a finite score.
-        DivergenceError: If the training diverges before an epoch has ended with a finite score.
+        ValueError: If the demonstrations do not fit the policy or the settings, there are DAgger
+            epochs but no `aggregate`, or no epoch ends with a finite score.
+        DivergenceError: If training diverges before any epoch ends with a finite score.
     """
     if aggregate is None and config.asked_epochs:
         raise ValueError(
@@ -107,13 +108,13 @@ def imitate(
 
 @dataclass(frozen=True)
 class ImitationLoss:
-    """What is minimised over a batch of windows."""
+    """Imitation loss over a batch of windows."""
 
     config: ImitationConfig
     told: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Batch) -> Tensor:
-        """Return the mean that is minimised, see `weighted_squared_error`."""
+        """Return the mean cross-entropy of choices, or else `weighted_squared_error`."""
         predicted = predict(model, batch, self.config.precision)
         wanted, mask = (values.to(predicted.device) for values in (batch.actions, batch.mask))
         if model.choices:
@@ -123,19 +124,19 @@ class ImitationLoss:
         return weighted_squared_error(predicted, wanted, mask, **_weighting(config))
 
     def weight(self, model: Policy, batch: Batch) -> Tensor:
-        """Return the sum of the weights of a batch, which its loss is divided by."""
+        """Return the sum of the weights of a batch, the divisor of its loss."""
         if model.choices:
             return batch.mask.sum()
         return _weights(batch.actions, batch.mask, **_weighting(self.config)).sum()
 
     def split(self, batch: Batch, count: int) -> list[Batch | None]:
-        """Return shares of a batch, of whole windows each; None where there are too few."""
+        """Split a batch into `count` shares of whole windows; None if there are too few windows."""
         return [None if share is None else Batch(**share) for share in shares(batch, count)]
 
 
 @dataclass
 class _Lessons(Lessons[Batch]):
-    """Windows of demonstrations, and of those that DAgger adds."""
+    """Windows of the demonstrations, including the demonstrations that DAgger adds."""
 
     stores: list[Demonstrations]
     config: ImitationConfig
@@ -144,17 +145,17 @@ class _Lessons(Lessons[Batch]):
     aggregate: Aggregate | None
     recall: Recall | None
     is_weighted: bool
-    """Whether large actions count more, as of all actions but choices."""
+    """Whether large actions are weighted more: True unless actions are discrete choices."""
     _asked: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.shared = ImitationLoss(self.config)
 
     def recall_until(self, epoch: int, *, is_within: bool) -> None:
-        """Add what was demonstrated before a training was stopped.
+        """Add the demonstrations that DAgger collected before the run was stopped.
 
         Args:
-            epoch: The epoch in which it was stopped.
+            epoch: Index of the epoch in which the run was stopped.
             is_within: Whether this epoch had begun.
         """
         for asked in sorted(self.config.asked_epochs):
@@ -184,9 +185,9 @@ class _Lessons(Lessons[Batch]):
         return iter(changed), count
 
     def _steps(self, count: int, epoch: int) -> Iterator[Batch]:
-        """Yield as many batches, from one pass over the demonstrations after the other.
+        """Yield `count` batches, from as many passes over the demonstrations as needed.
 
-        An epoch begins with a pass of its own, shuffled anew.
+        Each epoch starts with a new, reshuffled pass.
         """
         config, left = self.config, count
         for i in itertools.count():
@@ -224,20 +225,20 @@ def weighted_squared_error(
     action_weights: Sequence[float] = (),
     turn_entries: Sequence[int] = (),
 ) -> Tensor:
-    """Return Σ w (ŷ − y)² / Σ w with w = m c exp(α |y|) over the frames that count.
+    """Return the weighted squared error Σ w (ŷ − y)² / Σ w with w = m c exp(α |y|).
 
     Args:
-        predicted: ŷ.
-        wanted: y.
-        mask: m, the frames that count.
+        predicted: ŷ, the predicted actions.
+        wanted: y, the demonstrated actions.
+        mask: m, True for frames that count.
         turn_weight: α.
-        action_weights: c, one for each entry of the action; 1 if none is given.
-        turn_entries: Entries the largest of which is |y| for all entries of its frame; each entry
-            has its own if none is given.
+        action_weights: c, one for each entry of the action; if empty: all 1.
+        turn_entries: Indices of entries; the largest |y| among them is used for all entries of the
+            frame. If empty: each entry uses its own |y|.
 
     Raises:
-        ValueError: If more or fewer actions are predicted than wanted, or weights given, or there
-            is no such entry.
+        ValueError: If the numbers of predicted and demonstrated entries differ, if there is not one
+            action weight per entry, or if `turn_entries` holds an index that does not exist.
     """
     _check_width(predicted.shape[-1], wanted.shape[-1])
     weight = _weights(wanted, mask, turn_weight, action_weights, turn_entries)
@@ -268,7 +269,7 @@ def _weights(
 
 
 def _weighting(config: ImitationConfig) -> dict[str, Any]:
-    """Return the settings that `_weights` takes."""
+    """Return the settings that `_weights` takes, as keyword arguments."""
     return {
         "turn_weight": config.turn_weight,
         "action_weights": config.action_weights,
@@ -277,7 +278,7 @@ def _weighting(config: ImitationConfig) -> dict[str, Any]:
 
 
 def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
-    """Return the policy's actions for a batch: head in the given precision, circuit in its own."""
+    """Return the policy's actions for a batch; `precision` is that of the head alone."""
     device = next(policy.parameters()).device
     enabled = precision == "bfloat16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
@@ -290,13 +291,13 @@ def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
 def predict_episode(
     policy: Policy, demonstrations: Demonstrations, episode: int, *, chunk: int = 256
 ) -> np.ndarray:
-    """Return the policy's actions along one episode, shape (frames, action), in open loop.
+    """Return the policy's actions along one recorded episode, shape (frames, action).
 
     Args:
-        policy: The policy; it remembers the episode from its first frame on.
-        demonstrations: The store.
-        episode: Number of the episode.
-        chunk: Frames seen at once, which bounds the memory.
+        policy: The policy; its hidden state runs from the first frame to the last.
+        demonstrations: The dataset.
+        episode: Index of the episode.
+        chunk: Number of frames per call of the policy; limits the use of memory.
     """
     device, state, actions = next(policy.parameters()).device, None, []
     frames = demonstrations.episode(episode)
@@ -310,12 +311,13 @@ def predict_episode(
 
 
 def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
-    """Return the mean squared error over all frames, each episode in open loop.
+    """Return the mean squared error over all frames of the recorded episodes (open loop).
 
-    Of a policy of choices it is the share of choices that are not those demonstrated.
+    For a policy with discrete choices, return the fraction of choices that differ from the
+    demonstrated ones.
 
     Raises:
-        ValueError: If the policy has more or fewer actions than were demonstrated.
+        ValueError: If the policy has more or fewer action entries than the demonstrations.
     """
     num_entries = policy.action_size
     _check_width(num_entries, demonstrations.actions.shape[1])
@@ -328,7 +330,7 @@ def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
 
 
 def _check_width(found: int, wanted: int) -> None:
-    """Refuse a policy with more or fewer actions than were demonstrated."""
+    """Raise ValueError if a policy has more or fewer action entries than the demonstrations."""
     if found != wanted:
         raise ValueError(
             f"`policy` must have the {wanted} actions that were demonstrated, got {found}."
@@ -337,7 +339,7 @@ def _check_width(found: int, wanted: int) -> None:
 
 
 def _check_entries(entries: Sequence[int], num_entries: int) -> None:
-    """Refuse entries that an action does not have."""
+    """Raise ValueError if `turn_entries` holds an index that does not exist."""
     if entries and max(entries) >= num_entries:
         raise ValueError(
             f"`turn_entries` must be below the {num_entries} entries of the action, got"
@@ -346,7 +348,7 @@ def _check_entries(entries: Sequence[int], num_entries: int) -> None:
 
 
 def _check_weights(stores: Sequence[Demonstrations], config: ImitationConfig) -> None:
-    """Refuse actions so large that their weights leave the range of float32."""
+    """Raise ValueError if actions are so large that their weights overflow float32."""
     for store in stores:
         _check_entries(config.turn_entries, store.actions.shape[1])
     entries = list(config.turn_entries) or slice(None)

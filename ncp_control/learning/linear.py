@@ -1,12 +1,13 @@
-"""Forecasts that need no network: the rows that a table of networks must stand beside.
+"""Baseline forecasts without a network, for comparison with networks.
 
     persistence         ŷ_t = u_t
     training mean       ŷ_t = mean of the training targets
     linear AR(k)        ŷ_t = b + Σ_{j<k} A_j u_{t−j},  by least squares
     ridge               ŷ = b + W u,  by least squares with small W
 
-In a window's first frames fewer than k inputs have been seen, and a fit with as many lags stands
-in: an AR(k) knows no more than a recurrent network that starts with the window.
+For the first frames of a window, where fewer than k inputs are available, an AR model with fewer
+lags is used. An AR(k) thus has no more information than a recurrent network that starts with the
+window.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ class LinearForecast:
     predicted: np.ndarray
     """Forecast of each test target, shape (samples, time, output)."""
     num_parameters: int
-    """Numbers fitted for frames with all their lags."""
+    """Number of fitted parameters of the model for frames with all lags."""
 
 
 def persistence(train: Sequences, test: Sequences) -> LinearForecast:
-    """Say that nothing changes: the next frame is this one.
+    """Forecast no change: the next frame equals this one.
 
     Raises:
         ValueError: If the targets are not frames, or the inputs are not finite.
@@ -44,10 +45,10 @@ def persistence(train: Sequences, test: Sequences) -> LinearForecast:
 
 
 def training_mean(train: Sequences, test: Sequences) -> LinearForecast:
-    """Say the mean of the training targets.
+    """Forecast the mean of the training targets.
 
     Raises:
-        ValueError: If the targets are not finite, or some frames do not count.
+        ValueError: If data are not finite, or a mask leaves out frames of `train`.
     """
     _check_training(train)
     mean = train.targets.numpy().mean(axis=(0, 1), dtype=np.float64)
@@ -61,11 +62,12 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
     Args:
         train: Sequences to fit.
         test: Sequences to forecast.
-        lags: Inputs seen, this one included, >= 1; 1 is the linear regression without memory.
+        lags: Number of inputs, including the current one, >= 1; 1 is linear regression without
+            memory.
 
     Raises:
-        ValueError: If `lags` is not from 1 to the length of a sequence, data are not finite, or
-            some frames of `train` do not count.
+        ValueError: If `lags` is not from 1 to the length of a sequence, data are not finite, or a
+            mask leaves out frames of `train`.
     """
     _check_training(train)
     test.check_finite("test")
@@ -85,7 +87,7 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         features = np.concatenate([_lagged(inputs, t, known) for t in learned])
         answers = np.concatenate([wanted[:, t] for t in learned])
         coefficients = np.linalg.lstsq(features, answers, rcond=None)[0]
-        # The last fit serves every frame from which all lags can be seen, the others one frame.
+        # The fit with all lags serves every frame that has them, the other fits one frame each.
         for t in range(known - 1, known if known < lags else seen.shape[1]):
             predicted[:, t] = _lagged(seen, t, known) @ coefficients
     return LinearForecast(predicted=predicted, num_parameters=coefficients.size)
@@ -94,17 +96,17 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
 def ridge(
     features: np.ndarray, answers: np.ndarray, strength: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit an affine map with small weights and return it: min Σ |ŷ − y|² + strength · |W|².
+    """Fit and return a ridge regression: min Σ |ŷ − y|² + strength · |W|².
 
-    Features are brought to mean 0 and deviation 1 first; the constant is not held small.
+    Features are standardized first (mean 0, deviation 1); the constant term is not regularized.
 
     Args:
         features: Shape (samples, features).
         answers: Shape (samples, outputs).
-        strength: Weight of the squared weights, >= 0.
+        strength: Factor of the squared weights, >= 0.
 
     Returns:
-        The map of features (samples, features) to answers (samples, outputs).
+        Function from features (samples, features) to answers (samples, outputs).
 
     Raises:
         ValueError: If `strength` is negative.
@@ -119,7 +121,7 @@ def ridge(
 
 
 def _check_training(train: Sequences) -> None:
-    """Refuse sequences that are not finite, or that a mask makes unlike what is fitted here."""
+    """Raise ValueError if training sequences are not finite or have masked frames."""
     train.check_finite("train")
     if train.mask is not None and not bool(train.mask.all()):
         raise ValueError(
@@ -129,6 +131,6 @@ def _check_training(train: Sequences) -> None:
 
 
 def _lagged(inputs: np.ndarray, t: int, known: int) -> np.ndarray:
-    """Return the last `known` inputs at frame t side by side with a one, (samples, features)."""
+    """Return the last `known` inputs at frame t and a constant 1, shape (samples, features)."""
     lags = inputs[:, t - known + 1 : t + 1].reshape(len(inputs), -1)
     return np.concatenate([lags, np.ones((len(inputs), 1))], axis=1)

@@ -1,4 +1,4 @@
-"""What a training makes small, beside squared errors of actions."""
+"""Loss functions besides the squared error of actions."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def choice_cross_entropy(scores: Tensor, wanted: Tensor, choices: Sequence[int]) -> Tensor:
-    """Return −Σ_e log softmax(scores of entry e)[wanted choice of e], summed over the entries e.
+    """Return the cross-entropy −Σ_e log softmax(scores of entry e)[wanted choice of e].
 
     Args:
-        scores: What a policy of choices returns, shape (…, output).
-        wanted: Numbers of the choices that are right, shape (…, entry).
-        choices: How many choices each entry has, as `Policy.choices`.
+        scores: Outputs of a policy with discrete choices (logits), shape (…, output).
+        wanted: Indices of the correct choices, shape (…, entry).
+        choices: Number of choices of each entry, as in `Policy.choices`.
 
     Returns:
-        Losses of shape (…).
+        Losses, summed over the entries e, of shape (…).
 
     Raises:
-        ValueError: If there is not a score for each choice and a wanted choice for each entry, or a
-            wanted choice is not one of them.
+        ValueError: If there is not one score per choice and one wanted choice per entry, or a
+            wanted choice is out of range.
     """
     if scores.shape[-1] != sum(choices) or wanted.shape[-1] != len(choices):
         raise ValueError(

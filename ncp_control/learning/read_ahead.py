@@ -1,4 +1,4 @@
-"""Batches that are read and decoded while the one before them is learned from."""
+"""Prefetching of batches in a thread while the model trains on the previous batch."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ _END = object()
 
 
 def read_ahead(batches: Iterable[Batch], count: int = 2) -> Iterator[Batch]:
-    """Yield batches in their order, with the next ones read in a thread meanwhile.
+    """Yield batches in order, while a thread reads the next ones.
 
     Args:
-        batches: What is read; only that thread asks for the next one.
-        count: Batches that wait at most, >= 1.
+        batches: Source of the batches; only the thread iterates over it.
+        count: Maximum number of batches read ahead, >= 1.
 
     Yields:
-        Each batch. What reading it raised is raised in its place.
+        Each batch. An exception from reading a batch is raised at its position.
     """
     source = iter(batches)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:

@@ -1,4 +1,4 @@
-"""Recordings of one task at several levels of skill: PPO that stops now and then to be recorded.
+"""Recordings of a task at several levels of skill: PPO training with recordings in between.
 
 Source: PPO: Schulman et al. 2017 (arXiv 1707.06347), as implemented by stable-baselines3.
 """
@@ -21,10 +21,10 @@ ROLLOUT_STEPS, BATCH_SIZE, LEARNING_RATE, LOG_STD = 256, 512, 3e-4, -1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SkillLevel:
-    """What a policy did after so much practice."""
+    """Recordings of a policy after a number of training steps."""
 
     num_steps: int
-    """Environment steps it was trained for."""
+    """Number of environment steps of training."""
     traces: list[np.ndarray]
     """Observations of each episode, shape (frames, dimensions), float32."""
     returns: list[float]
@@ -41,22 +41,22 @@ def record_skill_levels(
     seed: int,
     num_worlds: int = 16,
 ) -> Iterator[SkillLevel]:
-    """Train PPO and yield recordings of its policy at each number of steps.
+    """Train PPO and yield recordings of its policy after each number of steps.
 
-    Actions are sampled, as in training. An episode that ends before `min_frames` is not kept.
+    Actions are sampled, as in training. Episodes shorter than `min_frames` are discarded.
 
     Args:
         make_world: Builds an environment.
-        steps: Environment steps at which to record, increasing.
-        num_traces: Episodes kept at each level.
-        max_frames: Frames after which an episode is cut.
-        min_frames: Frames that a trace must have.
-        seed: Seed of worlds, weights and actions.
-        num_worlds: Environments side by side.
+        steps: Numbers of environment steps at which to record, increasing.
+        num_traces: Number of episodes to keep at each level.
+        max_frames: Maximum number of frames per episode.
+        min_frames: Minimum number of frames per episode.
+        seed: Seed of environments, weights and actions.
+        num_worlds: Number of parallel environments.
 
     Raises:
-        ValueError: If the steps do not increase, or a policy's episodes are too short to keep.
-        DivergenceError: If the training reaches numbers that are not finite.
+        ValueError: If the steps do not increase, or too few episodes reach `min_frames`.
+        DivergenceError: If training diverges.
     """
     if list(steps) != sorted(set(steps)) or not steps or steps[0] < 1:
         raise ValueError(f"`steps` must increase from 1 on, got {steps!r}. Sort them.")
@@ -86,7 +86,7 @@ def record_skill_levels(
 
 
 class _Progress(BaseCallback):
-    """Move a progress bar as steps are taken."""
+    """Callback that advances a progress bar."""
 
     def __init__(self, bar: Any) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _record(
     max_frames: int,
     min_frames: int,
 ) -> SkillLevel:
-    """Drive one world with the policy as it is now."""
+    """Record episodes of the current policy in one environment."""
     traces, returns = [], []
     for _ in range(100 * num_traces):
         if len(traces) == num_traces:

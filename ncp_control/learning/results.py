@@ -1,12 +1,12 @@
-"""Results that outlive the run: one row a training, appended to a CSV file.
+"""Tables of results: a CSV file with one row per training run.
 
-A row is written when its training ends, so a table that was stopped goes on with the rows that are
-missing. The rows of one training are told apart by model, seed and settings.
+A row is written when its training run ends, so an interrupted job resumes with the missing rows. A
+training run is identified by model, seed and settings.
 
 One line of the file is one row. A control character in a cell, e.g. a line break in a name, is
-stored as `one_line` shows it (␊), so that a row that was cut off as the machine stopped ends at its
-line and cannot swallow the next one. Such a damaged row is left out and counted, and stays in the
-file.
+stored as `one_line` shows it (␊). A row that is cut off because the machine stopped therefore ends
+at its line and cannot affect the next one. Such a damaged row stays in the file, but is skipped and
+counted when the table is read.
 """
 
 import codecs
@@ -25,11 +25,11 @@ from ncp_control.learning.run import describe_environment
 from ncp_control.names import one_line
 
 KEY = ("model", "seed", "settings")
-"""Columns that say which training a row belongs to."""
+"""Columns that identify the training run of a row."""
 PROVENANCE = ("command", "commit", "time", "python", "versions", "processor", "cores", "threads")
-"""Columns that say where a row comes from."""
+"""Columns that record how and where a row was produced."""
 MAX_BYTES = 100_000_000
-"""Largest file that is read as a table: a row has about 1 kB."""
+"""Maximum size of a table file; a row has about 1 kB."""
 _MAX_HEADER_BYTES = 10_000
 
 Row = dict[str, str]
@@ -37,22 +37,22 @@ Row = dict[str, str]
 
 
 class ResultsFile:
-    """A table of results that only grows. The file is created with its first row.
+    """Table of results to which rows are appended. The file is created with its first row.
 
     Args:
-        path: The CSV file; neither it nor its folder need exist. None if the user named none: then
-            `place` says where it goes, once the run folder is there.
-        measures: Names of the measured columns.
+        path: The CSV file; neither it nor its folder need exist. None if the user named no file;
+            `place` then sets it once the run folder exists.
+        measures: Names of the columns of metrics.
 
     Raises:
-        ValueError: If the file exists and is no table of these columns, or too large to be one.
-        OSError: If it could not be written, which is found here and not after hours of work.
+        ValueError: If the file exists and does not have these columns, or is too large.
+        OSError: If the file cannot be written. This is checked here, before hours of training.
     """
 
     def __init__(self, path: Path | str | None, measures: Sequence[str]) -> None:
         self._path = None if path is None else Path(path)
         self.columns = [*KEY, *measures, *PROVENANCE]
-        self.commit = describe_environment()["commit"]  # of the code that will run, as it is now
+        self.commit = describe_environment()["commit"]  # now, since files may change during a run
         if self._path is None:
             return
         check_writable(self._path)
@@ -71,27 +71,27 @@ class ResultsFile:
         return self._path
 
     def place(self, path: Path) -> None:
-        """Say where the file is if the user named none."""
+        """Set the path of the file if the user named none."""
         self._path = self._path or path
 
     def rows(self, settings: str | None = None) -> list[Row]:
-        """Return the rows that are whole, all or those of the given settings."""
+        """Return all undamaged rows, or only the rows with the given settings."""
         whole, _ = read_table(self.path, self.columns)
         wanted = None if settings is None else one_line(settings)
         return [row for row in whole if wanted in (None, row["settings"])]
 
     def trainings(self, model: str, settings: str) -> list[Row]:
-        """Return one row a seed: the newest, where a training was measured more than once."""
+        """Return one row per seed: the newest if a training run was measured more than once."""
         return newest(row for row in self.rows(settings) if row["model"] == one_line(model))
 
     def has(self, model: str, seed: int, settings: str) -> bool:
-        """Say whether the training is in the table."""
+        """Return whether a training run is in the table."""
         key = (one_line(model), str(seed), one_line(settings))
         return any(_key(row) == key for row in self.rows())
 
     @property
     def num_damaged(self) -> int:
-        """Lines of the file that are no whole row: cut off, or not written by a `ResultsFile`."""
+        """Number of damaged lines: cut off, or not written by a `ResultsFile`."""
         return read_table(self.path, self.columns)[1]
 
     def append(
@@ -102,14 +102,14 @@ class ResultsFile:
         measured: Mapping[str, float | str],
         command: str,
     ) -> None:
-        """Add a row, with where it comes from; rows that others add meanwhile are kept.
+        """Append a row with its provenance; rows added by other processes are kept.
 
         Args:
-            model: What was trained.
-            seed: Its seed.
-            settings: Its settings, in one cell.
-            measured: Measured columns, and columns of `PROVENANCE` known better by the training.
-            command: The command that makes the row.
+            model: Name of the trained model.
+            seed: Seed of the training run.
+            settings: Settings of the training run, in one cell.
+            measured: Columns of metrics; may also override columns of `PROVENANCE`.
+            command: Command that reproduces the row.
         """
         key = dict(zip(KEY, (model, seed, settings), strict=True))
         row = key | provenance(command) | {"commit": self.commit} | dict(measured)
@@ -118,12 +118,12 @@ class ResultsFile:
         )
 
     def begin(self) -> None:
-        """Write the file without a row, if it is not there."""
+        """Create the file with its header only, if it does not exist."""
         if not self.path.exists():
             self._add(None)
 
     def _add(self, row: Mapping[str, Any] | None) -> None:
-        """Add a line to the file, after the names of its columns if it is new."""
+        """Append a row to the file; if the file is new, write the header first."""
         line = io.StringIO()
         writer = csv.DictWriter(line, self.columns, lineterminator="\n")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,15 +137,15 @@ class ResultsFile:
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
-    """Return one row a training: the last, where one was measured more than once."""
+    """Return one row per training run: the last if it was measured more than once."""
     return list({_key(row): row for row in rows}.values())
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of the columns; none if the file is empty or not there.
+    """Return the names of the columns; an empty list if the file is empty or does not exist.
 
     Raises:
-        ValueError: If the file is no CSV file in UTF-8, or too large to be a table of results.
+        ValueError: If the file is not a CSV file in UTF-8, or is larger than `MAX_BYTES`.
     """
     if not path.exists() or not path.stat().st_size:
         return []
@@ -162,21 +162,21 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> tuple[list[Row], int]:
-    """Return the rows that are whole, and the number of lines that are not.
+    """Return the undamaged rows and the number of damaged lines.
 
     Args:
-        path: The CSV file; without it there are no rows.
+        path: The CSV file; if it does not exist, there are no rows.
         columns: Its columns, see `read_header`.
 
     Raises:
-        ValueError: If it is too large to be a table of results.
+        ValueError: If the file is larger than `MAX_BYTES`.
     """
     if not path.exists():
         return [], 0
     _check_size(path)
     _, *lines = path.read_bytes().split(b"\n")
     found = [_cells(line) for line in lines if line.strip(b"\r")]
-    # Two processes that begin a file together may both write its header.
+    # Two processes that create a file at the same time may both write its header.
     found = [cells for cells in found if cells != list(columns)]
     whole = [
         dict(zip(columns, cells, strict=True)) for cells in found if len(cells) == len(columns)
@@ -185,12 +185,12 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[list[Row], int]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise an OSError if a file cannot be written or created; nothing is created to find out."""
+    """Raise an OSError if a file cannot be written or created; the check creates nothing."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # opening a pipe would block
         raise OSError(errno.EINVAL, "Not a file on a disk", str(path))
-    # What has to be changed: the file, or the nearest folder in which it will be made.
+    # The file, or its nearest existing parent folder, must be writable.
     existing = next(part for part in (path, *path.absolute().parents) if part.exists())
     if existing != path and not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "Not a folder", str(existing))
@@ -199,7 +199,7 @@ def check_writable(path: Path) -> None:
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """Return versions, commit and machine, as a row of a table tells them."""
+    """Return the cells of the columns `PROVENANCE`: command, versions, commit and machine."""
     environment = describe_environment()
     versions = environment["versions"].items()
     return {
@@ -210,7 +210,7 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 def mean_and_deviation(rows: Sequence[Mapping[str, str]], measure: str, digits: int = 3) -> str:
-    """Return `mean ± sd` over rows, or the value alone where there is one row."""
+    """Return `mean ± sd` over rows, or only the value if there is one row."""
     values = [float(row[measure]) for row in rows]
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
@@ -221,7 +221,7 @@ def _key(row: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _cells(line: bytes) -> list[str]:
-    """Return the cells of one line; none if it is no line of a CSV file in UTF-8."""
+    """Return the cells of one line; an empty list if it is not valid CSV in UTF-8."""
     try:
         return next(csv.reader([line.removesuffix(b"\r").decode()], strict=True), [])
     except (UnicodeDecodeError, csv.Error):  # e.g. cut off inside quotes

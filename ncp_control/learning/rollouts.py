@@ -1,7 +1,7 @@
-"""Episodes of closed-loop control held in memory: recorded, kept in files, cut into windows.
+"""Rollouts of closed-loop control in memory: recording, files and random windows.
 
-For observations of a few numbers, where all rounds of a distillation fit into memory; camera
-frames belong into `ncp_control.learning.demonstrations`.
+For observations of a few numbers, where all rounds of a distillation fit into memory. Use
+`ncp_control.learning.demonstrations` for camera frames.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ from ncp_control.policy import Policy
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rollouts:
-    """W worlds over T steps, or W windows of T steps."""
+    """Rollouts of W environments over T steps, or W windows of T steps."""
 
     observations: Float[Tensor, "worlds time observation"]
-    """What the student saw."""
+    """Observations of the student."""
     actions: Float[Tensor, "worlds time action"]
-    """What the teacher would have done."""
+    """Actions of the teacher (labels), whoever acted."""
     dt_s: Float[Tensor, "worlds time"]
     """Time since the previous observation [s]."""
     reset: Bool[Tensor, "worlds time"]
-    """First steps of episodes."""
+    """True for first steps of episodes."""
 
     def save(self, path: Path) -> None:
-        """Write a file, whole or not at all.
+        """Write the rollouts to a safetensors file, atomically.
 
         Raises:
-            ValueError: If they hold NaN or infinity, which no training could use.
+            ValueError: If they hold NaN or infinity, or shapes or dtypes do not fit.
         """
         try:
             self._check()
@@ -54,7 +54,7 @@ class Rollouts:
         """Read a file that `save` wrote.
 
         Raises:
-            ValueError: If it is missing or damaged, or holds NaN or infinity.
+            ValueError: If the file is missing or damaged, or holds NaN or infinity.
         """
         try:
             rollouts = cls(**safetensors.torch.load(path.read_bytes()))
@@ -80,12 +80,12 @@ class Rollouts:
 
     @classmethod
     def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
-        """Put rollouts of equally many steps together."""
+        """Concatenate rollouts with equal numbers of steps along the first axis."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     def windows(self, count: int, length: int, generator: torch.Generator) -> "Rollouts":
-        """Cut out windows of `length` steps at random places."""
+        """Return `count` windows of `length` steps at random places."""
         num_worlds, num_steps = self.reset.shape
         world = torch.randint(num_worlds, (count, 1), generator=generator)
         start = torch.randint(num_steps - length + 1, (count, 1), generator=generator)
@@ -95,20 +95,21 @@ class Rollouts:
 
 
 class MixedPilot:
-    """Let the student act in some worlds, and student and teacher take turns in the others.
+    """Pilot in which student and teacher take turns at random.
 
-    Both watch all the time: the student keeps its memory while the teacher acts, and the teacher
-    says at every step what it would do.
+    Both run at every step: the student's hidden state continues while the teacher acts, and the
+    teacher labels every step.
 
     Args:
-        student: Sees the observations.
-        teacher: Sees `info["full_observation"]`.
-        teacher_share: Probability in each world that the teacher acts for the next turn.
-        generator: Source of the turns.
+        student: Policy that gets the observations.
+        teacher: Policy that gets `info["full_observation"]`.
+        teacher_share: Probability that the teacher acts in a turn, for each environment; 0 lets the
+            student always act.
+        generator: Source of randomness of the turns.
     """
 
     turn_steps = 25
-    """Steps for which one of them acts."""
+    """Number of steps per turn."""
 
     def __init__(
         self,
@@ -123,12 +124,12 @@ class MixedPilot:
         self._is_teachers = np.zeros(len(teacher_share), dtype=bool)
         self._steps = 0
         self.labels = np.empty(0)
-        """What the teacher would have done at the last step, shape (worlds, action)."""
+        """Actions of the teacher at the last step, shape (worlds, action)."""
 
     def __call__(
         self, observations: np.ndarray, infos: Sequence[Info], dt_s: np.ndarray, reset: np.ndarray
     ) -> np.ndarray:
-        """Return the actions of whose turn it is."""
+        """Return, for each environment, the action of student or teacher, depending on the turn."""
         if self._steps % self.turn_steps == 0:
             draws = self._generator.random(len(self._teacher_share))
             self._is_teachers = draws < self._teacher_share
@@ -147,17 +148,17 @@ def collect(
     frame_s: float,
     seeds: Sequence[int],
 ) -> tuple[Rollouts, np.ndarray]:
-    """Let a mixed pilot act and write down what the teacher would have done.
+    """Run a mixed pilot and record the observations with the teacher's actions as labels.
 
     Args:
-        worlds: Worlds whose `info` carries `time_s` and `full_observation`.
-        pilot: Who acts.
-        num_steps: Steps of each world.
+        worlds: Environments whose `info` carries `time_s` and `full_observation`.
+        pilot: The pilot.
+        num_steps: Number of steps of each environment.
         frame_s: Control interval [s].
-        seeds: Seed of each world.
+        seeds: Seed of each environment.
 
     Returns:
-        The rollouts, and the return of each world's first episode.
+        The rollouts, and the return of each environment's first episode.
     """
     steps, labels = [], []
     for step in closed_loop(worlds, pilot, num_steps=num_steps, frame_s=frame_s, seeds=seeds):
@@ -180,6 +181,6 @@ def collect(
 def first_returns(
     rewards: Float[np.ndarray, "worlds time"], reset: Bool[np.ndarray, "worlds time"]
 ) -> Float[np.ndarray, " worlds"]:
-    """Return the sum of rewards up to each world's second reset."""
+    """Return the sum of rewards of each environment's first episode."""
     is_first = np.cumsum(reset, axis=1) <= 1
     return np.where(is_first, rewards, 0.0).sum(axis=1)

@@ -1,18 +1,18 @@
-"""A run folder: everything needed to know what was done, and to go on from it.
+"""Run folder: settings, metrics, checkpoints and results of a training run.
 
 runs/<task>-<model>-<date>-<n>/
     config.json       settings, versions, commit, machine
     runs.json         the runs of a job that trains several models
-    metrics.csv       one row an epoch
-    events.out.*      the same for TensorBoard
-    checkpoints/      last/ and best/, each a policy folder, and what a stopped run goes on from
-    policy/           the result
+    metrics.csv       one row per epoch
+    events.out.*      the same metrics for TensorBoard
+    checkpoints/      last/ and best/, each a policy folder, and training.*, used to resume
+    policy/           the trained policy
     report/           plots, tables, video
-    results.csv       the rows that the job would add to a table, unless a table was named
+    results.csv       result rows of the job, if no other table was named
 
-All but the events is written whole or not at all, and is on the disk when the call returns
-(`ncp_control.files`): a row costs some milliseconds and comes after an epoch of seconds. Of the
-events, which hold the same numbers for a viewer, a power failure may cost the last ones.
+All files except the events are written atomically and are on the disk when the call returns
+(`ncp_control.files`). A row costs some milliseconds, an epoch takes seconds. A power failure may
+lose the last events, but metrics.csv holds the same numbers.
 """
 
 import csv
@@ -46,28 +46,28 @@ if TYPE_CHECKING:
     from ncp_control.policy import Policy
 
 _WITHOUT_LEARNING = ("config.json", "runs.json", "demonstrations", "dagger")
-"""What a run folder may hold, beside events, before anything was learned."""
+"""Names that a run folder may contain, beside events, before training has begun."""
 _watched: ContextVar[list["Run"] | None] = ContextVar("_watched", default=None)
 
 
 def policy_name(folder: Path) -> str:
-    """Return what a saved policy is called in one line: its folder's name, or that of its run."""
+    """Return the name of a saved policy: its folder's name, or its run's if that is `policy`."""
     folder = folder.resolve()
     return one_line(folder.parent.name if folder.name == "policy" else folder.name)
 
 
 class Run:
-    """One training run and its folder.
+    """A training run and its folder.
 
     Args:
-        folder: The run's folder, created by `Run.create`.
+        folder: Folder of the run, created by `Run.create`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._rows: list[dict[str, float]] = []
         self._is_new = False
-        # One file for each time that a run is opened; TensorBoard reads them by name.
+        # A new file each time the run is opened; TensorBoard reads them in order of their names.
         seconds, rest = divmod(time.time_ns(), 10**9)
         stamp = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}"
         self._events = folder / f"events.out.tfevents.{stamp}"
@@ -76,18 +76,18 @@ class Run:
 
     @classmethod
     def create(cls, task: str, model: str, settings: Any, *, root: Path | str = "runs") -> "Run":
-        """Make a new run folder with its config.json.
+        """Create a new run folder with its config.json.
 
-        What killed processes left half-written in the runs of `root` is removed.
+        Half-written files that killed processes left in the runs of `root` are removed.
 
         Args:
-            task: What is learned, e.g. "drive".
-            model: What learns it, e.g. "ncp".
-            settings: A dataclass with every setting of the job.
+            task: Name of the task, e.g. "drive".
+            model: Name of the model, e.g. "ncp".
+            settings: Dataclass with all settings of the job.
             root: Folder of all runs.
 
         Raises:
-            OSError: If the folder cannot be made.
+            OSError: If the folder cannot be created.
         """
         root = Path(root)
         for path in root.glob("*/config.json"):
@@ -115,10 +115,10 @@ class Run:
 
     @classmethod
     def reopen(cls, folder: Path | str, *, step: int) -> "Run":
-        """Go on with a run that was stopped; rows after `step` are forgotten.
+        """Open the folder of a stopped run to resume it; rows after `step` are dropped.
 
         Raises:
-            FileNotFoundError: If the folder is not a run.
+            FileNotFoundError: If `folder` is not a run folder.
             ValueError: If its metrics.csv is damaged.
         """
         folder = Path(folder)
@@ -137,7 +137,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the last and the best policy."""
+        """Folder of the last and the best policy and of the training checkpoint."""
         return self.folder / "checkpoints"
 
     @property
@@ -147,12 +147,12 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """Table of what was measured, where the user named no other."""
+        """Table of results, used if the user named no other."""
         return self.folder / "results.csv"
 
     @property
     def policy(self) -> Path:
-        """Folder of the result."""
+        """Folder of the trained policy."""
         return self.folder / "policy"
 
     @property
@@ -172,11 +172,11 @@ class Run:
         _append_events(self._events, step, metrics)
 
     def save_checkpoint(self, policy: "Policy", name: str) -> None:
-        """Write the policy as it is now to `checkpoints/<name>`."""
+        """Save the policy to `checkpoints/<name>`."""
         policy.save(self.checkpoints / name)
 
     def kept(self) -> str:
-        """Return which parts of the run are on the disk, as the end of a sentence."""
+        """Return a text that lists which parts of the run are on the disk."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
         saved += sorted(path.name for path in self.folder.glob("*.mcap"))
@@ -188,16 +188,16 @@ class Run:
 
     @property
     def is_begun(self) -> bool:
-        """Whether a training can go on here: it has a checkpoint and no result."""
+        """Whether training can resume here: there is a training checkpoint but no result."""
         return bool(training_files(self.folder)) and not self.policy.is_dir()
 
     def forget_training(self) -> None:
-        """Remove what its training would go on from, once that is over."""
+        """Remove the training checkpoint, once training is over."""
         for path in training_files(self.folder):
             path.unlink()
 
     def remove_if_unused(self) -> bool:
-        """Remove the folder if nothing was learned or measured since it was made; say whether."""
+        """Remove the folder if it is new and holds no results; return whether it was removed."""
         if (
             not self._is_new
             or not self.folder.is_dir()
@@ -214,13 +214,13 @@ class Run:
 
 
 def training_files(folder: Path) -> list[Path]:
-    """Return the files that the training of a run folder goes on from; none before its first."""
+    """Return the training checkpoints of a run folder, from which training can resume."""
     return sorted((folder / "checkpoints").glob("training.*"))
 
 
 @contextmanager
 def watch_runs() -> Iterator[list[Run]]:
-    """Yield a list to which every run is added that the block creates or reopens."""
+    """Yield a list that collects every run created or reopened within the `with` block."""
     runs: list[Run] = []
     token = _watched.set(runs)
     try:
@@ -230,14 +230,14 @@ def watch_runs() -> Iterator[list[Run]]:
 
 
 def typed_command() -> str:
-    """Return the command line of this process, as a shell takes it."""
+    """Return the command line of this process, quoted for a shell."""
     program, *words = sys.argv
-    is_command = Path(program).name == "ncp"  # of the wheel; all others are files for Python
+    is_command = Path(program).name == "ncp"  # installed command; all others are Python files
     return shlex.join([*(["ncp"] if is_command else ["python", program]), *words])
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, commit and processor: what a number in a table depends on."""
+    """Return versions, commit and processor, on which the numbers in a table depend."""
     import torch
 
     packages = ("ncp-control", "torch", "numpy", "mujoco", "gymnasium")
@@ -257,13 +257,13 @@ def _is_result(path: Path) -> bool:
 
 
 def _remove_leftovers(run_folder: Path) -> None:
-    """Remove what killed processes left half-written in a run folder."""
+    """Remove half-written files that killed processes left in a run folder."""
     for folder, _, _ in os.walk(run_folder):
         files.remove_leftovers(folder)
 
 
 def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
-    """Read the rows of a metrics.csv, each with its `step` as a whole number."""
+    """Read the rows of a metrics.csv, with `step` as an integer."""
     try:
         with metrics_csv.open(newline="") as file:
             rows = [
@@ -279,19 +279,21 @@ def _read_rows(metrics_csv: Path) -> list[dict[str, Any]]:
 
 
 def _append_events(path: Path, step: int, metrics: Mapping[str, float]) -> None:
-    """Append scalars to TensorBoard's events, at once: its own writer fails in a thread of its own.
+    """Append scalars to TensorBoard's event file.
 
-    Where TensorBoard is not installed there are no events; metrics.csv has the same numbers.
+    This writes in the calling thread, so that errors are raised here: TensorBoard's own writer
+    fails in a background thread. If TensorBoard is not installed, no events are written;
+    metrics.csv has the same numbers.
 
     Format: https://github.com/tensorflow/tensorboard, `summary/writer/record_writer.py`.
     """
-    try:  # it takes a moment to import, and not every user of this package trains
+    try:  # imported here since it is slow to import and not always needed
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ModuleNotFoundError:
         return
 
-    # These two are made at run time, unseen by a type checker.
+    # These two classes are created at run time, so type checkers do not know them.
     event_type, summary_type = vars(event_pb2)["Event"], vars(summary_pb2)["Summary"]
     now_s = time.time()
     values = [summary_type.Value(tag=name, simple_value=value) for name, value in metrics.items()]
@@ -311,11 +313,10 @@ def _version(package: str) -> str | None:
 
 
 def commit_of(folder: Path = Path(__file__).parent) -> str | None:
-    """Return the commit of the clone that a folder lies in, this module's own by default.
+    """Return the git commit of the clone that contains `folder`; None if it is not in a clone.
 
-    If tracked files were changed since, but for tables and docs, `-dirty-` and a digest of the
-    changes stand behind it, so that a row or a policy of other changes is not taken for one of
-    these. None if it is no clone.
+    If tracked files other than tables and docs have uncommitted changes, `-dirty-` and a digest of
+    the changes are appended, so that results of different changes can be distinguished.
     """
     git = ["git", "-C", str(folder)]
     left_out = [f":(top,exclude,glob){one}" for one in ("results/**", "docs/**", "**/*.md")]
@@ -332,7 +333,7 @@ def commit_of(folder: Path = Path(__file__).parent) -> str | None:
 
 
 def _processor() -> str:
-    """Return the processor's model name as far as the system tells."""
+    """Return the model name of the processor, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Recorded traces as windows: what a sequence model is trained and tested on."""
+"""Datasets of sequence models: recorded traces, cut into windows."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,27 @@ from torch import Tensor
 from ncp_control.ranges import check_count
 
 MAX_NUMBERS = 2**27
-"""Most numbers that the traces of a folder may hold together: 512 MiB in float32."""
+"""Maximum total number of values in the traces of a folder: 512 MiB in float32."""
 _POOL = 16
-"""Batches among which sequences of like length are gathered."""
+"""Number of batches within which sequences are sorted by length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Equally long sequences with what is wanted of a model at each frame.
+    """Sequences of equal length: inputs and targets for each frame.
 
     Raises:
         ValueError: If the shapes do not fit together.
     """
 
     inputs: Float[Tensor, "samples time input"]
-    """One input vector a frame."""
+    """Input vector of each frame."""
     targets: Float[Tensor, "samples time output"]
-    """What the output should be after each frame."""
+    """Desired output after each frame."""
     dt_s: Float[Tensor, "samples time"] | None = None
-    """Time elapsed before each frame [s]; the model's frame interval if None."""
+    """Time elapsed before each frame [s]; if None: the model's frame interval."""
     mask: Bool[Tensor, "samples time"] | None = None
-    """Frames that count; all if None."""
+    """True for frames that count in loss and error; if None: all frames."""
 
     def __post_init__(self) -> None:
         for name, values in vars(self).items():
@@ -61,13 +61,11 @@ class Sequences:
             )
 
     def check_finite(self, name: str) -> None:
-        """Raise ValueError if NaN or infinity is seen, or wanted at a frame that counts.
+        """Raise ValueError for non-finite inputs, or non-finite targets at frames that count.
 
-        Elapsed times that no clock can show are refused here too: a circuit on an accelerator does
-        not look at them.
-
-        Inputs of frames that do not count are refused as well: their gradient is zero, but zero
-        times NaN is NaN.
+        Elapsed times that are negative or not finite raise it too, since a circuit on an
+        accelerator does not check them. Inputs of masked frames are checked as well: their gradient
+        is zero, but zero times NaN is NaN.
         """
         counts = True if self.mask is None else self.mask
         for part, is_used in (("inputs", True), ("targets", counts)):
@@ -90,7 +88,7 @@ class Sequences:
         return len(self.inputs)
 
     def __getitem__(self, samples: Tensor | slice) -> "Sequences":
-        """Return some of the sequences."""
+        """Return the selected sequences."""
         return Sequences(
             inputs=self.inputs[samples],
             targets=self.targets[samples],
@@ -115,10 +113,10 @@ class Sequences:
     def shuffled_batches(
         self, batch_size: int, generator: torch.Generator
     ) -> Iterator["Sequences"]:
-        """Yield whole batches in a random order; the few sequences left over wait an epoch.
+        """Yield full batches in random order; the remaining sequences are skipped in this epoch.
 
-        Under a mask a batch holds sequences that end at about the same frame, and no frame after
-        the last that counts: no error sees those.
+        With a mask, a batch holds sequences of similar length and is cut after its last frame that
+        counts, since later frames do not affect the loss.
         """
         order = torch.randperm(len(self), generator=generator)
         size = min(batch_size, len(self))
@@ -133,12 +131,12 @@ class Sequences:
                 yield self[batch]._cut(int(num_frames[batch].max()))
 
     def _num_frames(self) -> Tensor:
-        """Return, on the CPU, where each sequence's last frame that counts ends: (samples,)."""
+        """Return the number of frames up to the last that counts, shape (samples,), on the CPU."""
         assert self.mask is not None
         return (self.mask.shape[1] - self.mask.flip(1).int().argmax(dim=1)).cpu()
 
     def _cut(self, num_frames: int) -> "Sequences":
-        """Return the first frames of all sequences."""
+        """Return the first `num_frames` frames of all sequences."""
         return Sequences(
             inputs=self.inputs[:, :num_frames],
             targets=self.targets[:, :num_frames],
@@ -148,16 +146,16 @@ class Sequences:
 
 
 def load_traces(folder: Path | str) -> list[np.ndarray]:
-    """Read every .npy file of a folder, in the order of the names.
+    """Load all .npy files of a folder, in order of their names.
 
     Returns:
-        One array (frames, dimensions) a file, float32.
+        One array (frames, dimensions) per file, float32.
 
     Raises:
         FileNotFoundError: If the folder is missing or holds no .npy file.
-        ValueError: If a file is damaged, is not such an array, holds NaN or infinity, or differs in
-            width, or if the files hold more than `MAX_NUMBERS` numbers. No memory is taken before
-            the sizes are checked.
+        ValueError: If a file is damaged, is not such an array, holds NaN or infinity, or has
+            another number of dimensions, or if the files hold more than `MAX_NUMBERS` values. Sizes
+            are checked before memory is allocated.
     """
     folder = Path(folder)
     paths = sorted(folder.glob("*.npy"))
@@ -185,7 +183,7 @@ def load_traces(folder: Path | str) -> list[np.ndarray]:
 
 
 def fingerprint(traces: Sequence[np.ndarray]) -> str:
-    """Return eight hexadecimal digits that tell these traces from others."""
+    """Return a hash of traces, eight hexadecimal digits."""
     digest = hashlib.blake2s(digest_size=4)
     for trace in traces:
         digest.update(repr((trace.shape, trace.dtype.str)).encode())
@@ -194,12 +192,12 @@ def fingerprint(traces: Sequence[np.ndarray]) -> str:
 
 
 def _map_trace(path: Path) -> np.ndarray:
-    """Return what a file holds without reading more than its header."""
+    """Memory-map the array of a file; only the header is read."""
     if not path.is_file():
         raise ValueError(f"{path.name} must be a file, got something else. Remove it.")
     try:
         trace = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # damage makes NumPy's reader raise nearly anything
+    except Exception as error:  # NumPy raises many kinds of errors for damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
             f"{path.name} must be an array saved by NumPy, got a damaged or other file: {reason}."
@@ -220,7 +218,7 @@ def _map_trace(path: Path) -> np.ndarray:
 
 
 def _read_trace(path: Path, mapped: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
         trace = np.array(mapped, dtype=np.float32, order="C")
     is_finite = np.isfinite(trace).all(axis=1)
     if not is_finite.all():
@@ -238,17 +236,17 @@ def forecasting_windows(
     *,
     times_s: Sequence[np.ndarray] | None = None,
 ) -> Sequences:
-    """Cut traces into windows whose target is the next frame.
+    """Cut traces into windows in which the target of each frame is the next frame.
 
-    Windows start at 0, stride, 2·stride, … below the trace's length − window − 1, as the published
-    code has it; the very last frame of a trace is never a target.
+    Windows start at 0, stride, 2·stride, … below the trace's length − window − 1, as in the
+    published code; the last frame of a trace is therefore never a target.
 
     Args:
         traces: Arrays (frames, dimensions).
-        window: Frames in a window, >= 1.
-        stride: Frames from one window's start to the next one's, >= 1.
-        times_s: Time stamp of each frame [s], increasing; evenly spaced if None. The first frame
-            of a trace counts as elapsed what the second does.
+        window: Number of frames per window, >= 1.
+        stride: Number of frames between the starts of successive windows, >= 1.
+        times_s: Time stamp of each frame [s], increasing; if None: evenly spaced. The first frame
+            of a trace gets the same elapsed time as the second.
 
     Raises:
         ValueError: If a trace is too short for a window, or time stamps do not increase.
@@ -296,7 +294,7 @@ def forecasting_windows(
 
 
 def _elapsed(times_s: np.ndarray, num_frames: int, trace: int) -> np.ndarray:
-    """Return the time before each frame [s] and refuse stamps that do not increase."""
+    """Return the elapsed time before each frame [s]; ValueError if stamps do not increase."""
     if np.shape(times_s) != (num_frames,) or not np.issubdtype(
         np.asarray(times_s).dtype, np.number
     ):

@@ -1,4 +1,4 @@
-"""Settings of trainings, apart from what trains: a job's `--help` shows them without torch."""
+"""Settings of training runs, in a module without torch so that a job's `--help` starts fast."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,41 +25,41 @@ class ImitationConfig:
     """Settings of an imitation run."""
 
     epochs: int = 12
-    """Times that the policy learns and is validated: passes over the demonstrations, or as many
-    steps as `epoch_steps` says."""
+    """Number of epochs. An epoch is one pass over the demonstrations, or `epoch_steps` optimizer
+    steps; the policy is validated after each."""
     epoch_steps: int | None = None
-    """Optimizer steps of an epoch, so that a short recording teaches as long as a long one; a pass
-    over the demonstrations if None."""
+    """Number of optimizer steps per epoch, so that short and long recordings train equally long;
+    if None: one pass over the demonstrations."""
     patience: int | None = None
-    """Epochs without a better score after which the training ends early; never if None."""
+    """Number of epochs without a better score after which training stops early; if None: never."""
     window: int = 32
-    """Frames of backpropagation through time."""
+    """Number of frames per window; gradients flow back through all of them."""
     batch_size: int = 16
-    """Windows in a batch."""
+    """Number of windows per batch."""
     head_learning_rate: float = 1e-3
-    """Adam's learning rate for everything but the circuit."""
+    """Adam's learning rate for all parameters except the circuit's."""
     circuit_learning_rate: float = 1e-2
-    """Adam's learning rate for the circuit, whose few parameters bear larger steps."""
+    """Adam's learning rate for the circuit; its few parameters tolerate larger steps."""
     turn_weight: float = 2.0
-    """α: the error in an entry of the action counts exp(α |entry|) times; of no use to choices."""
+    """α: the error of an action entry is weighted by exp(α |entry|); not used for choices."""
     turn_entries: tuple[int, ...] = ()
-    """Entries, counted from 0, the largest of which decides how much all of a frame counts; if
-    empty, each entry of the action counts by its own size."""
+    """Indices of action entries, counted from 0. The largest of these entries sets the weight of
+    the whole frame; if empty: each entry is weighted by its own size."""
     action_weights: tuple[float, ...] = ()
-    """How much the error in each entry of the action counts, e.g. 10 1 where the first is to be
-    done more exactly than the second; all alike if empty."""
+    """Weight of the error of each action entry, e.g. 10 1 if the first entry must be more accurate
+    than the second; if empty: all 1."""
     gradient_clip: float = 1.0
-    """Largest norm of a step's gradient."""
+    """Maximum norm of the gradient; larger gradients are scaled down to it."""
     weight_average: float = 0.0
-    """Decay per step of the running average of the weights, which is what is validated and kept;
-    0 keeps the weights as the last step left them. Steadies the training on few, noisy data."""
+    """Decay per step of a running average of the weights. The average is validated and saved; 0
+    uses the current weights. An average steadies training on few or noisy data."""
     dagger_epochs: tuple[int, ...] | None = ()
-    """Epochs, counted from 0, before which the learner drives and the expert is asked; None is
-    epoch 3, if there is one."""
+    """DAgger epochs, counted from 0: before each, the learner acts and the expert labels its
+    observations. If None: epoch 3, if there is one."""
     precision: str = "float32"
-    """Arithmetic of the head: float32, or bfloat16 where the processor multiplies it natively."""
+    """Arithmetic of the head: float32, or bfloat16 on processors that support it natively."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """Device: cpu, cuda, or auto (cuda if available)."""
     seed: int = 0
     """Seed of initial weights, windows and augmentation."""
 
@@ -85,45 +85,46 @@ class ImitationConfig:
 
     @property
     def asked_epochs(self) -> tuple[int, ...]:
-        """The epochs that `dagger_epochs` means."""
+        """DAgger epochs, with None in `dagger_epochs` replaced by its default."""
         if self.dagger_epochs is None:
             return (3,) if self.epochs > 3 else ()
         return self.dagger_epochs
 
     @property
     def torch_device(self) -> "torch.device":
-        """The device that `device` means on this machine."""
+        """Torch device that `device` selects on this machine."""
         return find_device(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """Settings of a distillation."""
+    """Settings of a distillation run."""
 
     rounds: int = 20
-    """Times that the student acts and then learns."""
+    """Number of rounds; in each the student acts, then learns."""
     worlds: int = 16
-    """Worlds side by side; in half of them the student always acts alone and is measured."""
+    """Number of parallel environments. In half of them the student always acts alone and its
+    return is measured."""
     steps_per_round: int = 1000
-    """Steps of each world in a round; at least as many as an episode has."""
+    """Steps per environment and round; at least the length of an episode."""
     mixed_rounds: int = 6
-    """Rounds over which the teacher's share of the turns falls from all to none."""
+    """Number of rounds over which the teacher's share of the actions falls from 1 to 0."""
     updates_per_round: int = 1000
-    """Optimizer steps in a round."""
+    """Number of optimizer steps per round."""
     window: int = 40
-    """Steps of backpropagation through time."""
+    """Number of steps per window; gradients flow back through all of them."""
     burn_in: int = 8
-    """First steps of a window that only fill the memory."""
+    """Number of steps at the start of a window that only warm up the hidden state."""
     batch_size: int = 128
-    """Windows in a batch."""
+    """Number of windows per batch."""
     learning_rate: float = 1e-2
-    """Adam's learning rate at the beginning; it falls along half a cosine to a hundredth."""
+    """Adam's initial learning rate; it falls along half a cosine to a hundredth of this."""
     gradient_clip: float = 1.0
-    """Largest norm of a step's gradient."""
+    """Maximum norm of the gradient; larger gradients are scaled down to it."""
     weight_average: float = 0.998
     """Decay per step of the running average of the weights."""
     seed: int = 0
-    """Seed of worlds, turns and windows."""
+    """Seed of environments, of the turns of student and teacher, and of windows."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "rounds", "steps_per_round", "updates_per_round", "batch_size")

@@ -1,4 +1,4 @@
-"""What was read from a checkpoint, compared with what the training would have written there."""
+"""Comparison of a loaded checkpoint with the structure that the training run expects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,16 @@ from torch import Tensor
 
 
 def difference(found: Any, wanted: Any, name: str, *, any_length: bool = False) -> str | None:
-    """Say where `found` is of another build than `wanted`: other keys, lengths, shapes or types.
-
-    Values are not compared.
+    """Describe the first difference in keys, lengths, shapes or types; values are not compared.
 
     Args:
-        found: Nested mappings and sequences of tensors and plain values, as they were read.
-        wanted: The same of the training as it is.
-        name: Name of the whole.
+        found: Loaded nested mappings and sequences of tensors and plain values.
+        wanted: The same structure, as the training run expects it.
+        name: Name of `found` in the description.
         any_length: Whether the first axis of a tensor may have another length.
 
     Returns:
-        What differs, e.g. "`policy.weight` of shape (3, 4) instead of (3, 5)", or None.
+        The difference, e.g. "`policy.weight` of shape (3, 4) instead of (3, 5)", or None.
     """
     if isinstance(wanted, Tensor):
         is_cut = any_length and isinstance(found, Tensor) and found.ndim > 0
@@ -46,9 +44,10 @@ def difference(found: Any, wanted: Any, name: str, *, any_length: bool = False) 
 
 
 def optimizer_difference(found: Any, optimizer: torch.optim.Optimizer, name: str) -> str | None:
-    """Say where the state dict of an optimizer does not fit an optimizer, or return None.
+    """Describe why a loaded state dict does not fit an optimizer; None if it fits.
 
-    Moments are there only after a first step; each has the shape of its parameter or is one number.
+    Moments exist only after the first step; each has the shape of its parameter, or is a scalar
+    ("step").
     """
     wanted = optimizer.state_dict()
     if not isinstance(found, Mapping) or not isinstance(found.get("state"), Mapping):

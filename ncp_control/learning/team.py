@@ -1,15 +1,16 @@
-"""Several processes that learn one policy: each takes a share of every batch.
+"""Data-parallel training: several processes train one policy, each on a share of every batch.
 
-`torchrun --nproc-per-node N scripts/train.py …` starts N processes. The first one runs the job as
-if it were alone: it alone reads data, acts in worlds, judges, and writes. The others help it with
-the gradients. In each step the first process hands out weights and shares of the batch and gets
-back, of share r with weight w_r (what its loss divides by), w_r ∇L_r:
+`torchrun --nproc-per-node N scripts/train.py …` starts N processes. The first process runs the job:
+it alone reads data, runs environments, validates and writes files. The other processes (helpers)
+only compute gradients. In each step, the first process sends them the weights and their shares of
+the batch. For share r with loss L_r and weight w_r (the divisor of its mean loss), a process
+returns w_r ∇L_r:
 
     ∇L = Σ_r w_r ∇L_r / Σ_r w_r
 
-which is the gradient of the whole batch, but for rounding. When one process ends before the job,
-torchrun ends the others; with `--max-restarts` it starts all again, and the job goes on with the
-run that it had begun.
+This is the gradient of the whole batch, except for rounding. If one process ends before the job is
+done, torchrun ends the others. With `--max-restarts` it restarts all processes, and the job resumes
+its run.
 """
 
 import contextlib
@@ -32,41 +33,41 @@ from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.launched import is_launched, rank
 
 _LONGEST = timedelta(days=30)
-"""Time for which a helper waits, e.g. while the first process acts in worlds."""
+"""Maximum time that a helper waits, e.g. while the first process runs environments."""
 _MODEL, _SHARE, _END = "model", "share", "end"
 
 
 class Shared(Protocol):
-    """What a training learns from a batch, as far as helpers have to know it; it can be pickled."""
+    """Interface of a loss whose batches can be shared by processes; must be picklable."""
 
     told: ClassVar[tuple[str, ...]]
-    """What is told beside the loss, by name."""
+    """Names of the metrics that `loss` returns after the loss."""
 
     def loss(self, model: Any, batch: Any) -> Tensor:
-        """Return the mean that is minimised: a number, or a vector of it and what is told."""
+        """Return the mean loss of a batch: a scalar, or a vector of the loss and the metrics."""
         ...
 
     def weight(self, model: Any, batch: Any) -> Tensor:
-        """Return what these means divide by: by it, shares of a batch count."""
+        """Return the divisor of these means, which is the weight of a share of a batch."""
         ...
 
     def split(self, batch: Any, count: int) -> list[Any]:
-        """Return as many shares of a batch, in order; None for those for which nothing is left."""
+        """Return `count` shares of a batch, in order; None for shares without data."""
         ...
 
 
 def shares(batch: Any, count: int) -> list[dict[str, Tensor] | None]:
-    """Return the tensors of a batch in as many shares, of whole rows each; None for those too many.
+    """Split the tensors of a batch into shares of whole rows; None for shares without rows.
 
     Args:
-        batch: Tensors by name, all with as many rows.
-        count: How many shares, of as equal sizes as there can be.
+        batch: Dataclass of tensors, all with the same number of rows.
+        count: Number of shares; their sizes are as equal as possible.
     """
     tensors: dict[str, Tensor] = vars(batch)
     rows = len(next(iter(tensors.values())))
     bounds = [round(i * rows / count) for i in range(count + 1)]
     return [
-        # Copies: a part of a tensor is sent with the whole.
+        # Copies, since sending a view would send the whole tensor.
         {name: values[first:end].clone() for name, values in tensors.items()}
         if first < end
         else None
@@ -75,7 +76,7 @@ def shares(batch: Any, count: int) -> list[dict[str, Tensor] | None]:
 
 
 class Team:
-    """The processes that torchrun started, as the first of them sees them."""
+    """The processes started by torchrun, from the point of view of the first process."""
 
     def __init__(self) -> None:
         self.size = distributed.get_world_size()
@@ -84,10 +85,10 @@ class Team:
     def take_gradient(
         self, shared: Shared, model: nn.Module, batch: Any
     ) -> tuple[float, dict[str, float]]:
-        """Put the gradient of a batch where the optimizer finds it.
+        """Compute the gradient of a batch with all processes; store it in `grad` of the parameters.
 
         Returns:
-            The loss, and what is told beside it.
+            The loss, and the metrics by name.
 
         Raises:
             ValueError: If the model is not on the CPU.
@@ -111,7 +112,7 @@ class Team:
         return _put_gradient(shared, model, sums)
 
     def end(self) -> None:
-        """Let the helpers end."""
+        """Tell the helpers to end."""
         with contextlib.suppress(ConnectionError), _told():
             _scatter([(_END, None)] * self.size)
 
@@ -120,15 +121,16 @@ _team: Team | None = None
 
 
 def team() -> Team | None:
-    """Return the team that this process leads; None if it is alone."""
+    """Return the team that this process leads; None if there are no other processes."""
     return _team
 
 
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
-    """Lead the other processes of torchrun, if there are any, while a job runs.
+    """Context in which this process leads the other processes of torchrun, if there are any.
 
-    They are let go when the job ends well; when it fails, they end since its process does.
+    If the block succeeds, the helpers are told to end. If it fails, they end because this process
+    ends.
     """
     global _team
     if not is_launched():
@@ -145,12 +147,12 @@ def leading() -> Iterator[None]:
 
 
 def help_learning() -> None:
-    """Compute shares of gradients for the first process until it has done its job.
+    """Compute shares of gradients for the first process until its job is done.
 
     Raises:
         ConnectionError: If the first process ends before that.
     """
-    # Waiting is done outside of Python, where only the system's own way to end a process works.
+    # The process waits in C++ code, where only the default signal handlers can end it.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     _join()
@@ -174,10 +176,11 @@ def help_learning() -> None:
 
 
 def _join() -> None:
-    """Meet the other processes, and import the same modules of the user's as the first."""
-    # An optimizer imports this module, whose functions have the group of that moment as a default.
-    # Then the group and its threads outlive `destroy_process_group`, and a thread that is busy
-    # while Python ends aborts the process. Imported now, there is no group yet.
+    """Join the process group, and import the same user modules as the first process."""
+    # An optimizer imports this module, and its functions keep the process group that exists at that
+    # time as a default argument. The group and its threads would then outlive
+    # `destroy_process_group`, and a thread that is busy while Python exits aborts the process. If
+    # the module is imported here, there is no group yet.
     importlib.import_module("torch.distributed.nn.functional")
     store, number, size = next(rendezvous("env://", timeout=_LONGEST))
     place = distributed.PrefixStore(_meet(store, number, size), store)
@@ -191,10 +194,10 @@ def _join() -> None:
 
 
 def _meet(store: distributed.Store, number: int, size: int) -> str:
-    """Return a name that the processes which are alive now agree on.
+    """Return a unique name on which all running processes agree.
 
-    torchrun keeps its store when it starts processes again, and so the addresses of those that have
-    ended. Under a new name none of them is found.
+    When torchrun restarts processes, its store still holds the addresses of the ended ones. A new
+    name, used as prefix, hides these addresses.
     """
     own = uuid.uuid4().hex
     if number == 0:
@@ -203,7 +206,7 @@ def _meet(store: distributed.Store, number: int, size: int) -> str:
         store.set(f"{own}/all", " ".join(others))
         return own
     while True:
-        leader = store.get("leader").decode()  # perhaps one that has ended
+        leader = store.get("leader").decode()  # may be a process that has ended
         store.set(f"{leader}/{number}", own)
         known = f"{leader}/all"
         if store.check([known]) and own in store.get(known).decode().split():
@@ -212,14 +215,14 @@ def _meet(store: distributed.Store, number: int, size: int) -> str:
 
 
 def _scatter(messages: list[tuple[str, Any]] | None) -> tuple[str, Any]:
-    """Send each process its message, and return that of this one."""
+    """Send each process its message (first process only); return this process's message."""
     own: list[Any] = [None]
     distributed.scatter_object_list(own, messages, 0)
     return own[0]
 
 
 def _share_of_gradient(shared: Shared, model: nn.Module, batch: Any) -> Tensor:
-    """Return w ∇L, w L, w times what is told, and w of a share in one vector; zeros for none."""
+    """Return w ∇L, w L, w times the metrics, and w of a share in one vector; zeros if no share."""
     parameters = list(model.parameters())
     size = sum(p.numel() for p in parameters)
     sums = torch.zeros(size + len(shared.told) + 2, dtype=torch.float64)
@@ -237,12 +240,12 @@ def _share_of_gradient(shared: Shared, model: nn.Module, batch: Any) -> Tensor:
 
 
 def _put_gradient(shared: Shared, model: nn.Module, sums: Tensor) -> tuple[float, dict[str, float]]:
-    """Put the gradient where the optimizer finds it; return the loss and what is told beside it.
+    """Store the gradient in `grad` of the parameters; return the loss and the metrics.
 
     Args:
-        shared: What is learned.
-        model: Who learns.
-        sums: Of all shares, see `_share_of_gradient`.
+        shared: The loss.
+        model: The model.
+        sums: Sum of `_share_of_gradient` over all shares.
     """
     means, first = sums[:-1] / sums[-1], 0
     for parameter in model.parameters():
@@ -255,7 +258,7 @@ def _put_gradient(shared: Shared, model: nn.Module, sums: Tensor) -> tuple[float
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Turn what gloo says when a process has gone into one sentence."""
+    """Replace the errors that gloo raises when a process has ended by a clear ConnectionError."""
     try:
         yield
     except RuntimeError as error:

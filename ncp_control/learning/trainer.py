@@ -1,10 +1,11 @@
-"""The one loop of backpropagation through time, behind imitation, distillation and forecasting.
+"""Training loop with backpropagation through time for imitation, distillation and forecasting.
 
-An epoch is as many optimizer steps as the lessons have batches for it; then the lessons judge what
-was learned, and the weights with the best score are kept. Everything that changes is written to a
-checkpoint after each epoch and about twice a minute within one. A training that finds its
-checkpoint goes on from there and ends with the same weights, bit for bit, as if it had never been
-stopped: the batches of the epoch are drawn again, and those that were learned already are skipped.
+`Lessons` provide the batches of an epoch, the loss and the score. The trainer takes one optimizer
+step per batch, scores the model after each epoch, and keeps the weights with the best score. The
+complete training state is written to a checkpoint after each epoch and about twice a minute within
+one. A training run that finds its checkpoint resumes from it and ends with bit-identical weights,
+as if it had never been stopped: the batches of the epoch are drawn again, and the batches that
+were already used are skipped.
 """
 
 import math
@@ -28,81 +29,82 @@ from ncp_control.learning.training_state import CHECKPOINT, TrainingState
 
 Batch = TypeVar("Batch")
 CHECKPOINT_S = 30.0
-"""Time from one checkpoint to the next within an epoch [s]."""
+"""Time between checkpoints within an epoch [s]."""
 
 
 class Lessons(Generic[Batch]):
-    """What a training learns from, and how it is judged."""
+    """Base class of what a `Trainer` learns from: batches, loss and score."""
 
     shared: Shared | None = None
-    """What processes that share a batch have to know; None if none can."""
+    """How several processes share a batch; None if they cannot."""
 
     def begin_epoch(
         self, epoch: int, kept: Any, generator: torch.Generator
     ) -> tuple[Iterable[Batch], int]:
-        """Return the batches of an epoch, and how many they are.
+        """Return the batches of an epoch and their number.
 
-        Whatever is random in them comes from the generator or from seeds, so that a training that
-        goes on gets the same batches again.
+        Draw all randomness from the generator or from seeds, so that a resumed training run gets
+        the same batches again.
 
         Args:
-            epoch: Number of the epoch, counted from 0.
-            kept: The model as it is judged.
+            epoch: Index of the epoch, counted from 0.
+            kept: The model as `judge` gets it: the averaged weights, if there is an average.
             generator: Source of randomness.
         """
         raise NotImplementedError
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
-        """Return what is minimised, a single number."""
+        """Return the loss of a batch, a scalar."""
         raise NotImplementedError
 
     def judge(self, kept: Any, epoch: int) -> tuple[float, dict[str, float]]:
-        """Return a score, lower is better, and what is logged beside the loss.
+        """Return the score (lower is better) and the metrics that are logged beside the loss.
 
-        A training that goes on may repeat this for its last epoch.
+        A resumed training run may call this again for its last epoch.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How the trainer learns, whatever the lessons are."""
+    """Settings of a `Trainer`."""
 
     epochs: int
-    """Times that the model learns and is judged."""
+    """Number of epochs; the model is scored after each."""
     learning_rates: Sequence[float]
     """Adam's learning rate of each group of parameters."""
     rate_share: Callable[[int, int], float]
-    """Share of the learning rates in a step, by epoch and step within it, counted from 0."""
+    """Factor of the learning rates as a function of epoch and step within it, counted from 0."""
     gradient_clip: float | None = None
-    """Largest norm of a step's gradient; not clipped if None."""
+    """Maximum norm of the gradient; if None: no clipping."""
     weight_average: float = 0.0
-    """Decay per step of the running average of the weights, which is judged and kept; 0 keeps the
-    weights as the last step left them."""
+    """Decay per step of a running average of the weights. The average is scored and saved; 0 uses
+    the current weights."""
     ends_at: float = -math.inf
-    """Score at which the training ends, since no later epoch can be better."""
+    """Score at which training stops, since no later epoch can be better."""
     patience: int | None = None
-    """Epochs without a better score after which the training ends; never if None."""
+    """Number of epochs without a better score after which training stops; if None: never."""
     seed: int = 0
-    """Seed of the generator that lessons are given."""
+    """Seed of the generator that is passed to the lessons."""
     unit: str = "epoch"
-    """What an epoch is called."""
+    """Name of an epoch in messages, e.g. "round"."""
 
 
 class Trainer:
-    """Trains a model, from the beginning or from its checkpoint.
+    """Trains a model from scratch, or resumes from its checkpoint.
 
     Args:
-        model: The model, trained in place; what is kept of it stands in `state`.
+        model: The model, trained in place; the best weights are in `state.best`.
         config: Settings.
-        groups: Parameters that share a learning rate; all of the model's in one by default.
-        run: Logs each epoch and saves the last and the best policy; the checkpoint is then there.
-        checkpoint: File of the checkpoint without a run; none if None.
-        description: What the progress bar says.
-        is_silent: Whether to leave the progress bar out.
+        groups: Groups of parameters, each with its own learning rate; if None: one group with all.
+        run: Run that logs each epoch and saves the last and the best policy. The training
+            checkpoint is then in its folder.
+        checkpoint: File of the training checkpoint if there is no run; if None: no checkpoint.
+        description: Text of the progress bar.
+        is_silent: Whether to hide the progress bar.
 
     Raises:
-        ValueError: If there is a checkpoint that is damaged or of another training.
+        ValueError: If the checkpoint is damaged or belongs to another training run.
     """
 
     def __init__(
@@ -134,15 +136,15 @@ class Trainer:
             self.state.load(self._checkpoint, config.epochs)
 
     def learn(self, lessons: Lessons[Any]) -> None:
-        """Train to the end of the last epoch, or until nothing is left to gain.
+        """Train until the last epoch, until `patience` runs out, or until the score is `ends_at`.
 
-        A training that diverges ends there; the best before it is kept. When the user stops it, the
-        policy of a run is saved as `last` unless it has diverged. The checkpoint stays that of a
-        whole step, since this one may have been half taken.
+        If training diverges, it stops and the best weights before that are kept. If the user
+        interrupts it, the policy of a run is saved as `last` unless it has diverged. The training
+        checkpoint is not written then, since the current step may be half done.
 
         Raises:
             ValueError: If no epoch ends with a finite score.
-            DivergenceError: If the training diverges before one does.
+            DivergenceError: If training diverges before any epoch ends with a finite score.
         """
         state, config = self.state, self.config
         self._saved_s = time.monotonic()
@@ -169,10 +171,10 @@ class Trainer:
             )
 
     def _learn_epoch(self, lessons: Lessons[Any]) -> float:
-        """Take one optimizer step a batch and return the mean loss.
+        """Take one optimizer step per batch and return the mean loss of the epoch.
 
-        It ends with a loss that is not finite at the first batch that has one, or with NaN if the
-        model, its average, its optimizer or its outputs have become so by the last step.
+        At the first batch with a non-finite loss, stop and return that loss. Return NaN if the
+        model, its average, its optimizer or its outputs are not finite after the last step.
         """
         state = self.state
         state.generator.set_state(state.epoch_began)
@@ -182,7 +184,7 @@ class Trainer:
         with self._bar(batches, count) as bar:
             for k, batch in enumerate(bar):
                 if k < done:
-                    continue  # learned before the training was stopped
+                    continue  # used before the training run was stopped
                 self._restore_generators()
                 value = self._step(lessons, batch)
                 if not math.isfinite(value):
@@ -200,7 +202,7 @@ class Trainer:
         return state.loss / max(state.step, 1)
 
     def _step(self, lessons: Lessons[Any], batch: Any) -> float:
-        """Take one optimizer step, unless the loss is not finite, and return the loss."""
+        """Take one optimizer step if the loss is finite; return the loss."""
         state, config = self.state, self.config
         share = config.rate_share(state.epoch, state.step)
         for group, rate in zip(state.optimizer.param_groups, config.learning_rates, strict=True):
@@ -218,9 +220,9 @@ class Trainer:
         return value
 
     def _take_gradient(self, lessons: Lessons[Any], batch: Any) -> float:
-        """Return the loss of a batch; if it is finite, its gradient is where the optimizer looks.
+        """Return the loss of a batch; if it is finite, fill the `grad` of the parameters.
 
-        Under torchrun, other processes take their shares of the batch.
+        Under torchrun, other processes compute their shares of the batch.
         """
         leader = team()
         if leader is not None:
@@ -238,7 +240,7 @@ class Trainer:
         return value
 
     def _judge(self, lessons: Lessons[Any], loss: float) -> None:
-        """Measure the kept model, log it, and remember it if it is the best so far."""
+        """Score the model, log the metrics, and keep the weights if they are the best so far."""
         state, number = self.state, self.state.epoch + 1
         kept: Any = state.kept.eval()
         score, measured = lessons.judge(kept, state.epoch)
@@ -254,10 +256,10 @@ class Trainer:
                 self.run.save_checkpoint(kept, "best")
 
     def _end_diverged(self, loss: float) -> None:
-        """Say where the training diverged and what is kept.
+        """Print where training diverged and which epoch is kept.
 
         Raises:
-            DivergenceError: If nothing is.
+            DivergenceError: If no epoch can be kept.
         """
         state, unit = self.state, self.config.unit
         where = f"step {state.step} of {unit} {state.epoch + 1}"
@@ -273,7 +275,7 @@ class Trainer:
         )
 
     def _has_nothing_to_gain(self) -> bool:
-        """Return whether the score is as good as it can be, or has not become better for long."""
+        """Return whether the score has reached `ends_at` or `patience` has run out."""
         state, config = self.state, self.config
         waited = state.epoch - state.best_epoch
         is_late = config.patience is not None and waited >= config.patience
@@ -286,7 +288,7 @@ class Trainer:
         return is_lost or has_diverged(state.model) or has_diverged(state.kept)
 
     def _restore_generators(self) -> None:
-        """Set torch's own generators to where they were when the training was stopped."""
+        """Restore torch's global generators to their state when the training run was stopped."""
         set_generators(self.state.stopped_at, self.state.device)
         self.state.stopped_at = {}
 

@@ -1,9 +1,9 @@
-"""What changes during a training, and the one file from which a stopped training goes on.
+"""Complete state of a training run, and the checkpoint file from which a stopped run resumes.
 
-The file is safetensors, written whole or not at all. It holds the weights, their running average,
-the weights of the best epoch, the moments of Adam and the states of the random generators: of the
-batches, of torch, and of the GPU where the model lies on one. As JSON it holds how far the training
-has come. All of it is compared with the training before anything is changed.
+The checkpoint is a safetensors file, written atomically. It holds the weights, their running
+average, the weights of the best epoch, Adam's moments and the states of the random generators: of
+the batches, of torch, and of the GPU if the model is on one. Its metadata holds the progress of the
+run as JSON. When a file is loaded, it is checked completely before anything is changed.
 """
 
 import copy
@@ -25,14 +25,14 @@ from ncp_control.learning.divergence import first_not_finite
 from ncp_control.learning.stored import difference, optimizer_difference
 
 CHECKPOINT = "training.safetensors"
-"""Name of the file in a run's checkpoints."""
+"""Name of the file in a run's `checkpoints/`."""
 _TOLD = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": 0.0, "loss": 0.0, "seconds": 0.0}
-"""What the file holds as JSON, by example. The best score is infinite before there is one."""
+"""Names and example values of the JSON metadata. The best score is infinite before the first."""
 
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """All that changes during a training."""
+    """Everything that changes during a training run."""
 
     model: nn.Module
     averaged: AveragedModel | None
@@ -41,21 +41,21 @@ class TrainingState:
     generator: torch.Generator
     """Source of all randomness in the batches."""
     epoch_began: Tensor = field(init=False)
-    """State of the generator at the beginning of this epoch."""
+    """State of the generator at the beginning of the current epoch."""
     stopped_at: dict[str, Tensor] = field(default_factory=dict)
-    """States of torch's own generators when the training was stopped, see `generator_states`; none
-    if it does not go on."""
+    """States of torch's global generators when the run was stopped, see `generator_states`; empty
+    if the run was not resumed."""
     best: dict[str, Tensor] = field(init=False)
-    """Weights at the best score; the first ones before there is a score."""
+    """Weights with the best score; the initial weights before there is a score."""
     best_epoch: int = 0
-    """Epoch of the best score, counted from 1; 0 before there is one."""
+    """Epoch of the best score, counted from 1; 0 before there is a score."""
     best_score: float = math.inf
     epoch: int = 0
-    """Epochs that are done: learned and judged."""
+    """Number of completed epochs, including their score."""
     step: int = 0
-    """Optimizer steps done in this epoch."""
+    """Number of optimizer steps taken in the current epoch."""
     loss: float = 0.0
-    """Sum of their losses."""
+    """Sum of the losses of these steps."""
     seconds: float = 0.0
     """Wall time of all epochs so far [s]."""
 
@@ -65,21 +65,21 @@ class TrainingState:
 
     @property
     def kept(self) -> nn.Module:
-        """What acts, is judged and kept: the average of the weights, or the model itself."""
+        """Model that is scored and saved: the one with averaged weights, or the model itself."""
         return self.model if self.averaged is None else self.averaged.module
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     @property
     def has_begun(self) -> bool:
-        """Whether a step was taken."""
+        """Whether at least one optimizer step or epoch is done."""
         return self.epoch + self.step > 0
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:
-        """Return the tensors but the optimizer's by part and name."""
+        """Return all tensors except the optimizer's, by part and name."""
         averaged = {} if self.averaged is None else self.averaged.state_dict()
         generators = {"epoch": self.epoch_began} | generator_states(self.device)
         return {
@@ -90,7 +90,7 @@ class TrainingState:
         }
 
     def save(self, path: Path) -> None:
-        """Write everything to one file, whole or not at all."""
+        """Write the complete state to one file, atomically."""
         moments = self.optimizer.state_dict()["state"]
         parts = self._parts() | {
             "optimizer": {
@@ -108,11 +108,15 @@ class TrainingState:
         files.write_file(path, safetensors.torch.save(tensors, {"state": json.dumps(told)}))
 
     def load(self, path: Path, epochs: int) -> None:
-        """Read what `save` wrote.
+        """Restore the state from a file written by `save`.
+
+        Args:
+            path: The file.
+            epochs: Number of epochs of this training run; the file must not be further.
 
         Raises:
-            ValueError: If the file is damaged, of a training with other settings or of one that
-                diverged.
+            ValueError: If the file is damaged, belongs to other settings, or holds non-finite
+                values.
         """
         told = _read_told(path)
         try:
@@ -128,7 +132,7 @@ class TrainingState:
             found[part][rest] = tensor
         generators = found["generator"]
         if generators.keys() ^ wanted["generator"].keys() == {"cuda"}:
-            # It was saved on another device, or before the state of the GPU's generator was.
+            # Saved on another device, or by a version that did not save the GPU's generator.
             generators.pop("cuda", None)
             wanted["generator"].pop("cuda", None)
         optimizer = self._read_optimizer(found["optimizer"])
@@ -162,14 +166,14 @@ class TrainingState:
             setattr(self, name, told[name])
 
     def _read_optimizer(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
-        """Return a state dict of the optimizer, with each moment laid out as its weight is."""
+        """Return the optimizer's state dict; each moment gets the memory layout of its weight."""
         weights = [w for group in self.optimizer.param_groups for w in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             index, _, entry = name.partition(".")
             number = int(index) if index.isdecimal() else -1
             if 0 <= number < len(weights) and tensor.shape == weights[number].shape:
-                # The arithmetic of another layout may round otherwise.
+                # Another memory layout may round differently.
                 tensor = torch.empty_like(weights[number], dtype=tensor.dtype).copy_(tensor)
             moments.setdefault(number, {})[entry] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
@@ -177,9 +181,9 @@ class TrainingState:
 
 
 def epochs_done(run_folder: Path) -> int:
-    """Return how many epochs a stopped run has done, which is its last row to keep.
+    """Return the number of completed epochs of a stopped run; later rows must be dropped.
 
-    It is -1 if the training has not begun.
+    It is -1 if there is no checkpoint.
 
     Raises:
         ValueError: If the checkpoint is damaged.
@@ -189,17 +193,17 @@ def epochs_done(run_folder: Path) -> int:
 
 
 def seconds_learned(run_folder: Path) -> float:
-    """Return the wall time of all epochs that a run has done, however often it was stopped [s].
+    """Return the wall time of training [s], summed over all resumptions of a run.
 
     Raises:
-        FileNotFoundError: If the training has not begun, or its checkpoint was removed.
+        FileNotFoundError: If there is no checkpoint.
         ValueError: If the checkpoint is damaged.
     """
     return _read_told(run_folder / "checkpoints" / CHECKPOINT)["seconds"]
 
 
 def _read_told(path: Path) -> dict[str, Any]:
-    """Read how far a training has come."""
+    """Read the progress of a training run from the metadata of its checkpoint."""
     try:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["state"])

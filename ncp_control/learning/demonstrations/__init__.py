@@ -1,8 +1,8 @@
-"""Demonstrations: what an expert saw and did, on disk, and windows of it to learn from.
+"""Demonstrations: datasets of observations and expert actions on disk, and training windows.
 
-`DemonstrationWriter` records a store, `Demonstrations` opens it memory-mapped, `windows` draws the
-batches of one epoch for backpropagation through time. Nothing here knows a camera or a simulator:
-an observation is an array of any fixed shape.
+`DemonstrationWriter` records a dataset (a store), `Demonstrations` opens it memory-mapped, and
+`windows` yields the batches of an epoch for backpropagation through time. An observation is an
+array of any fixed shape; nothing here depends on a camera or a simulator.
 """
 
 from ncp_control.learning.demonstrations.stacked import as_seen, stacked

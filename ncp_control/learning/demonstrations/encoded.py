@@ -1,7 +1,7 @@
-"""Frames of a store that are kept as image files, one behind the other in one file.
+"""Frames of a store that are saved as image files, concatenated in one file.
 
-A frame of 78 × 200 pixels takes 47 kB as it is. As PNG the same pixels take a fraction of that; as
-JPEG they take less still and are changed a little. A frame is decoded when it is read.
+A frame of 78 × 200 pixels takes 47 kB uncompressed. PNG takes a fraction of that and keeps the
+pixels; JPEG takes even less but changes them a little. A frame is decoded when it is read.
 
 | file             | what                                                   | shape      | dtype |
 |------------------|--------------------------------------------------------|------------|-------|
@@ -9,7 +9,7 @@ JPEG they take less still and are changed a little. A frame is decoded when it i
 | `frame_ends.npy` | where in `frames.bin` each of them ends [bytes]        | (N,)       | int64 |
 | `behind.npy`     | of records: the bytes behind each frame, its numbers   | (N, bytes) | uint8 |
 
-These files stand in the place of `observations.npy`. See `ncp_control.records` for records.
+These files replace `observations.npy`. See `ncp_control.records` for records.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_count
 
 FRAMES_AS = ("raw", "png", "jpeg")
-"""Ways to keep frames: as they are, or as image files."""
+"""Storage formats of frames: uncompressed, or as image files."""
 FILES = ("frames.bin", "frame_ends.npy", "behind.npy")
 _CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the frames of a store are kept.
+    """Storage format of the encoded frames of a store.
 
     Raises:
         ValueError: If the name is unknown, or frames of this shape cannot be image files.
@@ -42,9 +42,9 @@ class Encoding:
     kind: str
     """png or jpeg."""
     frame_shape: tuple[int, ...]
-    """Height, width and channels, 1 or 3; of three channels the first is taken for red."""
+    """Height, width and channels (1, or 3 in the order RGB)."""
     behind_bytes: int = 0
-    """Bytes of a record behind its frame."""
+    """Number of bytes that follow the frame in a record."""
 
     def __post_init__(self) -> None:
         check_name("frames_as", self.kind, FRAMES_AS[1:])
@@ -66,7 +66,7 @@ class Encoding:
 
     def encode(self, frame: np.ndarray) -> np.ndarray:
         """Return a frame (height, width, channels) uint8 as the bytes of an image file."""
-        import cv2  # an extra; a frame that is kept as it is needs none
+        import cv2  # optional dependency, not needed for raw frames
 
         if self.frame_shape[2] == 3:
             frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
@@ -75,10 +75,10 @@ class Encoding:
         return cv2.imencode(".jpg", frame, _jpeg_settings())[1]
 
     def decode(self, data: np.ndarray) -> np.ndarray:
-        """Return the frame of an image file.
+        """Decode the bytes of an image file to a frame (height, width, channels) uint8.
 
         Raises:
-            ValueError: If the bytes are no image file of a frame of this shape.
+            ValueError: If the bytes are not an image of this shape.
         """
         import cv2
 
@@ -98,12 +98,12 @@ class Encoding:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `meta.json` says of it."""
+        """Return the encoding as stored in `meta.json`."""
         return {"kind": self.kind, "shape": list(self.frame_shape), "behind": self.behind_bytes}
 
     @classmethod
     def from_json(cls, told: Any) -> "Encoding":
-        """Return what `meta.json` says; ValueError if it does not say it."""
+        """Return the encoding from its entry in `meta.json`; ValueError if the entry is invalid."""
         if not isinstance(told, Mapping) or set(told) != {"kind", "shape", "behind"}:
             raise ValueError("`frames` must have kind, shape and behind")
         if not isinstance(told["shape"], list):
@@ -112,16 +112,16 @@ class Encoding:
 
 
 class EncodedFrames:
-    """Observations that are decoded when they are read, like an array (N, ...) uint8.
+    """Array-like of observations (N, ...), uint8, which are decoded when they are read.
 
     Args:
-        encoding: How they are kept.
-        data: The image files, one behind the other, shape (bytes,) uint8, memory-mapped.
-        ends: Where each of them ends, shape (N,), int64.
-        behind: Bytes of records behind the frames, shape (N, bytes), uint8.
+        encoding: Storage format of the frames.
+        data: Concatenated image files, shape (bytes,), uint8, memory-mapped.
+        ends: Offset in `data` at which each image file ends [bytes], shape (N,), int64.
+        behind: Bytes that follow the frames in records, shape (N, bytes), uint8.
 
     Raises:
-        ValueError: If the ends do not increase, or lead out of the data.
+        ValueError: If the ends do not increase, or the last one is not the end of the data.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class EncodedFrames:
             )
         self.encoding = encoding
         self._data, self._bounds, self._behind = data, bounds, behind
-        self._numbers = np.arange(len(ends))  # made once, and not at each read
+        self._numbers = np.arange(len(ends))  # created once instead of at each read
         self.dtype = np.dtype(np.uint8)
 
     @classmethod
@@ -147,13 +147,13 @@ class EncodedFrames:
         """Open the files of a store; frames stay on disk until they are read.
 
         Args:
-            folder: The store.
-            encoding: How frames are kept.
-            count: How many there are.
+            folder: Folder of the store.
+            encoding: Storage format of the frames.
+            count: Number of frames.
 
         Raises:
             FileNotFoundError: If a file is missing.
-            ValueError: If files do not fit together.
+            ValueError: If the files do not fit together.
         """
         data_file, ends_file, behind_file = (folder / name for name in FILES)
         ends, size = np.array(map_array(ends_file)), encoding.behind_bytes
@@ -186,7 +186,7 @@ class EncodedFrames:
         return len(self._numbers)
 
     def behind(self) -> np.ndarray:
-        """Return the bytes behind the frames of records, shape (N, bytes); no frame is read."""
+        """Return the bytes that follow the frames in records, shape (N, bytes); decodes nothing."""
         if self._behind is None:
             return np.zeros((len(self), 0), np.uint8)
         return self._behind
@@ -212,11 +212,11 @@ class EncodedFrames:
 
 
 class EncodedFile:
-    """The files of encoded frames while they grow, frame by frame.
+    """Files of encoded frames, written frame by frame.
 
     Args:
-        folder: Where they are written.
-        encoding: How frames are kept.
+        folder: Folder of the files.
+        encoding: Storage format of the frames.
     """
 
     def __init__(self, folder: Path, encoding: Encoding) -> None:
@@ -227,10 +227,10 @@ class EncodedFile:
         self._behind = NpyFile(folder / FILES[2], (size,), np.uint8) if size else None
 
     def write(self, first: int, rows: np.ndarray) -> None:
-        """Write observations from the given one on."""
+        """Write observations, beginning at index `first`."""
         del self._ends[first:]
         start = self._ends[-1] if self._ends else 0
-        if self._file.tell() != start:  # a seek would empty the buffer
+        if self._file.tell() != start:  # avoids a seek, which would flush the buffer
             self._file.seek(start)
         frame_bytes = math.prod(self._encoding.frame_shape)
         for row in rows:
@@ -242,7 +242,7 @@ class EncodedFile:
             self._behind.write(first, rows.reshape(len(rows), -1)[:, frame_bytes:])
 
     def finish(self, num_rows: int) -> None:
-        """Keep the first observations, and close."""
+        """Keep the first `num_rows` observations, and close the files."""
         del self._ends[num_rows:]
         self._file.truncate(self._ends[-1])
         self._file.close()
@@ -252,7 +252,7 @@ class EncodedFile:
             self._behind.finish(num_rows)
 
     def abandon(self) -> None:
-        """Close without keeping anything."""
+        """Close the files without finishing them."""
         with contextlib.suppress(OSError):
             self._file.close()
         if self._behind is not None:
@@ -262,7 +262,7 @@ class EncodedFile:
 def encoding_for(
     frames_as: str, observation_shape: Sequence[int], frame_shape: Sequence[int] | None
 ) -> Encoding | None:
-    """Return how observations are kept; None for those that are kept as they are.
+    """Return the encoding of observations; None for raw observations.
 
     Args:
         frames_as: raw, png or jpeg.
@@ -282,7 +282,7 @@ def encoding_for(
 
 
 def _jpeg_settings() -> list[int]:
-    """Return the settings of JPEG files: little is lost, of colours no more than of brightness."""
+    """Return OpenCV's settings for JPEG: high quality, without chroma subsampling."""
     import cv2
 
     full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]

@@ -1,4 +1,4 @@
-"""Demonstrations by an expert that acts, or is asked while a learner acts."""
+"""Recording of demonstrations by an expert that acts, or that labels while a learner acts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from ncp_control.shares import Find, show_in_workers
 from ncp_control.worlds import Expert, World
 
 PARALLEL = 8
-"""Worlds side by side, so that a policy sees a batch."""
+"""Default number of parallel environments, so that a policy gets a batch."""
 
 
 def demonstrate(
@@ -35,22 +35,25 @@ def demonstrate(
     find: Find | None = None,
     frames_as: str = "raw",
 ) -> Demonstrations:
-    """Write down an episode for each seed: what was seen, and what the expert would have done.
+    """Record one episode per seed: the observations and the expert's actions for them.
 
     Args:
-        folder: Where the demonstrations are written; what stands there is replaced.
-        world: Where.
-        expert: Who is asked.
+        folder: Folder of the demonstrations; an existing store there is replaced.
+        world: The world.
+        expert: The expert that acts or labels.
         seeds: Seed of each episode.
         options: Options of each reset.
-        num_steps: Steps after which an episode is over; those of the world if None.
-        parallel: Most environments side by side.
-        learner: Who acts, as DAgger asks; the expert itself if None.
-        error: Added to what the expert does while it acts itself.
-        description: What the progress bar says.
-        workers: Processes that share the episodes; what is written is the same with any number.
-        find: Returns the world and the expert in a process of its own; needed for several.
-        frames_as: How frames are kept; see `DemonstrationWriter`.
+        num_steps: Number of steps per episode; if None: as defined by the world.
+        parallel: Maximum number of parallel environments.
+        learner: Policy or pilot that acts (DAgger); if None: the expert acts.
+        error: Noise added to the executed actions of the expert while it acts.
+        description: Text of the progress bar.
+        workers: Number of processes that share the episodes; the result does not depend on it.
+        find: Returns the world and the expert in a worker process; needed if `workers` > 1.
+        frames_as: Storage format of frames: raw, png or jpeg; see `DemonstrationWriter`.
+
+    Raises:
+        ValueError: If `workers` > 1 and `find` is None.
     """
     if workers > 1:
         if find is None:
@@ -87,10 +90,10 @@ def demonstrate(
 
 
 def failed_before(stores: Iterable[Demonstrations]) -> list[int]:
-    """Return the seeds of episodes that failed, the latest first, and have not gone well since.
+    """Return the seeds whose last episode failed, the latest first.
 
     Args:
-        stores: What `demonstrate` returned, in the order of time.
+        stores: Results of `demonstrate`, in chronological order.
     """
     failed: dict[int, None] = {}
     for store in stores:
@@ -104,9 +107,9 @@ def failed_before(stores: Iterable[Demonstrations]) -> list[int]:
 def _write(
     folder: Path, world: World, seeds: Sequence[int], episodes: Iterable[Episode], frames_as: str
 ) -> Demonstrations:
-    """Write down what was seen in episodes that keep it, and what the expert would have done.
+    """Write episodes to a store, with the seeds and the failed seeds in `meta["source"]`.
 
-    With it stand the seeds, and which of them failed; see `Episode.has_failed`.
+    An episode has failed if `Episode.has_failed`.
     """
     observation = world.contract.observation
     shape, dtype = array_of(observation)
@@ -122,7 +125,7 @@ def _write(
     ) as writer:
         failed = []
         for seed, episode in zip(seeds, episodes, strict=True):
-            assert episode.expert_actions is not None  # it was asked
+            assert episode.expert_actions is not None  # the expert was given above
             writer.append_episode(
                 episode.seen.astype(dtype, copy=False), episode.expert_actions, episode.dt_s
             )

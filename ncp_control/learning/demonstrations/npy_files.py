@@ -1,4 +1,4 @@
-"""The `.npy` files of a store: written row by row, and read without being loaded."""
+"""The `.npy` files of a store: written row by row, read memory-mapped."""
 
 import contextlib
 import math
@@ -10,19 +10,19 @@ from numpy.lib import format as npy_format
 from numpy.typing import DTypeLike
 
 REMEDY = "Record or convert the demonstrations again"
-"""What helps where a store is damaged."""
+"""Advice in messages about damaged stores."""
 
 
 class NpyFile:
-    """A `.npy` file that grows row by row.
+    """A `.npy` file that is written row by row.
 
-    NumPy pads a header so that it keeps its length whatever the number of rows, so the header of
-    zero rows holds the place of the last one.
+    NumPy pads the header to a length that does not depend on the number of rows. The header for
+    zero rows can therefore be overwritten at the end.
 
     Args:
         path: The file.
         row_shape: Shape of a row.
-        dtype: Type of its numbers.
+        dtype: Data type of the array.
     """
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -32,22 +32,22 @@ class NpyFile:
         self._header_bytes = self._file.tell()
 
     def write(self, first: int, rows: np.ndarray) -> None:
-        """Write rows from the given one on."""
+        """Write rows, beginning at row `first`."""
         start = self._place(first)
-        if self._file.tell() != start:  # a seek would empty the buffer
+        if self._file.tell() != start:  # avoids a seek, which would flush the buffer
             self._file.seek(start)
         self._file.write(np.ascontiguousarray(rows).data)
 
     def finish(self, num_rows: int) -> None:
-        """Keep the first rows, say in the header how many they are, and close."""
+        """Keep the first `num_rows` rows, write the final header, and close the file."""
         self._file.truncate(self._place(num_rows))
         self._file.seek(0)
         self._write_header(num_rows)
         self._file.close()
 
     def abandon(self) -> None:
-        """Close without keeping anything."""
-        # Closing flushes, which fails again when a full disk is why the file is given up.
+        """Close the file without finishing it."""
+        # Closing flushes the buffer, which fails again if the disk is full.
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -64,11 +64,11 @@ class NpyFile:
 
 
 def map_array(path: Path) -> np.ndarray:
-    """Return what a file holds; only its header is read.
+    """Memory-map the array of a file; only the header is read.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no complete `.npy` file.
+        ValueError: If it is not a complete `.npy` file.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -78,7 +78,7 @@ def map_array(path: Path) -> np.ndarray:
     size = path.stat().st_size
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy's reader raises nearly anything for a damaged header
+    except Exception as error:  # NumPy raises many kinds of errors for a damaged header
         raise ValueError(
             f"`{path.name}` must be a complete .npy file, got {size} bytes that do not read as one"
             f" in '{path.parent}'. {REMEDY}."

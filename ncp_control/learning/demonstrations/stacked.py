@@ -1,8 +1,8 @@
-"""Several frames of a recording together, as a policy sees them that looks back.
+"""Stacks of the latest frames of a recording, for policies that see several frames at once.
 
-A store holds each frame once. A policy whose contract has `stack` frames sees the latest ones
-together, oldest first, as channels of one; before an episode's first frame stands that frame again.
-The frames are put together when they are read, so that a store needs no more room.
+A store holds each frame once. A policy whose contract has `stack` > 1 sees the latest frames
+together, oldest first, stacked along the channels. At the beginning of an episode, copies of its
+first frame fill the stack. Frames are stacked when they are read, so a store does not get larger.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from ncp_control.ranges import check_count
 
 
 def stacked(demonstrations: Demonstrations, count: int) -> Demonstrations:
-    """Return demonstrations in which each frame stands behind those before it.
+    """Return demonstrations whose observations are stacks of the latest `count` frames.
 
     Args:
-        demonstrations: Frames (height, width, channels) uint8.
-        count: Frames together, >= 1; 1 changes nothing.
+        demonstrations: Demonstrations with frames (height, width, channels), uint8.
+        count: Number of frames per stack, >= 1; 1 changes nothing.
 
     Raises:
         ValueError: If the observations are not frames.
@@ -38,10 +38,10 @@ def stacked(demonstrations: Demonstrations, count: int) -> Demonstrations:
 
 
 def as_seen(demonstrations: Demonstrations, contract: Contract | None) -> Demonstrations:
-    """Return demonstrations with as many frames together as a policy's contract says.
+    """Return demonstrations with stacks of as many frames as a policy's contract requires.
 
-    Those that hold them together already, those with numbers beside the frames, and those of a
-    policy without a contract stay.
+    They are returned unchanged if they already have the contract's shape, if the policy has no
+    contract, or if its observations are not frames alone.
     """
     seen = None if contract is None else contract.observation
     if not isinstance(seen, FramesContract) or demonstrations.observation_shape == seen.shape:
@@ -50,12 +50,12 @@ def as_seen(demonstrations: Demonstrations, contract: Contract | None) -> Demons
 
 
 class FramesTogether:
-    """Frames that are read like an array (N, height, width, count * channels).
+    """Array-like of stacked frames, shape (N, height, width, count * channels).
 
     Args:
-        frames: Shape (N, height, width, channels).
-        episode_starts: First frame of each episode.
-        count: Frames together.
+        frames: Single frames, shape (N, height, width, channels).
+        episode_starts: Index of the first frame of each episode.
+        count: Number of frames per stack.
     """
 
     def __init__(self, frames: np.ndarray, episode_starts: np.ndarray, count: int) -> None:

@@ -1,7 +1,7 @@
-"""A store of demonstrations, read back.
+"""Datasets of demonstrations (stores), opened for reading.
 
-A store is a folder of four plain `.npy` arrays, one row a frame and episode after episode, and a
-`meta.json`; `writer.py` makes it. With N frames:
+A store is a folder with four `.npy` arrays and a `meta.json`, written by `writer.py`. The arrays
+have one row per frame; episodes follow each other. With N frames:
 
 | file                 | shape            | dtype            |
 |----------------------|------------------|------------------|
@@ -10,11 +10,11 @@ A store is a folder of four plain `.npy` arrays, one row a frame and episode aft
 | `dt_s.npy`           | (N,)             | float32          |
 | `episode_starts.npy` | (num_episodes,)  | int64            |
 
-Frames that are kept as image files have three other files in the place of `observations.npy`; see
-`encoded.py`.
+If frames are saved as image files, other files replace `observations.npy`; see `encoded.py`.
 
-`dt_s[t]` is the time elapsed since the previous frame of the same episode, the step a circuit
-integrates before it emits action t; an episode's first frame carries the nominal frame interval.
+`dt_s[t]` is the time since the previous frame of the same episode: the time step over which a
+circuit integrates before it outputs action t. For the first frame of an episode, it is the nominal
+frame interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,40 +34,40 @@ from ncp_control.records import numbers_in
 
 FORMAT_VERSION = 1
 ENCODED_VERSION = 2
-"""Of stores whose frames are image files, which version 1 does not know."""
+"""Format version of stores whose frames are image files."""
 META_FILE = "meta.json"
 MAX_META_BYTES = 2**24
-"""Room for all that settings of a recording can say."""
+"""Maximum size of `meta.json` [bytes]."""
 ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Demonstrations:
-    """Frames of one or more episodes; a store opened from disk, a part of one, or plain arrays.
+    """Frames of one or more episodes: a store opened from disk, a part of one, or plain arrays.
 
     Raises:
-        ValueError: If the arrays disagree in length, shape or dtype, hold no frame, or hold an
-            action or step length that is not finite. Observations on disk are not read here;
-            `windows` checks those that it reads.
+        ValueError: If the arrays disagree in length, shape or dtype, are empty, or hold an action
+            or time step that is not finite. Observations on disk are not read here; `windows`
+            checks them when it reads them.
     """
 
     observations: np.ndarray
-    """What was seen, shape (N, ...), uint8 or float32; when opened from disk memory-mapped, or
-    `EncodedFrames`, which read like an array and are decoded then."""
+    """Observations, shape (N, ...), uint8 or float32. If opened from disk: memory-mapped, or
+    `EncodedFrames`, which behave like an array and are decoded when read."""
     actions: np.ndarray
-    """What the expert did, shape (N, action_size), float32."""
+    """Actions of the expert, shape (N, action_size), float32."""
     dt_s: np.ndarray
     """Time since the previous frame of the episode [s], shape (N,), float32, >= 0."""
     episode_starts: np.ndarray
-    """First frame of each episode, shape (num_episodes,), int64, increasing from 0."""
+    """Index of the first frame of each episode, shape (num_episodes,), int64, increasing from 0."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """What `meta.json` says: format version, shapes, and where the frames came from."""
+    """Content of `meta.json`: format version, shapes, and the source of the frames."""
 
     def __post_init__(self) -> None:
         _check_kinds(self.observations, self.actions, self.dt_s, self.episode_starts)
         frames = len(self.observations)
-        if type(self.observations) is np.ndarray:  # what is on disk was checked on the way
+        if type(self.observations) is np.ndarray:  # observations on disk were checked when written
             check_observations(self.observations)
         check_actions(self.actions)
         check_dt_s(self.dt_s)
@@ -84,15 +84,15 @@ class Demonstrations:
         """Open a store; observations stay on disk until they are read.
 
         Args:
-            folder: The folder a `DemonstrationWriter` finished.
+            folder: Folder written by a `DemonstrationWriter`.
 
         Returns:
             The whole store.
 
         Raises:
             FileNotFoundError: If the folder or one of its files is missing.
-            ValueError: If a file is truncated, not of this format, or disagrees with the others;
-                no array is read before all sizes and types are known to fit.
+            ValueError: If a file is truncated, has another format, or disagrees with the others.
+                Sizes and types are checked before any array is read.
         """
         folder = Path(folder)
         files.restore(folder)
@@ -106,13 +106,13 @@ class Demonstrations:
                 f" {arrays['observations'].shape} in '{folder}'. {REMEDY}."
             )
         _check_kinds(**arrays)
-        # Only the observations can outgrow memory; the other arrays take a few bytes a frame.
+        # Only the observations can exceed memory; the other arrays take a few bytes per frame.
         in_memory = {name: np.array(arrays[name]) for name in ARRAYS if name != "observations"}
         return cls(**arrays | in_memory, meta=MappingProxyType(meta))
 
     @classmethod
     def find(cls, folder: str | Path) -> "Demonstrations | None":
-        """Open a store as `open` does, or return None if there is none under this name."""
+        """Open a store like `open`; return None if `folder` does not exist."""
         files.restore(folder)
         return cls.open(folder) if Path(folder).is_dir() else None
 
@@ -126,7 +126,7 @@ class Demonstrations:
 
     @property
     def episode_stops(self) -> np.ndarray:
-        """One past the last frame of each episode, shape (num_episodes,), int64."""
+        """Index after the last frame of each episode, shape (num_episodes,), int64."""
         return np.append(self.episode_starts[1:], len(self))
 
     @property
@@ -140,10 +140,10 @@ class Demonstrations:
         return self.actions.shape[1]
 
     def episode(self, index: int) -> slice:
-        """Return the frames of one episode as a slice into every array.
+        """Return the frames of one episode as a slice of all arrays.
 
         Args:
-            index: Number of the episode, negative to count from the end.
+            index: Index of the episode; negative values count from the end.
 
         Raises:
             ValueError: If there is no such episode.
@@ -156,7 +156,7 @@ class Demonstrations:
         return slice(int(self.episode_starts[index]), int(self.episode_stops[index]))
 
     def numbers(self, frame_shape: Sequence[int]) -> np.ndarray:
-        """Return the numbers beside the frames of all records, shape (N, numbers), float32.
+        """Return the numbers of all records, without the frames, shape (N, numbers), float32.
 
         Args:
             frame_shape: Shape of the frame in a record.
@@ -170,7 +170,7 @@ class Demonstrations:
 def _check_kinds(
     observations: np.ndarray, actions: np.ndarray, dt_s: np.ndarray, episode_starts: np.ndarray
 ) -> None:
-    """Raise ValueError unless types and shapes are those of a store; no value is looked at."""
+    """Raise ValueError unless dtypes and shapes are those of a store; values are not read."""
     if observations.ndim == 0 or len(observations) == 0:
         raise ValueError(f"`observations` must hold at least one frame, got 0. {REMEDY}.")
     frames = len(observations)
@@ -200,11 +200,11 @@ def _check_kinds(
 
 
 def check_observations(observations: np.ndarray, first: int = 0) -> None:
-    """Raise ValueError unless every observation is finite; images always are.
+    """Raise ValueError unless every observation is finite (uint8 always is).
 
     Args:
-        observations: Frames, shape (N, ...).
-        first: Number of the first one, for the error.
+        observations: Observations, shape (N, ...).
+        first: Index of the first one, for the message.
     """
     if np.issubdtype(observations.dtype, np.floating) and not np.isfinite(observations).all():
         is_bad = ~np.isfinite(observations.reshape(len(observations), -1)).all(axis=1)
@@ -226,7 +226,7 @@ def check_actions(actions: np.ndarray) -> None:
 
 
 def check_dt_s(dt_s: np.ndarray) -> None:
-    """Raise ValueError unless every step length is finite and not negative."""
+    """Raise ValueError unless every time step is finite and not negative."""
     is_bad = ~(np.isfinite(dt_s) & (dt_s >= 0.0))
     if is_bad.any():
         frame = int(np.argmax(is_bad))
@@ -274,7 +274,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _open_observations(folder: Path, meta: Mapping[str, Any]) -> np.ndarray:
-    """Return what was seen, as an array on disk or as frames that are decoded when read."""
+    """Return observations as a memory-mapped array or as frames that are decoded when read."""
     if "frames" not in meta:
         return map_array(folder / f"{ARRAYS[0]}.npy")
     encoding = Encoding.from_json(meta["frames"])

@@ -1,18 +1,17 @@
 """Windows of demonstrations for truncated backpropagation through time.
 
-In an epoch every frame of every episode is asked for exactly once. An episode of n frames is cut
-at offset, offset + length, ... with an offset drawn anew each epoch, so that no frame is always
-the first one after a blank state:
+In an epoch, every frame of every episode counts in the loss exactly once. An episode of n frames is
+cut at offset, offset + length, ... with a new random offset in each epoch, so that no frame is
+always the first one after the initial state:
 
     frame      0    offset                                      n
     window     |¹----|--length--|--length--|--length--|----------²|
 
-The pieces at the two ends are shorter than `length`. Each is widened with the episode's own
-neighbouring frames (¹ to the right, ² to the left, where they warm up the state) and `mask` is
-False on those, since another window asks for them. So at most one window an episode more than
-needed is run. An episode shorter than `length` is one window, filled up with its last frame at
-dt = 0 and mask False, so nothing is learned from them. No window crosses an episode boundary,
-so a brain starts each with a blank state.
+The pieces at the two ends are shorter than `length`. They are extended with neighboring frames of
+the episode (¹ to the right, ² to the left, where they warm up the hidden state). `mask` is False on
+these frames, since they count in another window. An episode thus needs at most one extra window. An
+episode shorter than `length` is one window, padded with copies of its last frame at dt = 0 and mask
+False. No window crosses an episode boundary, so the hidden state starts fresh in each window.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,16 +28,16 @@ from ncp_control.ranges import check_count
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """B windows of T frames; the last batch of an epoch may have fewer windows."""
+    """Batch of B windows of T frames; the last batch of an epoch may have fewer windows."""
 
     observations: Tensor
-    """What was seen, shape (B, T, ...), in the store's dtype: scaling is the brain's job."""
+    """Observations, shape (B, T, ...), in the dtype of the store; the policy scales them."""
     actions: Tensor
-    """What the expert did, shape (B, T, action_size), float32."""
+    """Actions of the expert, shape (B, T, action_size), float32."""
     dt_s: Tensor
     """Time since the previous frame [s], shape (B, T), float32."""
     mask: Tensor
-    """Which frames the loss counts, shape (B, T), bool; over an epoch each frame once."""
+    """True for frames that count in the loss, shape (B, T), bool; each frame once per epoch."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +45,28 @@ class _Window:
     store: Demonstrations
     start: int
     stop: int
-    """Frames read: [start, stop), at most `length` of them."""
+    """Frames of the window: [start, stop), at most `length` of them."""
     first: int
     last: int
-    """Frames counted: [first, last), within [start, stop)."""
+    """Frames that count in the loss: [first, last), within [start, stop)."""
 
 
 class Windows:
-    """The shuffled batches of one epoch; iterate over it, as often as needed.
+    """Iterable over the shuffled batches of one epoch; can be iterated several times.
 
-    Observations are checked as they are read: what stands on disk is not read before.
+    Observations on disk are read and checked only during iteration.
 
     Args:
-        demonstrations: One store, or several that are used as if they were one (as DAgger adds
-            them), without copying.
-        length: Frames in a window.
-        batch_size: Windows in a batch.
+        demonstrations: One store, or several (e.g. from DAgger) that are used as if they were one,
+            without copying.
+        length: Number of frames per window.
+        batch_size: Number of windows per batch.
         seed: Seed of the run.
-        epoch: Number of the epoch. The same seed and epoch give the same batches.
+        epoch: Index of the epoch. The same seed and epoch give the same batches.
 
     Raises:
-        ValueError: If a number is out of range, there is no store, or the stores' shapes differ;
-            on iteration, if an observation is not finite.
+        ValueError: If a number is out of range, there is no store, or the stores differ in shape or
+            dtype; during iteration, if an observation is not finite.
     """
 
     def __init__(
@@ -145,16 +144,16 @@ def _cut(store: Demonstrations, length: int, generator: np.random.Generator) -> 
             continue
         cuts = [begin, *range(begin + (offset or length), end, length), end]
         for first, last in pairwise(cuts):
-            # A short first piece looks ahead, a short last piece looks back.
+            # A short first piece is extended to the right, a short last piece to the left.
             start = min(first, end - length)
             yield _Window(store, start, start + length, first, last)
 
 
 def _gather(chosen: Sequence[_Window], length: int) -> Batch:
-    """Copy windows into one block of each kind."""
+    """Copy windows into a batch."""
     store = chosen[0].store
     shape = (len(chosen), length)
-    # Allocated anew for each batch: a buffer used again would change batches still held.
+    # New arrays for each batch: a reused buffer would change batches that are still in use.
     observations = np.empty((*shape, *store.observation_shape), store.observations.dtype)
     actions = np.empty((*shape, store.action_size), np.float32)
     dt_s = np.zeros(shape, np.float32)

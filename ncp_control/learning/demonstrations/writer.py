@@ -1,7 +1,7 @@
-"""Recording demonstrations to disk, frame by frame, all or nothing.
+"""Writer of demonstrations: frame by frame to disk, with an atomic result.
 
-Frames are appended to `.npy` files whose header is written again at the end, so a store may grow
-far beyond memory. They live in a hidden folder beside the final one until `close()` renames it: a
+Frames are appended to `.npy` files whose header is updated at the end, so a store may be larger
+than memory. The files are in a hidden folder beside the final one until `close()` renames it, so a
 store under its final name is always complete. If the process is killed before that, the next
 recording in the same place removes the hidden folder (see `ncp_control.files`).
 """
@@ -34,21 +34,22 @@ from ncp_control.ranges import check_count
 
 
 class DemonstrationWriter:
-    """Writes one store of demonstrations; use it in a `with` block.
+    """Writer of one store of demonstrations; use it in a `with` block.
 
-    Leaving the block finishes the store, an exception inside it leaves nothing behind.
+    Leaving the block finishes the store; an exception in the block discards it.
 
     Args:
-        folder: Where the finished store will be.
+        folder: Folder of the finished store.
         observation_shape: Shape of one observation, e.g. (78, 200, 3).
         observation_dtype: uint8 or float32.
         action_size: Number of entries of an action.
-        frames_as: raw; or png or jpeg, which keep each frame as an image file. PNG keeps every
-            pixel, JPEG changes them a little; both need OpenCV.
-        frame_shape: Shape of the frame in a record that is to be kept as an image file; None if
-            the observation is a frame.
-        source: Anything JSON can hold about where the frames come from; kept in `meta["source"]`.
-        overwrite: Replace an existing store at `folder` when this one is finished.
+        frames_as: Storage format of frames: raw, png or jpeg. PNG keeps every pixel, JPEG changes
+            them a little; both need OpenCV.
+        frame_shape: Shape of the frame in a record, for png or jpeg; None if the observation is a
+            frame.
+        source: JSON-serializable description of the origin of the frames, saved as
+            `meta["source"]`.
+        overwrite: Whether to replace an existing store at `folder` when this one is finished.
 
     Raises:
         ValueError: If `folder` exists already (or holds something that is not a store), or an
@@ -73,7 +74,7 @@ class DemonstrationWriter:
                 f"`observation_dtype` must be uint8 or float32, got {observation_dtype!r}."
                 " Convert the observations first."
             )
-        # A NumPy integer, as sizes often are, could not be written to JSON in the end.
+        # Convert NumPy integers, which cannot be written to JSON at the end.
         observation_shape = tuple(map(operator.index, observation_shape))
         action_size = check_count("action_size", action_size)
         encoding = encoding_for(frames_as, observation_shape, frame_shape)
@@ -90,7 +91,7 @@ class DemonstrationWriter:
         self._encoding = encoding
         self._overwrite = overwrite
         self._is_closed = False
-        # Serialised now, so that a source JSON cannot hold fails before an hour of recording.
+        # Serialized now, so that an invalid source fails before the recording.
         self._source_json = json.dumps(dict(source or {}), allow_nan=False)
         self._check_destination()
 
@@ -115,12 +116,12 @@ class DemonstrationWriter:
             raise
 
     def describe(self, **about: Any) -> None:
-        """Add to what `meta["source"]` says, by name; anything JSON can hold."""
+        """Add JSON-serializable entries to `meta["source"]`."""
         about = {**json.loads(self._source_json), **about}
         self._source_json = json.dumps(about, allow_nan=False)
 
     def start_episode(self) -> None:
-        """Let the next frame begin an episode; an episode without a frame leaves no trace."""
+        """Start an episode with the next frame; episodes without frames are not stored."""
         if not self._episode_starts or self._episode_starts[-1] < self.num_frames:
             self._episode_starts.append(self.num_frames)
 
@@ -128,14 +129,14 @@ class DemonstrationWriter:
         """Append one frame to the current episode.
 
         Args:
-            observation: What was seen, of the shape and dtype declared.
-            action: What the expert did, shape (action_size,), finite.
+            observation: Observation of the declared shape and dtype.
+            action: Action of the expert, shape (action_size,), finite.
             dt_s: Time since the previous frame of this episode [s]; for its first frame the
                 nominal frame interval.
 
         Raises:
             ValueError: If a shape is wrong, a number is not finite, or dt is negative.
-            TypeError: If the observation's dtype is not the declared one.
+            TypeError: If the dtype of the observation is not the declared one.
         """
         self.extend(np.asarray(observation)[None], np.asarray(action)[None], np.asarray([dt_s]))
 
@@ -153,8 +154,8 @@ class DemonstrationWriter:
             dt_s: Shape (N,) [s].
 
         Raises:
-            ValueError: As `append`.
-            TypeError: As `append`.
+            ValueError: As in `append`.
+            TypeError: As in `append`.
         """
         if self._is_closed:
             raise ValueError("the writer must be open, got a closed one. Begin another store.")
@@ -180,8 +181,8 @@ class DemonstrationWriter:
         check_observations(seen)
         check_actions(done)
         check_dt_s(elapsed_s)
-        # All is checked before anything is written. Frames of which a part was written when a stop
-        # or a full disk came in between do not count: the next ones are written over them.
+        # All arguments are checked before anything is written. If writing is interrupted, e.g. by a
+        # full disk, the partly written frames do not count and are overwritten by the next ones.
         if frames and not self._episode_starts:
             self.start_episode()
         with files.naming_errors(self.folder):
@@ -190,10 +191,10 @@ class DemonstrationWriter:
         self.num_frames += frames
 
     def close(self) -> None:
-        """Finish the store and give it its name; once is enough.
+        """Finish the store and rename it to `folder`; further calls do nothing.
 
         Raises:
-            ValueError: If there is no frame, or `folder` appeared in the meantime.
+            ValueError: If there is no frame, or `folder` was created in the meantime.
         """
         if self._is_closed:
             return
@@ -211,7 +212,7 @@ class DemonstrationWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Throw away what has not got its name yet, and close; the final folder stays as it is."""
+        """Close the writer and delete the unfinished store; `folder` is not changed."""
         self._is_closed = True
         for array in self._arrays:
             array.abandon()

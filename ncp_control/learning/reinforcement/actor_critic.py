@@ -6,10 +6,10 @@
 | Discrete(n)                | scores of n choices, the logarithms of their odds | a softmax  |
 | MultiDiscrete([n, m, ...]) | scores of n + m + ... choices, entry by entry     | one each   |
 
-Both see what `perception` makes of an observation: numbers, or the features of a conv head, which
-learns with the circuit unless it is frozen. The critic is dense layers over these features,
-optionally behind a circuit of its own. Episode starts become the circuit's reset mask, so a batch
-is run in one call whether or not episodes start inside it.
+Actor and critic get the features that `perception` computes from an observation: numbers, or the
+output of a conv head, which learns with the circuit unless it is frozen. The critic consists of
+dense layers over these features, optionally behind its own circuit. Episode starts become the
+circuit's reset mask, so a batch is run in one call whether or not episodes start inside it.
 
 | sb3 name                  | here                                                          |
 |---------------------------|---------------------------------------------------------------|
@@ -17,8 +17,8 @@ is run in one call whether or not episodes start inside it.
 | hidden state h            | the circuit's state, zeros behind it up to the wider circuit  |
 | cell state c              | zeros, handed through: a circuit's state is one tensor        |
 
-Elapsed time: an observation space `Dict(observation=..., dt_s=Box(1))` brings it to the circuit
-(normalise "observation" alone); a plain Box leaves it at the circuit's frame interval.
+Elapsed time: with an observation space `Dict(observation=..., dt_s=Box(1))`, the circuit uses the
+elapsed time `dt_s` (normalize "observation" alone); with a plain Box, it uses its frame interval.
 """
 
 import copy
@@ -45,17 +45,18 @@ States = tuple[Tensor, Tensor]
 
 
 class SequenceCore(nn.Module):
-    """An encoder and a circuit that look like an `nn.LSTM` to sb3-contrib.
+    """Encoder and circuit with the interface that sb3-contrib expects of an `nn.LSTM`.
 
     Args:
         cell: The neuron model.
         encoder: Widths of dense tanh layers between the features and the cell.
-        observation_size: Number of features, the elapsed time not counted.
+        observation_size: Number of features without the elapsed time.
         has_elapsed: Whether the last feature is the elapsed time [s].
-        hidden_size: Width of sb3's hidden state, at least the cell's state.
+        hidden_size: Width of sb3's hidden state, at least the width of the cell's state.
 
     Raises:
-        ValueError: If the cell does not take what reaches it.
+        ValueError: If the cell's number of inputs is not the width of the features or of the
+            encoder's last layer.
     """
 
     num_layers = 1
@@ -85,10 +86,11 @@ class SequenceCore(nn.Module):
         self.hidden_size = hidden_size
 
     def forward(self, features: Tensor, states: States, reset: Tensor) -> tuple[Tensor, States]:
-        """Run sequences (sequences, time, feature); return the outputs and the states after them.
+        """Run sequences; return the outputs and the states after them.
 
         Args:
-            features: What is seen, with the elapsed time last where there is one.
+            features: Features, shape (sequences, time, feature); the last one is the elapsed time
+                if `has_elapsed`.
             states: sb3's (h, c) before the first frame.
             reset: First frames of episodes, bool of shape (sequences, time).
         """
@@ -106,28 +108,28 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
     """Policy class for `RecurrentPPO` with any cell as its recurrent actor.
 
     Args:
-        observation_space: Numbers or frames, perhaps with their elapsed time; see `perception`.
+        observation_space: Numbers or frames, optionally with elapsed time; see `perception`.
         action_space: Box(-1, 1, (n,)), Discrete, or MultiDiscrete of one axis.
-        lr_schedule: Learning rate over the remaining share of the training.
-        cell: The actor's neuron model; one output an action or a choice. The policy trains a copy
-            of it.
-        head: What turns frames into features: a name in `ncp_control.policy.heads.HEADS`, or a head
-            that is built, of which the policy trains a copy. Needed for frames alone.
-        head_learns: Whether the head learns with the circuit. A frozen one is run once a step, and
-            rollouts hold its features instead of frames.
-        encoder: Widths of dense tanh layers between numbers and the actor's cell; none for frames.
-        critic_cell: Neuron model in front of the critic's dense layers, copied as well; none by
-            default.
+        lr_schedule: Learning rate as a function of the remaining share of the training steps.
+        cell: Neuron model of the actor, with one output per action entry or choice. The policy
+            trains a copy of it.
+        head: Network that turns frames into features: a name in `ncp_control.policy.heads.HEADS`,
+            or a head, of which the policy trains a copy. Needed only for frames.
+        head_learns: Whether the head learns with the circuit. A frozen head runs once per step, and
+            rollouts store its features instead of frames.
+        encoder: Widths of dense tanh layers between numbers and the actor's cell; empty for frames.
+        critic_cell: Neuron model in front of the critic's dense layers, also copied; if None: no
+            circuit in the critic.
         critic_widths: Widths of the critic's dense layers.
-        actor_lr_scale: Learning rate of the actor over that of the critic and the head.
-        log_std_init: Logarithm of the initial deviation of the actions, where they are numbers.
-        use_sde: What `RecurrentPPO` hands to its policy; a circuit explores without it.
+        actor_lr_scale: Ratio of the actor's learning rate to that of the critic and the head.
+        log_std_init: Logarithm of the initial standard deviation of continuous actions.
+        use_sde: Must be False; part of the interface of `RecurrentPPO`.
         optimizer_class: Optimizer over the groups of actor, head, deviation and critic.
-        optimizer_kwargs: Its arguments but for the learning rate.
+        optimizer_kwargs: Arguments of the optimizer except the learning rate.
 
     Raises:
-        ValueError: If a space is of another kind, the head or a cell does not fit it, a learning
-            rate is impossible, or `use_sde` is True.
+        ValueError: If a space is not supported, the head or a cell does not fit it, a learning rate
+            is invalid, or `use_sde` is True.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
             )
         check_learning_rate("learning_rate", lr_schedule(1.0))
         check_learning_rate("actor_lr_scale", actor_lr_scale)
-        # One set of arguments may serve many trainings.
+        # Copies, since the same arguments may be used for several training runs.
         cell, critic_cell, head = copy.deepcopy((cell, critic_cell, head))
         built = build_head(head, observation_space)
         if built is not None and encoder:
@@ -167,7 +169,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
             action_space,
             lr_schedule,
             net_arch={"pi": [], "vf": []},
-            ortho_init=built is None,  # it would draw the head's weights anew
+            ortho_init=built is None,  # it would re-initialize the head's weights
             log_std_init=log_std_init,
             features_extractor_class=Perception,
             features_extractor_kwargs={"head": built},
@@ -196,7 +198,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         sizes = [critic_input, *critic_widths]
         self.mlp_extractor.value_net = dense(sizes, nn.ReLU)
         self.value_net = nn.Linear(sizes[-1], 1)
-        # sb3 built its optimizer over the parts that were replaced.
+        # sb3's own optimizer holds the parameters of the parts that were replaced above.
         make_optimizer: Any = self.optimizer_class
         groups = self._parameter_groups(actor_lr_scale)
         self.optimizer = make_optimizer(groups, lr=lr_schedule(1), **self.optimizer_kwargs)
@@ -208,13 +210,13 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
 
     @property
     def perception(self) -> Perception:
-        """What turns observations into features."""
+        """Network that turns observations into features."""
         extractor = self.features_extractor
         assert isinstance(extractor, Perception)
         return extractor
 
     def _parameter_groups(self, actor_lr_scale: float) -> list[dict[str, Any]]:
-        """Tell actor, head, noise and critic apart; `SequencePPO` gives each its learning rate."""
+        """Return groups of actor, head, noise and critic; `SequencePPO` sets the rate of each."""
         parts = {
             "actor": list(self.lstm_actor.parameters()),
             "head": [] if self.keeps_features else list(self.perception.parameters()),
@@ -236,7 +238,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
     def forward(
         self, obs: Any, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
     ) -> Any:
-        """Act in a rollout, as sb3's class does; keep the features of a frozen head."""
+        """Return actions, values, log-probabilities and states; keep a frozen head's features."""
         if self.keeps_features:
             obs = self.kept_features = super().extract_features(obs)  # type: ignore[assignment]
         return super().forward(obs, lstm_states, episode_starts, deterministic)
@@ -244,7 +246,7 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
     def extract_features(
         self, obs: Any, features_extractor: BaseFeaturesExtractor | None = None
     ) -> Any:
-        """Return the features of observations; behind a frozen head, they are given already."""
+        """Return the features of observations; with a frozen head, `obs` are already features."""
         return obs if self.keeps_features else super().extract_features(obs, features_extractor)
 
     @staticmethod
@@ -254,10 +256,10 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
         episode_starts: Tensor,
         lstm: Any,
     ) -> tuple[Tensor, States]:
-        """Run whole sequences in one call: episode starts are the reset mask.
+        """Run whole sequences in one call, with episode starts as the reset mask.
 
         Args:
-            features: Shape (sequences · time, feature), a sequence's frames one after the other.
+            features: Shape (sequences · time, feature); the frames of a sequence are consecutive.
             lstm_states: States before the first frames.
             episode_starts: 1 on the first frame of an episode, shape (sequences · time,).
             lstm: The `SequenceCore` to run.
@@ -272,10 +274,10 @@ class CircuitActorCritic(RecurrentActorCriticPolicy):
 
 
 def check_action_space(space: spaces.Space) -> None:
-    """Refuse what motor neurons cannot command.
+    """Check that motor neurons can produce the actions of a space.
 
     Raises:
-        ValueError: If the actions are neither one vector within [-1, 1] nor choices.
+        ValueError: If the actions are neither a vector in [-1, 1] nor discrete choices.
     """
     if choices_of(space):
         return
@@ -289,7 +291,7 @@ def check_action_space(space: spaces.Space) -> None:
 
 
 def choices_of(space: spaces.Space) -> tuple[int, ...]:
-    """Return how many choices each entry of an action has; empty if there are none."""
+    """Return the number of choices of each action entry; empty if actions are not choices."""
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return (int(space.n),)
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not space.start.any():
@@ -298,10 +300,10 @@ def choices_of(space: spaces.Space) -> tuple[int, ...]:
 
 
 def num_outputs(space: spaces.Space) -> int:
-    """Return how many outputs a circuit needs for an action space: one a number or a choice.
+    """Return how many outputs a circuit needs for an action space: one per number or choice.
 
     Raises:
-        ValueError: If the space is another one.
+        ValueError: If the space is not supported, see `check_action_space`.
     """
     check_action_space(space)
     return sum(choices_of(space)) or int(space.shape[0])  # type: ignore[index]

@@ -1,14 +1,13 @@
-"""What a stopped training goes on from: one file, written whole or not at all.
+"""Training checkpoint of a reinforcement learning run: one file, written atomically.
 
-It holds the policy, its optimizers, the experience replayed (SAC, TQC), the running averages of
+It holds the policy, its optimizers, the replay buffer (SAC, TQC), the running averages of
 observations and returns (of every `VecNormalize`), the number of steps, and the state of every
-random generator (torch, NumPy, Python, each environment and the wrappers around it). Environments
-in the processes of a SubprocVecEnv or on a device keep their generators to themselves: they are
-seeded anew when the training goes on. Episodes that were under way are not kept: every environment
-begins a new one.
+random generator (torch, NumPy, Python, each environment and its wrappers). The generators of
+environments in a SubprocVecEnv or on a device cannot be read; these environments get new seeds when
+training resumes. Unfinished episodes are not saved: every environment starts a new episode.
 
-Nothing that is not finite is written. The file is read with `weights_only=True`: nothing in it is
-executed, and all in it is compared with the training before anything is changed.
+Checkpoints with non-finite values are not written. The file is read with `weights_only=True`, so no
+code in it is executed, and its content is checked against the model before anything is changed.
 """
 
 import io
@@ -37,18 +36,18 @@ from ncp_control.learning.stored import difference, optimizer_difference
 
 FORMAT_VERSION = 3
 _NOT_SETTABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What the setters of random generators raise if they are given something else."""
+"""Errors that the setters of random generators raise for an invalid state."""
 
 
 def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
-    """Write the training as it is between two updates.
+    """Save the training state; call this between two updates.
 
     Args:
         path: The file.
-        model: An algorithm over environments: PPO and what derives from it, SAC or TQC.
+        model: Algorithm with its environments: PPO or a subclass of it, SAC or TQC.
 
     Raises:
-        DivergenceError: If something in it is NaN or infinite; the file stays as it was.
+        DivergenceError: If a learned or stored value is NaN or infinite; an existing file is kept.
     """
     env = environments(model)
     learned = learned_state(model)
@@ -78,11 +77,11 @@ def save_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
 
 
 def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
-    """Set a training built with the same settings to where `save_checkpoint` left it.
+    """Restore the training state into a model that was built with the same settings.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, of a training with other settings, or of one that diverged.
+        ValueError: If the file is damaged, belongs to other settings, or holds non-finite values.
     """
     content = _read(path)
     env = environments(model)
@@ -99,7 +98,7 @@ def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
             f"{path} must hold finite numbers, got NaN or infinity in `{found}`: the training had"
             " diverged. Start it anew with a lower learning rate."
         )
-    # The first reset applies the seeds; all that it changes is put right below.
+    # The first reset applies the seeds; the state that it changes is restored below.
     env.reset()
     model.set_parameters(content["parameters"])
     _set_experience(model, content["experience"])
@@ -122,17 +121,17 @@ def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
 
 
 def steps_done(path: Path | str) -> int:
-    """Return how many steps a training had taken when its checkpoint was written.
+    """Return the number of training steps at which a checkpoint was written.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged.
+        ValueError: If the file is damaged.
     """
-    return _read(path, mmap=True)["num_timesteps"]  # leaves the experience on the disk
+    return _read(path, mmap=True)["num_timesteps"]  # mmap does not load the replay buffer
 
 
 def learned_state(model: BaseAlgorithm) -> dict[str, Any]:
-    """Return all that updates change: weights, moments of the optimizers, running averages."""
+    """Return all values that updates change: weights, optimizer moments, running averages."""
     return {
         "parameters": model.get_parameters(),
         "temperature": _temperature(model),
@@ -148,10 +147,10 @@ def learned_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def check_learned(model: BaseAlgorithm) -> None:
-    """Refuse what updates have changed if some of it is not finite.
+    """Raise DivergenceError if a learned value of a model is not finite.
 
     Raises:
-        DivergenceError: If a weight, a moment of an optimizer or a running average is not.
+        DivergenceError: If a weight, a moment of an optimizer or a running average is not finite.
     """
     _check_finite(learned_state(model), model.num_timesteps)
 
@@ -177,7 +176,7 @@ def _read(path: Path | str, *, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
     except OSError:
         raise
-    except Exception as error:  # torch raises what its reader happened to meet
+    except Exception as error:  # torch raises many kinds of errors for damaged files
         raise ValueError(
             f"{path} must be a whole checkpoint, got a damaged file or another one. Start the"
             " training anew."
@@ -197,7 +196,10 @@ def _read(path: Path | str, *, mmap: bool = False) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that would unpack to more than the file holds: torch packs nothing."""
+    """Raise ValueError for a compressed archive or one that unpacks to more than its size.
+
+    torch does not compress its files.
+    """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
@@ -206,7 +208,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str]:
-    """Say in what a checkpoint differs from what the training would write."""
+    """Yield descriptions of how a checkpoint's structure differs from that of the model."""
     wanted: dict[str, Any] = {
         **learned_state(model),
         "num_updates": 0,
@@ -238,7 +240,7 @@ def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str]
 
 
 def _temperature(model: BaseAlgorithm) -> Tensor | None:
-    """Return the logarithm of the weight of the entropy, where it is learned."""
+    """Return the logarithm of the entropy coefficient if it is learned, else None."""
     logarithm = getattr(model, "log_ent_coef", None)
     return None if logarithm is None else logarithm.detach()
 
@@ -257,7 +259,7 @@ def _kept(buffer: ReplayBuffer) -> tuple[str, ...]:
 
 
 def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
-    """Return what has been put into the buffer so far."""
+    """Return the filled part of the replay buffer; None if there is no replay buffer."""
     buffer = _replay_buffer(model)
     if buffer is None:
         return None
@@ -268,7 +270,7 @@ def _experience_to_dict(model: BaseAlgorithm) -> dict[str, Any] | None:
 
 
 def _experience_difference(model: BaseAlgorithm, found: Any) -> str | None:
-    """Say in what stored experience does not fit the buffer, or return None."""
+    """Return how stored experience does not fit the replay buffer; None if it fits."""
     buffer = _replay_buffer(model)
     if buffer is None:
         return None if found is None else "experience, which this algorithm does not replay"
@@ -289,7 +291,7 @@ def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None
     if buffer is None or values is None:
         return
     size, pos, full, oldest = len(values["observations"]), values["pos"], values["full"], 0
-    if full and size < len(buffer.observations):  # a longer training has a larger buffer
+    if full and size < len(buffer.observations):  # a longer run has a larger buffer
         pos, full, oldest = size, False, pos
     for name in _kept(buffer):
         stored = values[name].numpy()
@@ -298,7 +300,7 @@ def _set_experience(model: BaseAlgorithm, values: dict[str, Any] | None) -> None
 
 
 def _generator_states(env: VecEnv) -> list[Any] | None:
-    """Return the states of the generators of all worlds; None if they are out of reach."""
+    """Return the generator states of all environments; None if they cannot be read."""
     worlds: Any = env.unwrapped
     if isinstance(worlds, SharedWorlds):
         return worlds.generator_states()
@@ -308,11 +310,11 @@ def _generator_states(env: VecEnv) -> list[Any] | None:
 
 
 def _set_generators(env: VecEnv, content: dict[str, Any], model: BaseAlgorithm) -> None:
-    """Put every random generator where it was; seed the worlds of other processes anew."""
+    """Restore all random generators; reseed environments whose generators cannot be set."""
     states = json.loads(content["generators"])
     worlds: Any = env.unwrapped
     if states["environments"] is None or _generator_states(env) is None:
-        # Applied by the next reset. Never the seeds that the training began with.
+        # Applied by the next reset; differs from the seeds at the beginning of training.
         entropy = [model.seed or 0, content["num_timesteps"]]
         env.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]) // 2)
     elif isinstance(worlds, SharedWorlds):

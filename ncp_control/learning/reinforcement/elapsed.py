@@ -1,4 +1,4 @@
-"""Observations of several parts as trainings take them: frames and numbers, and elapsed time."""
+"""Wrappers that turn observations into dictionaries of frames, numbers and elapsed time."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from ncp_control.records import frames_in, numbers_in
 
 
 class ObserveParts(gymnasium.ObservationWrapper):
-    """Turn a record into {"observation": frame, "numbers": numbers}, so that both can be scaled.
+    """Turn a record into {"observation": frame, "numbers": numbers}.
 
     Args:
         env: Environment of records, see `ncp_control.records`.
@@ -48,11 +48,11 @@ class ObserveElapsed(gymnasium.Wrapper):
     """Turn an observation into {"observation": …, "dt_s": [elapsed time in s]}.
 
     Args:
-        env: Environment of numbers or frames, or of what `ObserveParts` returns, whose `info`
-            carries `dt_s`, the time since the previous observation [s].
+        env: Environment whose observations are numbers, frames, or the output of `ObserveParts`.
+            Its `info` must carry `dt_s`, the time since the previous observation [s].
 
     Raises:
-        ValueError: If it shows something else.
+        ValueError: If the observations are of another kind.
         KeyError: On reset or step, if `info` has no `dt_s`.
     """
 
@@ -72,7 +72,7 @@ class ObserveElapsed(gymnasium.Wrapper):
         return self._timed(observation, info), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Act for one frame."""
+        """Apply an action for one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._timed(observation, info), float(reward), terminated, truncated, info
 

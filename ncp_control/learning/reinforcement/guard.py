@@ -1,4 +1,4 @@
-"""What surrounds a training by sb3: it diverges in one sentence, and leaves no empty folder."""
+"""Wrap stable-baselines3's `learn`: clear errors on divergence, no empty log folders."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +12,16 @@ from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.reinforcement.checkpoint import check_learned
 
 _REFUSED_BY_TORCH = "Expected parameter "
-"""How torch begins when the parameters of a distribution are not finite."""
+"""Start of torch's error message if the parameters of a distribution are not finite."""
 
 
 def check_training(model: BaseAlgorithm) -> None:
-    """Refuse to go on with a training that has diverged; call it between two updates.
+    """Raise DivergenceError if training has diverged; call this between two updates.
 
     Raises:
-        DivergenceError: If a weight, a moment of an optimizer, a running average, or an action for
-            what the model sees now is not finite. Weights can be finite and too large to act with.
+        DivergenceError: If a weight, a moment of an optimizer, a running average, or the action for
+            the current observation is not finite. Finite weights can be too large for finite
+            actions.
     """
     check_learned(model)
     seen: Any = model._last_obs
@@ -33,16 +34,17 @@ def check_training(model: BaseAlgorithm) -> None:
 
 @contextmanager
 def guarded_learning(model: BaseAlgorithm) -> Iterator[None]:
-    """Turn what torch or an environment raises in a training that has diverged into one sentence.
+    """Replace errors that are caused by divergence within the block by a DivergenceError.
 
-    A model that was told to log nothing makes no folder for a log; sb3 alone would leave an empty
-    one among the temporary files for every training.
+    If the model does not log anything, no log folder is created; sb3 alone would leave an empty
+    temporary folder for every training run.
 
     Args:
-        model: What learns inside the block.
+        model: The algorithm that learns in the block.
 
     Raises:
-        DivergenceError: If the block failed, and something learned or chosen is not finite.
+        DivergenceError: If the block raises an error, and a learned value or an action is not
+            finite.
     """
     is_silent = not (model.verbose or model.tensorboard_log or model._custom_logger)
     if is_silent:
@@ -57,17 +59,17 @@ def guarded_learning(model: BaseAlgorithm) -> Iterator[None]:
         raise
     finally:
         if is_silent:
-            model._custom_logger = False  # so that it may be told to log later
+            model._custom_logger = False  # so that logging can be configured later
 
 
 class GuardedLearning:
-    """Makes an algorithm of sb3 learn as it does, inside `guarded_learning`."""
+    """Mixin that runs the `learn` of an sb3 algorithm inside `guarded_learning`."""
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """Learn as sb3's algorithms do.
 
         Raises:
-            DivergenceError: If the training reaches numbers that are not finite.
+            DivergenceError: If training diverges (learned values or actions are not finite).
         """
         learner: Any = super()
         with guarded_learning(cast(BaseAlgorithm, self)):
@@ -81,15 +83,15 @@ def _refusal_of_torch_told(model: BaseAlgorithm) -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith(_REFUSED_BY_TORCH):
             raise
-        check_learned(model)  # names a weight, if it is one
+        check_learned(model)  # names the weight if one is not finite
         raise _no_action(model) from error
 
 
 def _no_action(model: BaseAlgorithm) -> DivergenceError:
-    """Return the error for an action that is not finite, with its likely cause."""
+    """Return the error for a non-finite action, with its likely cause."""
     advice = "Begin it anew with a lower learning rate."
     if not _is_finite(cast(Any, model._last_obs)):
-        advice = "The environment showed NaN or infinity: mend its observations."
+        advice = "The environment returned NaN or infinity: correct its observations."
     elif not cast(Any, model)._n_updates:
         advice = "Nothing has been learned yet: look for the cause in the cell of the policy."
     return DivergenceError(

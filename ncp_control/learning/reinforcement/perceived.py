@@ -1,8 +1,8 @@
-"""Environments seen through a trained policy's eyes: its features as observations.
+"""Environments whose observations are the features of a trained policy.
 
-So a circuit can go on learning by reinforcement while the perception before it stays as it is, and
-a rollout keeps a few features a step instead of frames. `SequencePPO` does the same with a
-frozen head: `policy_kwargs={"head": driver.head, "head_learns": False, ...}`.
+This lets a circuit learn by reinforcement while the policy's perception stays fixed. A rollout then
+stores a few features per step instead of frames. `SequencePPO` does the same with a frozen head:
+`policy_kwargs={"head": driver.head, "head_learns": False, ...}`.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from ncp_control.policy import Policy
 
 
 class PerceivedEnv(VecEnvWrapper):
-    """Replace observations by `policy.perceive` of them, all environments in one batch.
+    """Replace observations by the features `policy.perceive(observations)`, in one batch.
 
     Args:
         venv: Environments with the observations that the policy takes.
-        policy: A policy in evaluation mode.
+        policy: The policy; it is switched to evaluation mode.
     """
 
     def __init__(self, venv: VecEnv, policy: Policy) -> None:
@@ -29,11 +29,11 @@ class PerceivedEnv(VecEnvWrapper):
         self.policy = policy.eval()
 
     def reset(self) -> np.ndarray:
-        """Begin all episodes."""
+        """Start an episode in every environment; return the features (environments, feature)."""
         return self._perceive(np.asarray(self.venv.reset()))
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Wait for the step; last observations of episodes are perceived as well."""
+        """Wait for the step; also convert the terminal observations in `infos` to features."""
         observations, rewards, dones, infos = self.venv.step_wait()
         for info in infos:
             if "terminal_observation" in info:

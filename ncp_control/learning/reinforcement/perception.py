@@ -1,4 +1,4 @@
-"""What actor and critic see of an observation: numbers as they are, frames through a conv head.
+"""Features of an observation for actor and critic: numbers unchanged, frames through a conv head.
 
 | observation space                                  | features                                   |
 |----------------------------------------------------|--------------------------------------------|
@@ -8,8 +8,8 @@
 | `... numbers=Box(k)`, only beside frames           | k numbers                                  |
 | `... dt_s=Box(1)`                                  | the elapsed time [s]                       |
 
-One head serves actor and critic, as in stable-baselines3's own policies for images, and learns from
-both. Frames stay uint8, with the channels last, up to the head.
+Actor and critic share one head, as in stable-baselines3's own policies for images, and it learns
+from both. Frames stay uint8, with the channels last, up to the head.
 """
 
 from typing import Any, cast
@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from ncp_control.policy.heads import FrameShape, make_head
 
 OBSERVATION, NUMBERS, ELAPSED = "observation", "numbers", "dt_s"
-"""Keys of a dictionary observation: what is seen, numbers beside frames, and the time [s] since it
-was last seen."""
+"""Keys of a dictionary observation: numbers or frame, numbers beside a frame, and the time since
+the previous observation [s]."""
 
 
 class Perception(BaseFeaturesExtractor):
-    """Turn observations into features, with the elapsed time [s] as the last one if it is seen.
+    """Turn observations into features; if there is an elapsed time [s], it is the last feature.
 
     Args:
-        observation_space: One of the table above.
-        head: What turns frames into features; None for numbers.
+        observation_space: A space in the table above.
+        head: Network that turns frames into features; None for numbers.
     """
 
     def __init__(self, observation_space: spaces.Space, head: nn.Module | None = None) -> None:
@@ -49,7 +49,7 @@ class Perception(BaseFeaturesExtractor):
         return self.features_dim - self.is_timed
 
     def forward(self, observations: Any) -> Tensor:
-        """Return features (batch, features) of a tensor, or of a dictionary."""
+        """Return features (batch, features) of a tensor or a dictionary of tensors."""
         is_dict = self.is_timed or self.has_numbers
         seen = observations[OBSERVATION] if is_dict else observations
         features = [seen if self.head is None else self.head(seen)]
@@ -59,15 +59,15 @@ class Perception(BaseFeaturesExtractor):
 
 
 def build_head(head: str | nn.Module | None, space: spaces.Space) -> nn.Module | None:
-    """Return the head for an observation space: none for numbers.
+    """Return the head for an observation space; None for numbers.
 
     Args:
-        head: A name in `ncp_control.policy.heads.HEADS`, or a head that is built.
+        head: A name in `ncp_control.policy.heads.HEADS`, or a head.
         space: The observation space.
 
     Raises:
-        ValueError: If frames have no head, numbers have one, the name is unknown, or the head is
-            for other frames.
+        ValueError: If a head is missing for frames or given for numbers, its name is unknown, or it
+            was built for frames of another shape.
     """
     shape = frame_shape(space)
     if shape is None:
@@ -94,7 +94,7 @@ def build_head(head: str | nn.Module | None, space: spaces.Space) -> nn.Module |
 
 
 def check_observation_space(space: spaces.Space) -> None:
-    """Raise ValueError unless a space is one of the table above."""
+    """Raise ValueError if a space is not in the table above."""
     if frame_shape(space) is None:
         observation_size(space)
 
@@ -105,13 +105,13 @@ def is_timed(space: spaces.Space) -> bool:
 
 
 def num_numbers(space: spaces.Space) -> int:
-    """Return how many numbers are observed beside frames."""
+    """Return the number of numbers beside frames; 0 if there are none."""
     has_some = isinstance(space, spaces.Dict) and NUMBERS in space.spaces
     return int(space[NUMBERS].shape[0]) if has_some else 0  # type: ignore[index]
 
 
 def frame_shape(space: spaces.Space) -> FrameShape | None:
-    """Return height, width and channels of frames, or None if numbers are observed."""
+    """Return height, width and channels of frames; None if observations are numbers."""
     box = _seen(space)
     if box.dtype != np.uint8 or len(box.shape) != 3:
         return None
@@ -120,19 +120,19 @@ def frame_shape(space: spaces.Space) -> FrameShape | None:
 
 
 def observation_size(space: spaces.Space) -> int:
-    """Return how many numbers an observation without frames has, its elapsed time not counted.
+    """Return how many numbers an observation without frames has, without the elapsed time.
 
     Raises:
-        ValueError: If the space is not one of the table above, or one of frames.
+        ValueError: If the space is not in the table above, or has frames.
     """
     return _seen(space, frames=False).shape[0]
 
 
 def _seen(space: spaces.Space, *, frames: bool = True) -> spaces.Box:
-    """Return the space of what is seen beside numbers and the elapsed time.
+    """Return the space of "observation", without the extra numbers and the elapsed time.
 
     Raises:
-        ValueError: If it is not a Box of numbers on one axis, or of frames where these may be.
+        ValueError: If it is not a Box of numbers on one axis, or of frames if `frames` is True.
     """
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {OBSERVATION: space}
     box, numbers = parts.pop(OBSERVATION, None), parts.pop(NUMBERS, None)

@@ -1,8 +1,9 @@
-"""Proximal policy optimisation of circuits, over whole sequences.
+"""Proximal policy optimization (PPO) of circuits over whole sequences.
 
 Source: Schulman et al. 2017 (arXiv 1707.06347) as implemented by sb3-contrib's RecurrentPPO.
-Differs: minibatches are sequences of equal length (`sequences`), the actor may learn at its own
-rate, and the running average of observations belongs to the training, not to a file of its own.
+Differs: minibatches are sequences of equal length (`sequences`), the actor can have its own
+learning rate, and the running average of observations is part of the training checkpoint instead of
+a separate file.
 """
 
 from typing import Any, cast
@@ -26,22 +27,22 @@ from ncp_control.ranges import check_count
 
 
 class SequencePPO(GuardedLearning, RecurrentPPO):
-    """RecurrentPPO for `CircuitActorCritic`.
+    """RecurrentPPO for a `CircuitActorCritic`.
 
     Args:
         env: Environments; see `CircuitActorCritic` for their spaces.
-        sequence_length: Steps through which gradients flow; divides `n_steps`.
-        n_steps: Steps of each environment in a rollout.
-        batch_size: Steps of a minibatch, a multiple of `sequence_length`.
-        critic_first_steps: Steps during which the critic learns alone, so that its first guesses
-            do not undo what a trained actor knows.
+        sequence_length: Number of steps through which gradients flow; divides `n_steps`.
+        n_steps: Number of steps per environment and rollout.
+        batch_size: Number of steps per minibatch, a multiple of `sequence_length`.
+        critic_first_steps: Number of steps at the beginning in which only the critic learns, so
+            that its poor first estimates do not spoil an already trained actor.
         policy: The policy class.
-        policy_kwargs: Its arguments; only sb3's own `load` may leave them out.
+        policy_kwargs: Arguments of the policy class; only sb3's own `load` may omit them.
         **kwargs: Arguments of `RecurrentPPO`.
 
     Raises:
-        ValueError: If the lengths do not divide each other, a space is not supported, the learning
-            rate is impossible, or a `VecNormalize` scales the elapsed time.
+        ValueError: If `sequence_length` does not divide `n_steps` and `batch_size`, a space is not
+            supported, the learning rate is invalid, or a `VecNormalize` scales the elapsed time.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class SequencePPO(GuardedLearning, RecurrentPPO):
         )
 
     def _setup_model(self) -> None:
-        """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
+        """Build policy and buffer; check the settings, also those restored by sb3's `load`."""
         self._check_settings()
         super()._setup_model()
         hidden_state_shape = self.rollout_buffer.hidden_state_shape  # type: ignore[attr-defined]
@@ -103,9 +104,9 @@ class SequencePPO(GuardedLearning, RecurrentPPO):
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """Put an environment into a `VecEnv`, with the channels of frames last, as heads take them.
+        """Put an environment into a `VecEnv`; frames keep their channels last, as heads need them.
 
-        Differs: sb3 puts the channels first.
+        Differs: sb3 moves the channels first.
         """
         if not isinstance(env, VecEnv):
             one = env if is_wrapped(env, Monitor) or not monitor_wrapper else Monitor(env)
@@ -114,7 +115,7 @@ class SequencePPO(GuardedLearning, RecurrentPPO):
         return env
 
     def train(self) -> None:
-        """Learn from the rollout; under torchrun, other processes share the minibatches."""
+        """Update from the rollout; under torchrun, the processes share each minibatch."""
         leader = team()
         if leader is None:
             super().train()

@@ -1,4 +1,4 @@
-"""What a run folder and a progress bar get to see of a training by reinforcement."""
+"""Logging, checkpoints and progress bar of a reinforcement learning run."""
 
 import math
 import time
@@ -17,35 +17,35 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 
 CHECKPOINT = "training.pt"
-"""Name of the file in a run's checkpoints from which a training resumes."""
+"""Name of the file in a run's `checkpoints/` from which training resumes."""
 MEASURES = (
     *("approx_kl", "clip_fraction", "explained_variance", "value_loss"),
     *("ent_coef", "critic_loss", "actor_loss"),
 )
-"""What the algorithm tells of its last update."""
+"""Metrics of the algorithm's last update that are logged."""
 _MEAN_OF = 32
-"""Episodes, the last ones, over which the mean return is taken."""
+"""Number of last episodes over which the mean return is computed."""
 
 Export = Callable[[BaseAlgorithm], Policy]
-"""Copies what a model has learned so far into a policy."""
+"""Returns a policy with a copy of a model's current weights."""
 
 
 class Progress(BaseCallback):
-    """Log a training to a run, row by row, show return and speed, write checkpoints.
+    """Callback that logs rows to a run, shows return and speed, and writes checkpoints.
 
-    A training that has diverged ends before anything of it is written.
+    If training has diverged, it stops before any of the diverged state is written.
 
     Args:
-        run: Where rows and checkpoints go.
-        total_steps: Steps of the whole training, all environments together.
-        export: Makes the policy folders `checkpoints/last`, written with every checkpoint, and
-            `checkpoints/best`, written when the mean return has never been higher; none without it.
-        checkpoint_every: Rows from one checkpoint to the next, >= 1; there is one before the
-            first rollout and one after the first row in any case.
-        row_every: Steps from one row to the next; every rollout gets one if that is longer.
+        run: Run folder for rows and checkpoints.
+        total_steps: Number of steps of the whole training run, all environments together.
+        export: Returns the policy that is saved to `checkpoints/last` with every checkpoint, and to
+            `checkpoints/best` at each new highest mean return. If None: no policies are saved.
+        checkpoint_every: Number of rows between checkpoints, >= 1. There is always a checkpoint
+            before the first rollout and after the first row.
+        row_every: Number of steps between rows; if a rollout is longer: one row per rollout.
 
     Raises:
-        DivergenceError: During the training, if something learned is not finite.
+        DivergenceError: During training, if a learned value or an action is not finite.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Progress(BaseCallback):
         self._bar: tqdm | None = None
 
     def _on_training_start(self) -> None:
-        rollout = getattr(self.model, "n_steps", 1) * self.model.n_envs  # which are made whole
+        rollout = getattr(self.model, "n_steps", 1) * self.model.n_envs  # always completed
         total = math.ceil(self.total_steps / rollout) * rollout
         self._bar = tqdm(total=total, initial=self.num_timesteps, unit="step")
         self._since_s, self._since_steps = time.perf_counter(), self.num_timesteps
@@ -85,11 +85,11 @@ class Progress(BaseCallback):
 
     @property
     def _is_due(self) -> bool:
-        """Whether it is time for a row."""
+        """Whether the next row is due."""
         return self.model.num_timesteps - self._since_steps >= self.row_every
 
     def _on_rollout_start(self) -> None:
-        # Between two rollouts: the update of the one before is in the weights.
+        # Between two rollouts: the weights include the update from the previous one.
         self._listen()
         is_first = self._num_rows is None
         if not is_first and not self._is_due:
@@ -102,8 +102,8 @@ class Progress(BaseCallback):
             self._save()
 
     def _on_rollout_end(self) -> None:
-        # The last of the returns come from these weights, those before from earlier ones. After a
-        # resume there are few at first, whose mean says little.
+        # The newest returns come from the current weights, older ones from earlier weights. After a
+        # resume there are only few returns at first, so their mean is not reliable.
         is_enough = len(self._returns) >= min(self.model.n_envs, _MEAN_OF)
         if not (self._has_new_returns and self._is_due and is_enough):
             return
@@ -122,22 +122,22 @@ class Progress(BaseCallback):
         self.close()
 
     def close(self) -> None:
-        """Take the progress bar away, also after a training that failed."""
+        """Close the progress bar, also after an error."""
         if self._bar is not None:
             self._bar.close()
 
     def _save(self) -> None:
-        self._keep("last")  # first: what cannot be exported must not be resumed
+        self._keep("last")  # first, so that no checkpoint is written if the export fails
         save_checkpoint(self.run.checkpoints / CHECKPOINT, self.model)
 
     def _keep(self, name: str) -> None:
         if self._export is None:
             return
-        with torch.random.fork_rng(devices=[]):  # the training draws as if nobody had looked
+        with torch.random.fork_rng(devices=[]):  # leaves the random numbers of training unchanged
             self.run.save_checkpoint(self._export(self.model), name)
 
     def _listen(self) -> None:
-        """Note what the last update has told: the logger forgets it now and then."""
+        """Copy the metrics of the last update, since the logger clears them at times."""
         told = self.logger.name_to_value
         names = (*MEASURES, "entropy_loss")
         self._told |= {name: told[f"train/{name}"] for name in names if f"train/{name}" in told}
@@ -165,6 +165,6 @@ class Progress(BaseCallback):
 
 
 def best_of(run: Run, measure: str) -> float:
-    """Return the highest finite value that a run has logged of a measure, or -infinity."""
+    """Return the highest finite value of a logged metric of a run; -infinity if there is none."""
     values = [row[measure] for row in run.rows if measure in row]
     return max(filter(math.isfinite, values), default=-math.inf)

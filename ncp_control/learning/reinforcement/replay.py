@@ -1,20 +1,20 @@
-"""Experience that is replayed as sequences, for actors with a memory.
+"""Replay buffer of sequences, for recurrent actors.
 
-Steps are kept in the order in which they happened, environment by environment, each with the state
-that the circuit had before it. A batch is whole sequences of L steps. A few steps before each (the
-burn-in) bring the circuit's state from the one that was stored, which older weights computed, to
-what the present weights make of it; nothing is learned from them.
+Steps are stored in the order in which they happened, separately for each environment, each with the
+circuit's hidden state before it. A batch consists of whole sequences of L steps. The stored hidden
+states were computed with older weights. The circuit therefore first runs through a few steps before
+each sequence (the burn-in) with its present weights; these steps do not enter the loss.
 
 | where                        | how it is treated                                                 |
 |------------------------------|-------------------------------------------------------------------|
-| an episode begins            | the state is cleared, also inside a sequence                      |
-| an episode is cut off        | the frame after its last step is the one seen there, not the      |
-|                              | first of the next episode, and the state goes on                  |
+| an episode begins            | the state is reset, also inside a sequence                        |
+| an episode is cut off        | its last step is followed by the frame observed after it, not by  |
+|                              | the first frame of the next episode, and the state is kept        |
 | the write position           | no sequence crosses it                                            |
-| a stopped training went on   | new episodes begin; those under way count as cut off              |
+| training was resumed         | new episodes begin; unfinished episodes count as cut off          |
 
-A critic may see the last k observations and the k − 1 actions between them; before the first frame
-of an episode it sees that frame, and zeros for actions.
+A critic may see the last k observations and the k − 1 actions between them. At the beginning of an
+episode, the first frame takes the place of missing observations, and zeros that of missing actions.
 
 Source: Kapturowski et al. 2019, Recurrent experience replay in distributed reinforcement learning:
 stored state and burn-in. Differs: sequences may begin at any step.
@@ -33,57 +33,57 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 EXPERIENCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-"""What sb3's buffer keeps of every step."""
+"""Names of the arrays of sb3's buffer, one entry per step."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReplayWindows:
-    """Frames that a circuit runs through in one call."""
+    """Windows of frames that a circuit runs through in one call."""
 
     frames: Float[Tensor, "windows time observation"]
-    """Burn-in, the steps of a sequence, and the frame after the last of them."""
+    """Burn-in, the steps of a sequence, and the frame after its last step."""
     states: Float[Tensor, "windows state"]
-    """The circuit's state before the first frame, as it was stored."""
+    """Stored hidden state before the first frame."""
     reset: Bool[Tensor, "windows time"]
-    """First frames of episodes."""
+    """True for first frames of episodes."""
     burn_in: int
-    """Frames before the sequence."""
+    """Number of frames before the sequence."""
     answers: dict[int, Any] = field(default_factory=dict)
-    """What an actor made of the frames, by the version of its weights."""
+    """Cache of the actor's outputs for these frames, by the version of its weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReplaySteps:
-    """What actor and critic see at single steps."""
+    """Inputs of actor and critic at single steps."""
 
     windows: ReplayWindows
-    """What the actor runs through to get there."""
+    """Windows that the actor runs through to reach the steps."""
     window: Int[Tensor, " steps"]
-    """The window in which each step lies."""
+    """Index of the window that contains each step."""
     time: Int[Tensor, " steps"]
-    """Where in that window it lies, the burn-in not counted."""
+    """Index of the step within its window, counted after the burn-in."""
     for_critic: Float[Tensor, "steps feature"]
-    """Observations, the newest first, and actions before them, the newest first."""
+    """Input of the critic: last observations, newest first, then last actions, newest first."""
 
 
 class SequenceReplay(ReplayBuffer):
-    """A replay buffer of sb3 that yields sequences.
+    """Replay buffer of sb3 that yields sequences.
 
     Args:
-        buffer_size: Steps of all environments together.
+        buffer_size: Capacity in steps of all environments together.
         observation_space: Box of one axis.
         action_space: Box of one axis.
-        device: Where batches go.
-        n_envs: Environments.
-        optimize_memory_usage: Must be False: next observations are kept.
-        state_size: Width of the circuit's state.
-        sequence_length: Steps of a sequence.
-        burn_in: Frames before a sequence.
-        critic_frames: Observations that a critic sees at once.
+        device: Device of the batches.
+        n_envs: Number of environments.
+        optimize_memory_usage: Must be False, since next observations are stored.
+        state_size: Width of the circuit's hidden state.
+        sequence_length: Number of steps per sequence.
+        burn_in: Number of frames before a sequence.
+        critic_frames: Number of successive observations that a critic sees.
     """
 
     kept: ClassVar[tuple[str, ...]] = (*EXPERIENCE, "states", "episode_starts")
-    """What a checkpoint has to hold."""
+    """Names of the arrays that a checkpoint must contain."""
 
     def __init__(
         self,
@@ -110,24 +110,25 @@ class SequenceReplay(ReplayBuffer):
 
     @property
     def window(self) -> int:
-        """Steps of an environment that a sequence and what stands before it take."""
+        """Number of steps of a sequence and the frames before it."""
         return self.lead + self.sequence_length
 
     def add_memory(self, states: np.ndarray, episode_starts: np.ndarray) -> None:
-        """Note what goes with the step that is added next.
+        """Store hidden states and episode starts of the step that is added next.
 
         Args:
-            states: States before it, shape (environments, state).
-            episode_starts: Whether it is the first of an episode, so that its state is cleared.
+            states: Hidden states before the step, shape (environments, state).
+            episode_starts: Whether the step is the first of an episode, so that its hidden state is
+                reset, shape (environments,).
         """
         self.states[self.pos] = states
         self.episode_starts[self.pos] = episode_starts
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        """Draw sequences of `batch_size` steps together; all places are equally likely.
+        """Draw random sequences with `batch_size` steps in total; all positions are equally likely.
 
         Args:
-            batch_size: A multiple of `sequence_length`.
+            batch_size: Number of steps, a multiple of `sequence_length`.
             env: Scales observations and rewards.
         """
         num_sequences = batch_size // self.sequence_length
@@ -140,21 +141,21 @@ class SequenceReplay(ReplayBuffer):
     def _sequences(
         self, at: np.ndarray, envs: np.ndarray, env: VecNormalize | None
     ) -> ReplayBufferSamples:
-        """Return the sequences at the positions `at` (sequences, window) of environments."""
+        """Return the sequences at positions `at` (sequences, window) of environments `envs`."""
         lead = self.lead
         seen = self._numbers(self.observations[at, envs], env)
         after = self._numbers(self.next_observations[at, envs], env)
         begins, actions = self.episode_starts[at, envs], self.actions[at, envs]
         taken = at[:, lead:], envs
         is_over = self.dones[taken] * (1.0 - self.timeouts[taken])
-        # Where each step lies, and the frame after it.
+        # Window and time of each step, and of the frame after it.
         num_sequences, length = is_over.shape
         window = np.repeat(np.arange(num_sequences), length).reshape(num_sequences, length)
         time = np.tile(np.arange(length), (num_sequences, 1))
         next_window, next_time = window.copy(), time + 1
         frames = np.concatenate([seen, after[:, -1:]], axis=1)
         reset = np.concatenate([begins, np.zeros((num_sequences, 1), dtype=bool)], axis=1)
-        # An episode that is cut off goes on for one frame, in a window of its own.
+        # An episode that is cut off continues for one frame, in a separate window.
         cut_window, cut_time = np.nonzero(begins[:, lead + 1 :] & (is_over[:, :-1] == 0.0))
         own, last = np.arange(len(cut_window)), lead + cut_time
         frames_of_cut, reset_of_cut = frames[cut_window], reset[cut_window]
@@ -183,7 +184,7 @@ class SequenceReplay(ReplayBuffer):
     def _steps(
         self, windows: ReplayWindows, window: np.ndarray, time: np.ndarray, for_critic: np.ndarray
     ) -> ReplaySteps:
-        """Return steps that are given as (sequences, length, ...)."""
+        """Return `ReplaySteps` from arrays of shape (sequences, length, ...)."""
         return ReplaySteps(
             windows=windows,
             window=self.to_torch(window.reshape(-1)),
@@ -194,7 +195,7 @@ class SequenceReplay(ReplayBuffer):
     def _for_critic(
         self, seen: np.ndarray, after: np.ndarray, begins: np.ndarray, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a critic sees at the steps of sequences, and what after them."""
+        """Return the critic's inputs at the steps of sequences, and at the next steps."""
         lead, past = self.lead, self.critic_frames - 1
         rows, time = np.arange(len(seen))[:, None], np.arange(seen.shape[1])
         first = np.maximum.accumulate(np.where(begins, time, 0), axis=1)[:, lead:]

@@ -1,12 +1,12 @@
-"""Soft actor-critic of circuits over sequences, and the same with quantile critics (TQC).
+"""Soft actor-critic (SAC) of circuits over sequences, also with quantile critics (TQC).
 
-The updates are those of stable-baselines3 and sb3-contrib, line by line: they ask the replay buffer
-for a batch, the actor for actions at its steps and after them, and the critics for their values.
-Here the batch is made of sequences (`replay`), and the actor runs through each in one call
-(`soft_actor`).
+The updates are the unchanged code of stable-baselines3 and sb3-contrib: sample a batch from the
+replay buffer, compute the actor's actions at its steps and at the next steps, and evaluate them
+with the critics. Here the batch consists of sequences (`replay`), and the actor runs through each
+sequence in one call (`soft_actor`).
 
 Sources: Haarnoja et al. 2018 (arXiv 1812.05905), SAC; Kuznetsov et al. 2020 (arXiv 2005.04269),
-TQC; Kapturowski et al. 2019, stored states and burn-in.
+TQC; Kapturowski et al. 2019, stored hidden states and burn-in.
 """
 
 from typing import Any, ClassVar
@@ -24,23 +24,25 @@ from ncp_control.ranges import check_count
 
 
 class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
-    """What is the same for SAC and TQC.
+    """Off-policy learning over sequences, the common base of SAC and TQC.
 
     Args:
-        env: Environments of numbers, with actions in Box(-1, 1, (n,)).
-        sequence_length: Steps through which gradients flow.
-        burn_in: Frames before each sequence that bring the stored state up to date.
-        critic_frames: Observations that the critics see at once: more than 1 where one hides
-            something, e.g. velocities.
-        batch_size: Steps of a batch, a multiple of `sequence_length`.
-        learning_starts: Steps with random actions before the first update.
+        env: Environments with observations in Box(n) and actions in Box(-1, 1, (n,)).
+        sequence_length: Number of steps through which gradients flow.
+        burn_in: Number of frames before each sequence that bring its stored hidden state up to
+            date.
+        critic_frames: Number of successive observations that the critics see; more than 1 if a
+            single observation is incomplete, e.g. lacks velocities.
+        batch_size: Number of steps per batch, a multiple of `sequence_length`.
+        learning_starts: Number of steps with random actions before the first update.
         policy: The policy class.
-        policy_kwargs: Its arguments, e.g. {"cell": ...}; only sb3's own `load` may leave them out.
+        policy_kwargs: Arguments of the policy class, e.g. {"cell": ...}; only sb3's own `load` may
+            omit them.
         **kwargs: Further arguments of sb3's algorithm.
 
     Raises:
-        ValueError: If the lengths do not divide each other, there is no room for a sequence, or a
-            space is not supported.
+        ValueError: If `sequence_length` does not divide `batch_size`, the buffer or
+            `learning_starts` is too small for a sequence, or a space is not supported.
     """
 
     default_policy: ClassVar[Any]
@@ -80,7 +82,7 @@ class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
         )
 
     def _setup_model(self) -> None:
-        """Build policy and buffer; sb3's `load` comes here with settings that nobody checked."""
+        """Build policy and buffer; check the settings, also those restored by sb3's `load`."""
         length = check_count("sequence_length", self.sequence_length)
         check_count("burn_in", self.burn_in, least=0)
         frames = check_count("critic_frames", self.critic_frames)
@@ -110,7 +112,7 @@ class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
     def _setup_learn(
         self, total_timesteps: int, callback: Any, reset_num_timesteps: bool, *args: Any
     ) -> Any:
-        """Begin to learn: where sb3 resets the environments, circuits are reset, too."""
+        """Start learning; if sb3 resets the environments, reset the hidden states as well."""
         if reset_num_timesteps or self._last_obs is None:
             self._memory: Any = None
             self._episode_starts = np.ones(self.n_envs, dtype=bool)
@@ -119,16 +121,16 @@ class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Act in every environment, and keep the states before and after the frame.
+        """Choose actions in all environments, and store the hidden states before the frame.
 
-        The circuits see the first frames as well, while the actions are random.
+        The circuits also run while the first actions are random.
         """
         cell = self.actor.core.circuit.cell
         before = self._memory or (cell.initial_state(n_envs).numpy(force=True),)
         actions, self._memory = self.policy.predict(self._last_obs, before, self._episode_starts)
         self.replay_buffer.add_memory(before[0], self._episode_starts)
         if self.num_timesteps < learning_starts:
-            # From torch's generator, which a checkpoint keeps; not from that of the space.
+            # Drawn from torch's generator, since checkpoints do not store the action space's.
             actions = (2.0 * torch.rand(actions.shape) - 1.0).numpy()
         if action_noise is not None:
             actions = np.clip(actions + action_noise(), -1.0, 1.0)

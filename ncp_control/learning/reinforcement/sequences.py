@@ -1,9 +1,9 @@
-"""Rollouts cut into sequences of equal length, instead of sb3's padded ones.
+"""Rollout buffers that yield sequences of equal length instead of sb3's padded sequences.
 
-A rollout of T steps in N environments becomes N · T/L sequences of L steps, in random order, each
-with the state that the circuit had before its first step. Episodes may begin inside a sequence:
-the reset mask clears the state there. Nothing is padded and nothing is cut at random, so a
-minibatch is a full block for the fused kernel, whatever the lengths of the episodes.
+A rollout of T steps in N environments is cut into N · T/L sequences of L steps, in random order,
+each with the circuit's hidden state before its first step. Episodes may begin inside a sequence;
+the reset mask clears the hidden state there. There is no padding, so a minibatch is a full block
+for the fused kernel, whatever the lengths of the episodes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +23,12 @@ from torch import Tensor
 
 
 class SequenceBuffer(RecurrentRolloutBuffer):
-    """A rollout buffer that yields whole sequences of `sequence_length` steps."""
+    """Rollout buffer that yields whole sequences of `sequence_length` steps."""
 
     sequence_length: int
     samples: Any = RecurrentRolloutBufferSamples
     features: Callable[[], Any] | None = None
-    """Returns the features to be kept in place of the observations, if they are."""
+    """Returns the features to store in place of the observations; if None: store observations."""
 
     def add(self, obs: Any, *args: Any, **kwargs: Any) -> None:
         """Add a step of all environments."""
@@ -42,7 +42,7 @@ class SequenceBuffer(RecurrentRolloutBuffer):
 
 
 class SequenceDictBuffer(RecurrentDictRolloutBuffer):
-    """The same for observations that carry their elapsed time."""
+    """`SequenceBuffer` for dictionary observations, e.g. with elapsed time."""
 
     sequence_length: int
     samples: Any = RecurrentDictRolloutBufferSamples
@@ -88,12 +88,12 @@ def minibatch(
 
     Args:
         kind: Class of the minibatch.
-        steps: What each step holds, of shape (time, environments, …).
+        steps: Tensors of the rollout, each of shape (time, environments, …).
         states: sb3's (h, c) of actor and critic before the first step of each sequence, each of
             shape (time / length, 1, environments, hidden).
-        chosen: Indices of sequences: all environments at the first steps, then at the next.
-        length: Steps of a sequence.
-        device: Where the minibatch is to be.
+        chosen: Indices of sequences, ordered by time block, then by environment.
+        length: Number of steps per sequence.
+        device: Device of the minibatch.
     """
 
     def pick(values: Tensor) -> Tensor:

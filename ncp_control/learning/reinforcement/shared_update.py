@@ -1,4 +1,4 @@
-"""An update of `SequencePPO` whose minibatches torchrun's processes share.
+"""Update of `SequencePPO` in which the processes of torchrun share each minibatch.
 
 Each process takes whole sequences of a minibatch; see `ncp_control.learning.team`. With
 r = π(a|s) / π_old(a|s), normalised advantages A, clip range c, values V and returns R, the loss is
@@ -6,8 +6,8 @@ that of sb3-contrib's `RecurrentPPO.train`,
 
     L = −mean min(A r, A clip(r, 1 − c, 1 + c)) + k_V mean (R − V)² − k_H mean H
 
-Advantages are normalised over the whole minibatch before it is shared, so every term is a mean
-over steps. What one process learns is sb3-contrib's own; a test holds the two together.
+Advantages are normalized over the whole minibatch before it is split, so every term is a mean over
+steps. Training in a single process uses sb3-contrib's own code; a test compares the two.
 """
 
 import itertools
@@ -29,20 +29,20 @@ from ncp_control.learning.team import Team
 
 @dataclass(frozen=True, kw_only=True)
 class MinibatchSequences:
-    """Some sequences of a minibatch, one after the other, of `length` steps each."""
+    """Sequences of a minibatch, concatenated, of `length` steps each."""
 
     length: int
     steps: dict[str, Any]
-    """Tensors of shape (sequences · length, …); of observations, perhaps several by name."""
+    """Tensors of shape (sequences · length, …); observations may be a dictionary of tensors."""
     states: list[Tensor]
     """h and c of actor and critic before the sequences, each of shape (1, sequences, hidden)."""
     clip_range: float
-    """c."""
+    """Clip range c of the probability ratio."""
     value_clip_range: float | None
-    """Farthest that a value moves in an update; any distance if None."""
+    """Maximum change of a value in an update; if None: unlimited."""
 
     def part(self, first: int, end: int) -> "MinibatchSequences":
-        """Return the sequences from `first` to before `end`, as copies."""
+        """Return copies of the sequences from `first` up to but not including `end`."""
         rows = slice(first * self.length, end * self.length)
         picked = {
             name: {key: one[rows].clone() for key, one in values.items()}
@@ -56,19 +56,19 @@ class MinibatchSequences:
 
 @dataclass(frozen=True, kw_only=True)
 class ClippedLoss:
-    """What is minimised over sequences."""
+    """Clipped PPO loss over sequences."""
 
     value_weight: float
-    """k_V."""
+    """Weight k_V of the value loss."""
     entropy_weight: float
-    """k_H."""
+    """Weight k_H of the entropy."""
     told: ClassVar[tuple[str, ...]] = (
         *("policy_gradient_loss", "value_loss", "entropy_loss"),
         *("clip_fraction", "approx_kl"),
     )
 
     def loss(self, model: Any, batch: MinibatchSequences) -> Tensor:
-        """Return the loss, and its parts and the distance from the old policy, as in sb3."""
+        """Return the loss and the metrics that sb3 logs, one tensor: loss, then as in `told`."""
         steps, clip = batch.steps, batch.clip_range
         actions = steps["actions"]
         if isinstance(model.action_space, spaces.Discrete):
@@ -96,7 +96,7 @@ class ClippedLoss:
         return torch.tensor(len(batch.steps["actions"]))
 
     def split(self, batch: MinibatchSequences, count: int) -> list[MinibatchSequences | None]:
-        """Return shares of whole sequences, in order; None for those for which none is left."""
+        """Split a batch into `count` shares of whole sequences, in order; None if too few."""
         num_sequences = batch.states[0].shape[1]
         bounds = [round(i * num_sequences / count) for i in range(count + 1)]
         return [
@@ -106,12 +106,12 @@ class ClippedLoss:
 
 
 def update(model: RecurrentPPO, leader: Team, length: int) -> None:
-    """Learn from the rollout that the model has, as sb3-contrib's `RecurrentPPO.train` does.
+    """Update the model from its rollout, as sb3-contrib's `RecurrentPPO.train` does.
 
     Args:
         model: The algorithm.
         leader: The processes that share the minibatches.
-        length: Steps of a sequence.
+        length: Number of steps per sequence.
     """
     policy, remaining = cast(Any, model.policy), model._current_progress_remaining
     policy.set_training_mode(True)
@@ -123,7 +123,7 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
     told: dict[str, list[float]] = defaultdict(list)
     value, goes_on = 0.0, True
     for _ in range(model.n_epochs):
-        told["approx_kl"] = []  # sb3 tells that of the last pass
+        told["approx_kl"] = []  # sb3 logs the value of the last pass
         for rollout in cast(Any, model.rollout_buffer).get(model.batch_size):
             batch = _sequences(rollout, length, clip_range, value_clip)
             if model.normalize_advantage:
@@ -148,7 +148,7 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
 def _sequences(
     rollout: Any, length: int, clip_range: float, value_clip_range: float | None
 ) -> MinibatchSequences:
-    """Return a minibatch of sb3's, in which no step is padding."""
+    """Convert a minibatch of sb3 without padded steps."""
     names = ("observations", "actions", "old_values", "old_log_prob")
     names += ("advantages", "returns", "episode_starts")
     return MinibatchSequences(
@@ -161,7 +161,7 @@ def _sequences(
 
 
 def _tell(model: RecurrentPPO, means: dict[str, float], loss: float) -> None:
-    """Log what sb3 logs."""
+    """Log the same metrics as sb3."""
     buffer = model.rollout_buffer
     explained = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
     for name, mean in {**means, "loss": loss, "explained_variance": float(explained)}.items():

@@ -1,8 +1,8 @@
-"""Worlds of a training by reinforcement in several processes, each of which steps a share of them.
+"""Parallel environments for reinforcement learning in several processes.
 
-stable-baselines3's own `SubprocVecEnv` has a process for each world, and so an interpreter for each
-of sixteen. What is seen, earned and told does not depend on the number of processes: each world
-has the seed and the actions that it has in a `DummyVecEnv`, which is what steps a share.
+Each process steps a share of the environments, while stable-baselines3's own `SubprocVecEnv` starts
+one process per environment. Observations, rewards and infos do not depend on the number of
+processes: each environment gets the same seed and actions as in a single `DummyVecEnv`.
 """
 
 import itertools
@@ -17,19 +17,20 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from ncp_control.workers import Workers
 
 MakeWorlds = Callable[[int], Sequence[gymnasium.Env]]
-"""Builds so many worlds."""
+"""Builds the given number of environments."""
 
 
 class SharedWorlds(VecEnv):
-    """Worlds side by side, in processes.
+    """Parallel environments, distributed over processes.
 
     Args:
-        workers: How many processes; at most as many as worlds.
-        num_worlds: How many worlds.
-        make: Builds worlds in each process; a function of a module, perhaps with arguments.
+        workers: Number of processes, at most `num_worlds`.
+        num_worlds: Number of environments.
+        make: Builds the environments in each process; a module-level function or a
+            `functools.partial` of one, since it is pickled.
 
     Raises:
-        ValueError: If there are more processes than worlds.
+        ValueError: If there are more processes than environments.
     """
 
     def __init__(self, workers: int, num_worlds: int, make: MakeWorlds) -> None:
@@ -51,7 +52,7 @@ class SharedWorlds(VecEnv):
             raise
 
     def reset(self) -> Any:
-        """Begin an episode in every world, with the seeds and options that were set."""
+        """Start an episode in every environment, with the seeds and options that were set."""
         shares = self._all(
             [("reset", self._seeds[share], self._options[share]) for share in self._shares]
         )
@@ -65,43 +66,43 @@ class SharedWorlds(VecEnv):
         self._stepped = self._workers.each([("step", actions[share]) for share in self._shares])
 
     def step_wait(self) -> Any:
-        """Return observations, rewards, ends and infos of all worlds."""
+        """Return observations, rewards, dones and infos of all environments."""
         seen, rewards, dones, infos, begun = zip(*self._stepped(), strict=True)
         told, self.reset_infos = (list(itertools.chain.from_iterable(x)) for x in (infos, begun))
         return _joined(seen), np.concatenate(rewards), np.concatenate(dones), told
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the worker processes."""
         self._workers.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return an attribute of each world."""
+        """Return an attribute of each environment."""
         return self._call("get_attr", indices, attr_name)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of each world."""
+        """Set an attribute of each environment."""
         self._call("set_attr", indices, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of each world."""
+        """Call a method of each environment and return the results."""
         return self._call("env_method", indices, method_name, *method_args, **method_kwargs)
 
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: Any = None) -> Any:
-        """Return whether each world has a wrapper."""
+        """Return whether each environment is wrapped in `wrapper_class`."""
         return self._call("env_is_wrapped", indices, wrapper_class)
 
     def generator_states(self) -> list[Any]:
-        """Return the states of all random generators of the worlds; see `generators`."""
+        """Return the states of all random generators of the environments; see `generators`."""
         states = self._all([("generator_states",)] * len(self._shares))
         return list(itertools.chain.from_iterable(states))
 
     def set_generator_states(self, states: Sequence[Any]) -> None:
-        """Set the random generators of the worlds.
+        """Set the states of the random generators of the environments.
 
         Raises:
-            ValueError: If there are not as many.
+            ValueError: If there is not one state for each generator.
         """
         counts = [len(one) for one in self._all([("generator_states",)] * len(self._shares))]
         if sum(counts) != len(states):
@@ -114,7 +115,7 @@ class SharedWorlds(VecEnv):
         return self._workers.each(tasks)()
 
     def _call(self, name: str, indices: Any, *words: Any, **options: Any) -> list[Any]:
-        """Call what a `DummyVecEnv` has, and return what it says of each of the indices in turn."""
+        """Call a method of the `DummyVecEnv`s; return the results in the order of `indices`."""
         chosen = [range(self.num_envs)[i] for i in self._get_indices(indices)]  # -1 is the last
         places = [
             [i - share.start for i in range(share.start, share.stop) if i in chosen]
@@ -127,7 +128,7 @@ class SharedWorlds(VecEnv):
 
 
 def generators(worlds: Iterable[gymnasium.Env]) -> list[np.random.Generator]:
-    """Return the generators of worlds and of the wrappers around them, outermost first."""
+    """Return the generators of environments and of their wrappers, outermost first."""
     found: list[np.random.Generator] = []
     for world in worlds:
         layer: Any = world
@@ -141,7 +142,7 @@ def generators(worlds: Iterable[gymnasium.Env]) -> list[np.random.Generator]:
 
 
 def _begin(make: MakeWorlds) -> Callable[[tuple[Any, ...]], Any]:
-    """Return what a process does."""
+    """Return the function that a process applies to each task it receives."""
     torch.set_num_threads(1)
     venv: Any = None
 
@@ -170,7 +171,7 @@ def _begin(make: MakeWorlds) -> Callable[[tuple[Any, ...]], Any]:
 
 
 def _joined(shares: Sequence[Any]) -> Any:
-    """Return the observations of all worlds, arrays or arrays by name."""
+    """Join the observations of all shares: arrays, or dictionaries of arrays."""
     if isinstance(shares[0], dict):
         return {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
     return np.concatenate(shares)

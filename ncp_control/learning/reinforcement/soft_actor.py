@@ -1,8 +1,8 @@
 """A circuit as the actor of sb3's SAC and sb3-contrib's TQC.
 
-The circuit's outputs are the means of the actions before the squash, so that a policy acts by
-tanh(output). Their deviations are a linear layer on the features that the circuit sees; it serves
-the training alone. The critics are sb3's dense ones.
+The circuit's outputs are the means of the actions before the squashing function, so the exported
+policy acts by tanh(output). The standard deviations come from a linear layer on the circuit's input
+features; this layer is used only during training. The critics are sb3's dense networks.
 
     action = tanh(m + exp(s) ε),   m = circuit(encoder(x)),   s = W encoder(x) + b,   ε ~ N(0, 1)
 
@@ -32,10 +32,10 @@ from ncp_control.learning.schedule import check_learning_rate
 
 
 class SequenceActor(Actor):
-    """sb3's actor with a circuit where it has dense layers.
+    """sb3's actor with a circuit in place of the dense layers.
 
     Args:
-        cell: The neuron model; one output an action.
+        cell: The neuron model, with one output per action entry.
         **kwargs: Arguments of sb3's actor; `net_arch` are the widths of the encoder's tanh layers.
     """
 
@@ -51,10 +51,10 @@ class SequenceActor(Actor):
         self.latent_pi = self.mu = nn.Identity()  # type: ignore[assignment]
 
     def get_action_dist_params(self, obs: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return means and logarithms of the deviations at `ReplaySteps`, each (steps, action)."""
+        """Return means and log standard deviations at `ReplaySteps`, each (steps, action)."""
         steps: ReplaySteps = obs
         windows = steps.windows
-        # sb3 asks for the steps and for those after them with the same weights: run once.
+        # sb3 evaluates the steps and the next steps with the same weights: run only once.
         version = sum(parameter._version for parameter in self.parameters())
         answers = windows.answers.get(version)
         if answers is None:
@@ -71,15 +71,15 @@ class SequenceActor(Actor):
         return means, log_std, {}
 
     def run(self, frames: Tensor, states: Tensor, reset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run through frames (windows, time, observation).
+        """Run the actor over windows of frames.
 
         Args:
-            frames: What is seen.
-            states: States before the first frames.
-            reset: First frames of episodes.
+            frames: Observations, shape (windows, time, observation).
+            states: Hidden states before the first frames, shape (windows, state).
+            reset: True for first frames of episodes, shape (windows, time).
 
         Returns:
-            Means and logarithms of the deviations at every frame, and the states after the last.
+            Means and log standard deviations at every frame, and the states after the last frame.
         """
         features = self.core.encoder(frames)
         means, states = self.core.circuit(features, states, reset=reset)
@@ -88,13 +88,13 @@ class SequenceActor(Actor):
 
 
 class _SeesSteps(nn.Module):
-    """A critic of what `ReplaySteps` hold for it."""
+    """Mixin of critics that take `ReplaySteps` as observations."""
 
     def forward(self, obs: ReplaySteps, actions: Tensor) -> Any:
-        """Return values of actions; where an actor learns from them, the critic has no gradient."""
+        """Return values of actions; when the actor learns, the critic's weights get no gradient."""
         if not actions.requires_grad:
             return super().forward(obs, actions)
-        # sb3 would compute the gradient of every weight here and throw it away.
+        # sb3 would compute the gradient of every weight here and discard it.
         self.requires_grad_(False)
         try:
             return super().forward(obs, actions)
@@ -102,7 +102,7 @@ class _SeesSteps(nn.Module):
             self.requires_grad_(True)
 
     def extract_features(self, obs: ReplaySteps, features_extractor: Any) -> Tensor:
-        """Return the critic's part."""
+        """Return the critic's input, shape (steps, feature)."""
         return obs.for_critic
 
 
@@ -115,22 +115,23 @@ class _SequenceQuantileCritic(_SeesSteps, QuantileCritic):
 
 
 class _CircuitPolicy(BasePolicy):
-    """What is the same for SAC and TQC.
+    """Policy with a circuit as actor, the common base for SAC and TQC.
 
     Args:
         observation_space: Box of one axis.
         action_space: Box(-1, 1, (n,)).
-        lr_schedule: Learning rate over the remaining share of the training.
-        cell: The actor's neuron model, of which the policy trains a copy; one output an action.
+        lr_schedule: Learning rate as a function of the remaining share of the training steps.
+        cell: Neuron model of the actor, with one output per action entry. The policy trains a copy.
         encoder: Widths of dense tanh layers between the observation and the cell.
         critic_widths: Widths of the dense layers of each critic.
-        critic_frames: Observations that a critic sees at once, with the actions between them.
-        actor_lr_scale: Learning rate of encoder and circuit over that of the rest.
+        critic_frames: Number of successive observations that a critic sees, with the actions
+            between them.
+        actor_lr_scale: Ratio of the learning rate of encoder and circuit to that of the rest.
         **kwargs: Further arguments of sb3's policy.
 
     Raises:
-        ValueError: If a space is of another kind, the cell does not fit it, or a learning rate is
-            impossible.
+        ValueError: If a space is not supported, the cell does not fit it, or a learning rate is
+            invalid.
     """
 
     critic_class: Any
@@ -162,8 +163,8 @@ class _CircuitPolicy(BasePolicy):
                 " Build its wiring with that many motor neurons."
             )
         size = observation_size(observation_space)
-        kwargs.setdefault("optimizer_kwargs", {"fused": True})  # half the time of the loop
-        # In a dictionary, since a module takes no cell before it is built.
+        kwargs.setdefault("optimizer_kwargs", {"fused": True})  # half the time of a loop in Python
+        # In a dictionary, since submodules cannot be assigned before the base constructor has run.
         self.settings = {
             "cell": cell,
             "critic_features": critic_frames * size + (critic_frames - 1) * num_actions,
@@ -190,7 +191,7 @@ class _CircuitPolicy(BasePolicy):
     def make_actor(self, features_extractor: Any = None) -> SequenceActor:
         """Build encoder, circuit and deviations."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        cell = copy.deepcopy(self.settings["cell"])  # one set of arguments may serve many
+        cell = copy.deepcopy(self.settings["cell"])  # arguments may be used several times
         return SequenceActor(cell=cell, **kwargs).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> Any:
@@ -207,13 +208,14 @@ class _CircuitPolicy(BasePolicy):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """Act for one frame, as sb3-contrib's recurrent policies do.
+        """Return actions for one frame, as sb3-contrib's recurrent policies do.
 
         Args:
-            observation: Of one environment, or of several (environments, observation).
-            state: What the last call returned; the circuit's initial state if None.
-            episode_start: Whether each environment has just begun an episode.
-            deterministic: Whether the most likely action is taken.
+            observation: Observation of one environment, or of several (environments, observation).
+            state: State returned by the last call; if None: the circuit's initial state.
+            episode_start: Whether each environment has just started an episode; if None: True if
+                `state` is None.
+            deterministic: Whether to use tanh of the means instead of sampled actions.
 
         Returns:
             The actions, and the circuit's states after the frame.
@@ -251,10 +253,10 @@ class CircuitTQC(_CircuitPolicy, TQCPolicy):
 
 
 def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:
-    """Refuse what cannot be learned from experience that is replayed.
+    """Check that SAC and TQC over sequences support the spaces.
 
     Raises:
-        ValueError: If observations are not one vector, or actions are not numbers within [-1, 1].
+        ValueError: If observations are not a vector, or actions are not numbers in [-1, 1].
     """
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Teachers: large feed-forward networks that learn a task once, for small circuits to learn from.
+"""Teachers: large feed-forward networks, trained once per task, from which circuits are distilled.
 
 | algorithm | collected                 | learned                                              |
 |-----------|---------------------------|------------------------------------------------------|
@@ -32,23 +32,23 @@ from ncp_control.ranges import check_at_least, check_seed
 ALGORITHMS = ("tqc", "sac", "ppo")
 
 Examine = Callable[[BaseAlgorithm, int], None]
-"""Looks at the model and the number of steps so far."""
+"""Examines a model; called with the model and the number of steps so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """Settings of a teacher's training."""
+    """Settings of the training of a teacher."""
 
     algorithm: str
-    """A name in `ALGORITHMS`."""
+    """Name of the algorithm: tqc, sac or ppo."""
     steps: int
-    """Steps of all worlds together."""
+    """Number of steps in all environments together."""
     examine_every: int
-    """Steps between two examinations."""
+    """Number of steps between two examinations."""
     num_envs: int = 16
-    """Worlds side by side."""
+    """Number of parallel environments."""
     seed: int = 0
-    """Seed of weights, worlds and actions."""
+    """Seed of weights, environments and actions."""
 
     def __post_init__(self) -> None:
         check_name("algorithm", self.algorithm, ALGORITHMS)
@@ -68,18 +68,17 @@ def train_teacher(
     *,
     checkpoint: Path,
 ) -> None:
-    """Train a teacher, and let it be examined at the beginning, now and then, and at the end.
+    """Train a teacher, and examine it at the beginning, at regular intervals, and at the end.
 
     Args:
-        make_one: Builds a world.
+        make_one: Builds an environment.
         config: Settings.
-        examine: Measures and keeps it.
-        checkpoint: File that is written after each examination; if it is there, the training goes
-            on with it.
+        examine: Called to measure and save the teacher.
+        checkpoint: File that is written after each examination; if it exists, training resumes
+            from it.
 
     Raises:
-        DivergenceError: If the training reaches numbers that are not finite; the checkpoint stays
-            as it was before.
+        DivergenceError: If training diverges; the checkpoint keeps its last finite state.
     """
     env: VecEnv = DummyVecEnv([make_one] * config.num_envs)
     env.seed(config.seed)
@@ -126,7 +125,7 @@ def _make_model(env: VecEnv, config: TeacherConfig) -> BaseAlgorithm:
 
 
 class _Examination(BaseCallback):
-    """Examine and save before the first update and then every so many steps."""
+    """Examine and save the model before the first update and then every `every` steps."""
 
     def __init__(self, every: int, examine: Examine, checkpoint: Path) -> None:
         super().__init__()
@@ -142,13 +141,13 @@ class _Examination(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        # Between an update and the next rollout, so that what is saved is whole.
+        # Between an update and the next rollout, so that the saved state is consistent.
         if self.model.num_timesteps >= self._next:
             self._next += self.every
             self.examine_now()
 
     def examine_now(self) -> None:
-        """Examine the model as it is, then save it; one that has diverged ends the training."""
+        """Examine and save the model; raise DivergenceError if training has diverged."""
         check_training(self.model)
         self.examine(self.model, self.model.num_timesteps)
         save_checkpoint(self.checkpoint, self.model)

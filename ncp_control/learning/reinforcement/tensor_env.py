@@ -1,7 +1,7 @@
-"""Worlds on a device as stable-baselines3's algorithms hold them, scaled as `VecNormalize` does.
+"""Environments on a device with stable-baselines3's interface and `VecNormalize`'s scaling.
 
-`TensorPPO` steps them with `step_tensors`, so nothing goes through the host. `step`, which speaks
-NumPy in stable-baselines3, is not there.
+`TensorPPO` steps them with `step_tensors`, so no data passes through the host. The method `step`,
+which uses NumPy arrays in stable-baselines3, is not supported.
 """
 
 from typing import Any, NoReturn, cast
@@ -18,25 +18,25 @@ from ncp_control.tensor_worlds import TensorStep, TensorWorlds
 
 
 class TensorEnv(VecEnv):
-    """Worlds on a device, and the returns of the episodes that end in them.
+    """Environments on a device, with a record of the returns of finished episodes.
 
     Args:
-        worlds: The worlds.
+        worlds: The environments.
     """
 
     def __init__(self, worlds: TensorWorlds) -> None:
-        self.worlds = worlds  # first: what is built next asks them
+        self.worlds = worlds  # first, since the base class's constructor uses them
         super().__init__(worlds.num_worlds, worlds.observation_space, worlds.action_space)
         self._return = torch.zeros(worlds.num_worlds, device=worlds.device)
         self._length = torch.zeros(worlds.num_worlds, device=worlds.device)
         self._told: list[Tensor] = []
 
     def seed(self, seed: int | None = None) -> list[int | None]:
-        """Seed the worlds at the next reset; they share one generator."""
+        """Seed the environments at the next reset; they share one generator."""
         return [*super().seed(seed)]
 
     def reset(self) -> Any:
-        """Begin an episode in every world; return what is seen, a tensor (worlds, observation)."""
+        """Start an episode in every environment; return the observations (worlds, observation)."""
         (seed, *_) = self._seeds
         if seed is not None:
             self.worlds.seed(seed)
@@ -47,7 +47,7 @@ class TensorEnv(VecEnv):
         return self.worlds.reset()
 
     def step_tensors(self, actions: Tensor) -> TensorStep:
-        """Act for one frame in every world; see `TensorWorlds.step`."""
+        """Step every environment once; see `TensorWorlds.step`."""
         step = self.worlds.step(actions)
         self._return += step.reward
         self._length += 1
@@ -58,9 +58,9 @@ class TensorEnv(VecEnv):
         return step
 
     def take_episodes(self) -> list[dict[str, Any]]:
-        """Return the episodes that ended since this was last called, as sb3's `Monitor` tells them.
+        """Return the episodes that ended since the last call, in the format of sb3's `Monitor`.
 
-        Only here does the host wait for the device.
+        This is the only place where the host waits for the device.
         """
         if not self._told:
             return []
@@ -79,33 +79,33 @@ class TensorEnv(VecEnv):
         raise NotImplementedError("Worlds on a device are stepped with `step_tensors`.")
 
     def close(self) -> None:
-        """Do nothing: the worlds are memory alone."""
+        """Do nothing: the environments hold no resources except memory."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return an attribute of the worlds, once for each of them."""
+        """Return an attribute of the environments, once for each."""
         value = None if attr_name == "render_mode" else getattr(self.worlds, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of all worlds."""
+        """Set an attribute of all environments."""
         setattr(self.worlds, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> Any:
-        """Call a method of all worlds at once; return its result, once for each of them."""
+        """Call a method once for all environments; return its result once for each."""
         value = getattr(self.worlds, method_name)(*args, **kwargs)
         return [value for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Tell that nothing is wrapped."""
+        """Return False for each environment: none is wrapped."""
         return [False for _ in self._get_indices(indices)]
 
 
 class TensorAverage(RunningMeanStd):
-    """A running mean and variance in float64 on a device; read and set as NumPy's arrays.
+    """Running mean and variance in float64 on a device; read and set as NumPy arrays.
 
     Args:
         shape: Shape of one value.
-        device: Where it is.
+        device: Device of the averages.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
@@ -131,7 +131,7 @@ class TensorAverage(RunningMeanStd):
         self._var = torch.as_tensor(value, dtype=torch.float64, device=self._device)
 
     def update(self, arr: Any) -> None:
-        """Take in values of shape (batch, …)."""
+        """Update the averages with values of shape (batch, …)."""
         values = cast(Tensor, arr).double()
         mean, variance = values.mean(0), values.var(0, unbiased=False)
         before, batch = self.count, len(values)
@@ -143,19 +143,19 @@ class TensorAverage(RunningMeanStd):
         self.count = total
 
     def scale(self, values: Tensor, epsilon: float, limit: float, *, centre: bool) -> Tensor:
-        """Return values over their deviation, clipped at ±limit, with the mean taken off or not."""
+        """Divide values by their deviation and clip at ±limit; if `centre`, subtract the mean."""
         values = values.double() - self._mean if centre else values.double()
         return (values / (self._var + epsilon).sqrt()).clamp(-limit, limit).float()
 
 
 class TensorNormalize(VecNormalize):
-    """sb3's `VecNormalize` around worlds on a device: the same averages, as tensors.
+    """sb3's `VecNormalize` for environments on a device: the same averages, as tensors.
 
-    Frames stay as they are, since heads take pixels.
+    Frames are not scaled, since heads take pixels.
 
     Args:
-        env: The worlds.
-        gamma: Discount of the returns by whose deviation rewards are divided.
+        env: The environments.
+        gamma: Discount of the returns; rewards are divided by the deviation of these returns.
     """
 
     def __init__(self, env: TensorEnv, *, gamma: float) -> None:
@@ -170,7 +170,7 @@ class TensorNormalize(VecNormalize):
         self.returns: Any = torch.zeros(env.num_envs, dtype=torch.float64, device=device)
 
     def reset(self) -> Any:
-        """Begin an episode in every world; return what is seen, scaled, (worlds, observation)."""
+        """Start an episode in every environment; return scaled observations (worlds, …)."""
         seen: Any = self._worlds.reset()
         self.old_obs = seen
         self.returns = torch.zeros_like(self.returns)
@@ -179,7 +179,7 @@ class TensorNormalize(VecNormalize):
         return self.normalize_obs(seen)
 
     def step_tensors(self, actions: Tensor) -> TensorStep:
-        """Act for one frame; return what comes of it, observations and rewards scaled."""
+        """Step every environment once; observations and rewards of the result are scaled."""
         step = self._worlds.step_tensors(actions)
         self.old_obs: Any = step.observation
         if self.training and self.norm_obs:
@@ -195,15 +195,15 @@ class TensorNormalize(VecNormalize):
         )
 
     def take_episodes(self) -> list[dict[str, Any]]:
-        """Return the episodes that ended since this was last called; see `TensorEnv`."""
+        """Return the episodes that ended since the last call; see `TensorEnv`."""
         return self._worlds.take_episodes()
 
     def normalize_obs(self, obs: Any) -> Any:
-        """Return observations as the model sees them: numbers in float32, frames unchanged."""
+        """Return scaled observations: numbers in float32, frames unchanged."""
         if not self.norm_obs:
             return obs
         return self.obs_rms.scale(obs, self.epsilon, self.clip_obs, centre=True)
 
     def normalize_reward(self, reward: Any) -> Any:
-        """Return rewards as the model learns from them, float32."""
+        """Return scaled rewards, float32."""
         return self.ret_rms.scale(reward, self.epsilon, self.clip_reward, centre=False)

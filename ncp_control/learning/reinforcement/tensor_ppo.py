@@ -1,4 +1,4 @@
-"""`SequencePPO` in thousands of worlds on a device, without a copy to the host inside a rollout.
+"""`SequencePPO` in thousands of environments on a device; rollouts are not copied to the host.
 
 | part                       | where it is from                                                |
 |----------------------------|-----------------------------------------------------------------|
@@ -8,12 +8,12 @@
 | rollout, advantages        | here, as tensors; a test holds them to `SequencePPO`'s          |
 | worlds, running averages   | `tensor_env`                                                    |
 
-A step of all worlds is a call of the actor, the critic and the worlds, in a stream of the device.
-The host waits for it between rollouts, when it learns of the episodes that ended, and in the
-update, where sb3-contrib reads each minibatch's losses, and the values of the rollout once.
+A step of all environments calls the actor, the critic and the environments on the device. The host
+waits for the device only between rollouts, to read the episodes that ended, and in the update,
+where sb3-contrib reads the losses of each minibatch and, once, the values of the rollout.
 
-Differs from `SequencePPO` in what is kept: a circuit's state only at the first step of each
-sequence, since nothing else is read.
+Differs from `SequencePPO`: a circuit's hidden state is stored only at the first step of each
+sequence, since the others are never read.
 """
 
 from collections.abc import Iterator
@@ -39,17 +39,17 @@ from ncp_control.learning.reinforcement.tensor_env import TensorNormalize
 
 
 class TensorRollout:
-    """A rollout of T steps in N worlds, as tensors on a device.
+    """Rollout of T steps in N environments, as tensors on a device.
 
     Args:
         num_steps: T, a multiple of `length`.
         num_worlds: N.
-        observation_space: Space of one world's observations; frames are kept in their 8 bits.
-        action_size: Numbers in an action.
-        length: Steps of a sequence.
-        gamma: Discount a step.
+        observation_space: Observation space of one environment; frames are stored as uint8.
+        action_size: Number of entries of an action.
+        length: Number of steps per sequence.
+        gamma: Discount factor per step.
         gae_lambda: λ of the advantages.
-        device: Where it is.
+        device: Device of the tensors.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class TensorRollout:
         self._pos = 0
 
     def reset(self) -> None:
-        """Begin again at the first step."""
+        """Empty the rollout."""
         self._pos = 0
         self._states.clear()
 
     def add(self, states: RNNStates, **values: Tensor) -> None:
-        """Add a step of all worlds.
+        """Add a step of all environments.
 
         Args:
-            states: The states before it.
-            **values: What `steps` holds of it, each of shape (worlds, …).
+            states: Hidden states before the step.
+            **values: Tensors of shape (worlds, …), with the names in `steps`.
         """
         if self._pos % self.length == 0:
             self._states.append(states)
@@ -100,10 +100,10 @@ class TensorRollout:
         self._pos += 1
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Tensor) -> None:
-        """Estimate advantages, A(t) = δ(t) + γλ A(t+1) within an episode.
+        """Compute returns and advantages, A(t) = δ(t) + γλ A(t+1) within an episode.
 
         Args:
-            last_values: Values of what is seen after the last step, shape (worlds,).
+            last_values: Values of the observations after the last step, shape (worlds,).
             dones: 1 where the last step ended an episode, shape (worlds,).
 
         Source: Schulman et al. 2016, "High-dimensional continuous control using generalized
@@ -137,21 +137,21 @@ class TensorRollout:
 
     @property
     def values(self) -> np.ndarray:
-        """Values of all steps on the host, for sb3's explained variance, once an update."""
+        """Values of all steps on the host, read once per update for sb3's explained variance."""
         return self.steps["values"].cpu().numpy()
 
     @property
     def returns(self) -> np.ndarray:
-        """Returns of all steps on the host, for the same."""
+        """Returns of all steps on the host, read for the same purpose."""
         return self.steps["returns"].cpu().numpy()
 
 
 @contextmanager
 def _without_waiting(device: torch.device) -> Iterator[None]:
-    """Keep torch from reading the parameters of distributions on an accelerator.
+    """Disable torch's check of distribution parameters on an accelerator.
 
-    It would wait for the device at each step. What is not finite is found between two rollouts; see
-    `guard`.
+    The check would wait for the device at each step. Non-finite values are found between rollouts
+    instead; see `guard`.
     """
     is_checked = Distribution._validate_args
     Distribution.set_default_validate_args(is_checked and device.type == "cpu")
@@ -162,11 +162,11 @@ def _without_waiting(device: torch.device) -> Iterator[None]:
 
 
 class TensorPPO(SequencePPO):
-    """`SequencePPO` in a `TensorNormalize`; takes the same arguments.
+    """`SequencePPO` for environments in a `TensorNormalize`; takes the same arguments.
 
     Raises:
-        TypeError: If `env` is another one.
-        ValueError: If a head is not to learn: a rollout keeps frames, not its features.
+        TypeError: If `env` is not a `TensorNormalize`.
+        ValueError: If `head_learns` is False, since a rollout stores frames instead of features.
     """
 
     def __init__(self, env: VecEnv, **kwargs: Any) -> None:
@@ -199,10 +199,10 @@ class TensorPPO(SequencePPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
     ) -> bool:
-        """Act for `n_rollout_steps` in every world; tell the callback once, at the end.
+        """Collect `n_rollout_steps` steps per environment; call the callback once at the end.
 
         Returns:
-            Whether the training is to go on.
+            Whether training should continue.
         """
         worlds, rollout = cast(TensorNormalize, env), cast(TensorRollout, rollout_buffer)
         policy = cast(CircuitActorCritic, self.policy)
@@ -218,7 +218,7 @@ class TensorPPO(SequencePPO):
                 actions, values, log_probs, after = policy(seen, states, starts)
             step = worlds.step_tensors(actions.clamp(-1.0, 1.0))
             self.num_timesteps += worlds.num_envs
-            # A world whose time was over would have gone on: its last value stands for that.
+            # A truncated episode would have continued: add the value of its last observation.
             cut = policy.predict_values(step.last_observation, after.vf, no_start).flatten()
             is_cut = step.truncated & ~step.terminated
             rollout.add(
@@ -244,7 +244,7 @@ class TensorPPO(SequencePPO):
         return is_on
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Act as sb3's algorithms do, also for observations on a device."""
+        """Return actions as sb3's algorithms do, also for observations on a device."""
         if isinstance(observation, Tensor):
             observation = observation.cpu().numpy()
         return super().predict(observation, *args, **kwargs)

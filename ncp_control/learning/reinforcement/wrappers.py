@@ -1,8 +1,8 @@
-"""The wrappers of stable-baselines3 that stand between the worlds and a model.
+"""Wrappers of stable-baselines3 between the environments and a model.
 
-What a model sees has gone through every `VecEnvWrapper` around the worlds. A policy that is to act
-without them has to repeat what they do, and a stopped training has to find their running averages
-again.
+A model's observations have passed through every `VecEnvWrapper` around the environments. A policy
+that is exported to act without these wrappers must apply the same scaling, and a training
+checkpoint must contain their running averages.
 """
 
 from dataclasses import dataclass
@@ -32,21 +32,21 @@ SCALING: tuple[type[VecEnvWrapper], ...] = (VecNormalize, TensorNormalize)
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationScale:
-    """What a model sees of an observation x: clip((x - mean) / std, -limit, limit)."""
+    """Scaling of an observation x for a model: clip((x - mean) / std, -limit, limit)."""
 
     mean: np.ndarray
     """Running mean, float64, shape (observation,)."""
     std: np.ndarray
-    """Square root of running variance + epsilon, of the same shape."""
+    """Square root of (running variance + epsilon), same shape."""
     limit: float
-    """Where the scaled observation is clipped; may be infinite."""
+    """Limit at which the scaled observation is clipped; may be infinite."""
 
 
 def environments(model: BaseAlgorithm) -> VecEnv:
     """Return the environments of a model.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the model has no environments.
     """
     env = model.get_env()
     if env is None:
@@ -58,7 +58,7 @@ def environments(model: BaseAlgorithm) -> VecEnv:
 
 
 def wrappers_around(env: VecEnv | None) -> list[VecEnvWrapper]:
-    """Return the wrappers, outermost first."""
+    """Return the wrappers around environments, outermost first."""
     wrappers: list[VecEnvWrapper] = []
     while isinstance(env, VecEnvWrapper):
         wrappers.append(env)
@@ -67,11 +67,11 @@ def wrappers_around(env: VecEnv | None) -> list[VecEnvWrapper]:
 
 
 def observation_scale(model: BaseAlgorithm) -> ObservationScale | None:
-    """Return how the environments scale observations; None if they leave them as they are.
+    """Return the scaling of observations by the wrappers; None if they are not scaled.
 
     Raises:
-        ValueError: If the model has no environments, they are in a wrapper that may change
-            observations or actions in another way, or in more than one scaling `VecNormalize`.
+        ValueError: If the model has no environments, if there is more than one scaling
+            `VecNormalize`, or another wrapper that may change observations or actions.
     """
     env = environments(model)
     check_time_is_not_scaled(env)
@@ -91,10 +91,10 @@ def observation_scale(model: BaseAlgorithm) -> ObservationScale | None:
 
 
 def check_time_is_not_scaled(env: VecEnv | None) -> None:
-    """Refuse a `VecNormalize` over a dictionary that scales something else than the numbers seen.
+    """Check that a `VecNormalize` over a dictionary scales the observed numbers and nothing else.
 
     Raises:
-        ValueError: If it scales the elapsed time [s] or frames, or leaves the numbers as they are.
+        ValueError: If it scales the elapsed time [s] or frames, or does not scale the numbers.
     """
     for wrapper in wrappers_around(env):
         space = wrapper.observation_space
@@ -111,12 +111,12 @@ def check_time_is_not_scaled(env: VecEnv | None) -> None:
 
 
 def scaled_key(space: spaces.Dict) -> str:
-    """Return the part of a dictionary observation that is to be scaled."""
+    """Return the key of the part of a dictionary observation that must be scaled."""
     return NUMBERS if NUMBERS in space.spaces else OBSERVATION
 
 
 def running_averages(env: VecEnv) -> dict[str, RunningMeanStd]:
-    """Return every running average of every `VecNormalize` by name, the outermost first."""
+    """Return the running averages of all `VecNormalize` wrappers by name, outermost first."""
     averages: dict[str, RunningMeanStd] = {}
     scaling = [wrapper for wrapper in wrappers_around(env) if isinstance(wrapper, VecNormalize)]
     for depth, wrapper in enumerate(scaling):

@@ -56,7 +56,7 @@ class Broken(LTC):
 @pytest.mark.parametrize(
     ("wrap", "cls", "advice"),
     [
-        (Fog, LTC, r"after \d\d steps. The environment showed NaN or infinity: mend its"),
+        (Fog, LTC, r"after \d\d steps. The environment returned NaN or infinity: correct its"),
         (lambda env: env, Broken, "after 0 steps. Nothing has been learned yet: look for the"),
     ],
 )
