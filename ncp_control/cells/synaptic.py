@@ -77,7 +77,7 @@ class SynapticCell(Cell):
         check_name("integrator", integrator, INTEGRATORS)
         unfolds = check_count("unfolds", unfolds)
         if unfolds > MAX_UNFOLDS:
-            raise ValueError(f"`unfolds` must be at most {MAX_UNFOLDS}, got {unfolds!r}. Lower it.")
+            raise ValueError(f"`unfolds` must be at most {MAX_UNFOLDS}, got {unfolds!r}.")
         check_name("reads", reads, READS)
         self.wiring = wiring
         self.reads = reads

@@ -97,7 +97,7 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
         for name in ("world", "world_options"):
             value = getattr(settings, name)
             if value:
-                raise ValueError(f"`{name}` must be left out with --log, got {value!r}. Drop it.")
+                raise ValueError(f"`{name}` must be left out with --log, got {value!r}.")
         is_of_any = is_store(settings.log) or is_drive(settings.log)
         is_of_any = is_of_any or (policy.contract is not None and is_known(settings.log))
         if not isinstance(policy, FramesPolicy) and not is_of_any:
@@ -114,7 +114,6 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
         if not is_driving and value != default:
             raise ValueError(
                 f"`{name}` must be left out in another world than {DRIVING_WORLD}, got {value:g}."
-                " Drop it."
             )
     if settings.ablation_km:
         cell = policy.circuit.cell

@@ -92,12 +92,20 @@ def _no_action(model: BaseAlgorithm) -> DivergenceError:
     advice = "Begin it anew with a lower learning rate."
     if not _is_finite(cast(Any, model._last_obs)):
         advice = "The environment returned NaN or infinity: correct its observations."
-    elif not cast(Any, model)._n_updates:
+    elif not _has_learned(model):
         advice = "Nothing has been learned yet: look for the cause in the cell of the policy."
     return DivergenceError(
         "The training must stay finite, got NaN or infinity for an action after"
         f" {model.num_timesteps} steps. {advice}"
     )
+
+
+def _has_learned(model: BaseAlgorithm) -> bool:
+    """True if an optimizer of the model has made a step."""
+    policy: Any = model.policy
+    owners = [policy, *(getattr(policy, name, None) for name in ("actor", "critic"))]
+    optimizers = [getattr(owner, "optimizer", None) for owner in owners]
+    return any(one is not None and bool(one.state) for one in optimizers)
 
 
 def _is_finite(observation: np.ndarray | Mapping[str, np.ndarray] | None) -> bool:
