@@ -6,6 +6,7 @@ one; an extra input is 1 while the value is missing. Rows without a target are l
 time is added to the elapsed time of the next row.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ MAX_CLASSES = 100
 MARGIN = 1.5
 """Range of a forecast, as a multiple of the training range about its middle. Forecasts outside it
 are clipped."""
+_TITLE = re.compile(r"(\S.*?)\s*\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,11 @@ class RowCoder:
     @property
     def observation(self) -> VectorContract:
         """Contract of the observation: the inputs, and a flag for each input with gaps."""
-        seen = [Entry(name=name) for name in self.inputs]
-        gaps = [Entry(name=f"{name} missing", range=(0.0, 1.0)) for name in self.with_gaps]
+        named = _named(self.inputs)
+        seen = [Entry(name=name, unit=unit) for name, unit in named.values()]
+        gaps = [
+            Entry(name=f"{named[title][0]} missing", range=(0.0, 1.0)) for title in self.with_gaps
+        ]
         return VectorContract(entries=(*seen, *gaps))
 
     @property
@@ -128,12 +133,10 @@ class RowCoder:
         if self.classes:
             return (ActionContract(name=self.targets[0], choices=self.classes),)
         ahead = f" {self.rows_ahead} rows ahead" if self.rows_ahead else ""
+        scales = zip(self.middle.tolist(), self.reach.tolist(), strict=True)
         return tuple(
-            ActionContract(
-                name=f"{name}{ahead}",
-                scale=(float(middle), float(reach)),
-            )
-            for name, middle, reach in zip(self.targets, self.middle, self.reach, strict=True)
+            ActionContract(name=f"{name}{ahead}", unit=unit, scale=scale)
+            for (name, unit), scale in zip(_named(self.targets).values(), scales, strict=True)
         )
 
     def unknown_classes(self, parts: Sequence[TimeSeries]) -> list[str]:
@@ -258,3 +261,16 @@ def _spans_of(wanted: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]
             " another."
         )
     return middle, reach
+
+
+def _named(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return name and unit by title of a column: of `speed [m/s]` they are speed and m/s.
+
+    Titles stay whole where two columns would have the same name.
+    """
+    found = {}
+    for title in titles:
+        match = _TITLE.fullmatch(title)
+        found[title] = (match[1], match[2].strip()) if match else (title, "")
+    names = [name for name, _ in found.values()]
+    return found if len(set(names)) == len(names) else {title: (title, "") for title in titles}

@@ -159,6 +159,22 @@ def test_a_target_of_the_same_row_is_not_seen(table):
     assert len(coder.rows(others[0])) == 0
 
 
+def test_a_unit_in_a_title_becomes_that_of_the_contract(table):
+    series = read_series([table("level [m],flow [m3/s],flow [l/s]\n1,2,\n2,1,3\n3,2,1\n")])
+    coder = coder_of(series, targets=("level [m]",))
+    assert coder.inputs == ("level [m]", "flow [m3/s]", "flow [l/s]")
+    (level,) = coder.action
+    assert (level.name, level.unit) == ("level 1 rows ahead", "m")
+    two_flows = [(one.name, one.unit) for one in coder.observation.entries]
+    assert two_flows[1:] == [
+        (name, "") for name in ("flow [m3/s]", "flow [l/s]", "flow [l/s] missing")
+    ]
+    coder = coder_of(series, inputs=("level [m]", "flow [l/s]"), targets=("level [m]",))
+    assert [(one.name, one.unit) for one in coder.observation.entries] == [
+        ("level", "m"), ("flow", "l/s"), ("flow missing", ""),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
