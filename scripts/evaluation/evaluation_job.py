@@ -1,5 +1,6 @@
 """The job of `evaluate.py`: lets a policy act or compares it with a recording, and reports."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -8,6 +9,7 @@ import numpy as np
 from envs.recorded import Recording, load_recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from ncp_control.command_line import use_threads
+from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options, write_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import as_seen
@@ -87,9 +89,21 @@ def _way_of(
                 f"`log_part` must have some frames of '{settings.log}', got {settings.log_part!r}"
                 " with none. Choose another part."
             )
-    if settings.log_share < 1.0:
+    elif settings.log_share < 1.0:
         _, recording = recording.split(1.0 - settings.log_share)
+    elif policy.contract is not None and _is_trained_on(recording, policy.contract):
+        warnings.warn(
+            f"the policy was trained on a recording {recording.folder.name!r}: its error is smaller"
+            " on frames that it has seen. Measure the test part, with --log-part test or"
+            " --log-share 0.2.",
+            stacklevel=2,
+        )
     return partial(evaluate_open_loop, recording), RECORDED_MEASURES
+
+
+def _is_trained_on(recording: Recording, contract: Contract) -> bool:
+    """True if the contract names a recording of the same name as training data."""
+    return recording.folder.name in contract.provenance.get("data", "").split("+")
 
 
 def evaluate_in(

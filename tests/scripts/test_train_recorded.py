@@ -199,6 +199,8 @@ def test_a_policy_that_looks_back_can_be_judged_and_audited_on_a_log(
     trained, judged = read(tmp_path / "r.csv")[-1], read(tmp_path / "e.csv")[-1]
     # The first frame of the cut-off part follows no other in either job.
     assert float(judged["mean_squared_error"]) == pytest.approx(float(trained["test_mse"]))
+    with pytest.warns(UserWarning, match="trained on a recording .*: its error is smaller on"):
+        assert type_command(evaluate_policy, Evaluate, *words[:3], "--results", "all.csv") == 0
     watched = watch(Policy.load(run / "policy"), "driver", udacity_log, seconds=2.0)
     assert watched.seen.shape[1:] == (78, 200, 6)
 
