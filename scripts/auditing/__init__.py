@@ -1,1 +1,1 @@
-"""What `audit.py` puts together: an episode, its parts, its figures and its page."""
+"""Parts of `audit.py`: the episode, the measurements, the figures and the page."""

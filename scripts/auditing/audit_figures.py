@@ -1,4 +1,4 @@
-"""The figures of an audit, each a function from what was measured to a matplotlib figure."""
+"""Figures of an audit: each function turns measurements into a matplotlib figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ METHOD_NAMES = {
 }
 SALIENCY_MAP = "inferno"
 _MAX_BARS, _MAX_NEURONS, _MAX_MOTORS = 25, 64, 12
-"""How many bars, neurons and motor neurons a figure shows; the tables hold all."""
+"""Largest number of bars, neurons and motor neurons in a figure; the tables list all."""
 _PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 
 
 def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
-    """Draw a few frames, one a row, beside what each method marks in them."""
+    """Draw a few frames, one per row, each beside its saliency map by every method."""
     num_rows, num_columns = len(maps.shown_frames), 1 + len(maps.by_method)
     figure = Figure(figsize=(3.1 * num_columns, 1.12 * num_rows + 0.5), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
@@ -58,7 +58,7 @@ def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
 
 
 def show_map(axes: Axes, frame: np.ndarray, values: np.ndarray) -> None:
-    """Show a saliency map over its darkened frame; what does not matter stays grey."""
+    """Show a saliency map over its darkened grey frame; pixels of low saliency stay grey."""
     grey = frame.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255.0
     opacity = np.clip(1.6 * values, 0.0, 0.95)
     axes.imshow(0.25 + 0.45 * grey)
@@ -68,7 +68,7 @@ def show_map(axes: Axes, frame: np.ndarray, values: np.ndarray) -> None:
 def tau_traces(
     audited: Episode, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
 ) -> Figure:
-    """Draw τ of some neurons with its certified bounds, below the signal they may follow."""
+    """Draw τ of some neurons with its certified bounds, below the episode's main signal."""
     names = audited.thought.neuron_names
     num_columns = 2 if len(neurons) > 3 else 1
     num_rows = -(-len(neurons) // num_columns)
@@ -103,7 +103,7 @@ def draw_signal(axes: Axes, audited: Episode) -> None:
 
 
 def set_time_limits(axes: Axes, audited: Episode) -> None:
-    """Let the time axis span the episode; a single frame keeps what matplotlib chose."""
+    """Make the time axis span the episode; for a single frame keep matplotlib's limits."""
     if len(audited.time_s) > 1:
         axes.set_xlim(*audited.time_s[[0, -1]])
 
@@ -111,7 +111,7 @@ def set_time_limits(axes: Axes, audited: Episode) -> None:
 def draw_tau(
     axes: Axes, time_s: np.ndarray, tau_s: np.ndarray, certificate: Certificate | None, neuron: int
 ) -> None:
-    """Draw one neuron's τ [ms], logarithmic, inside its certified bounds."""
+    """Draw one neuron's τ [ms] on a logarithmic axis, with its certified bounds."""
     if certificate is not None:
         seen_s = np.repeat(tau_s[:, None], len(certificate.neuron_names), axis=1)
         low, high = (1e3 * limit[neuron] for limit in drawn_tau_s(certificate, seen_s))
@@ -127,7 +127,7 @@ def draw_tau(
 
 
 def components(audited: Episode, found: PrincipalComponents) -> Figure:
-    """Draw how much each component explains, and the first two over the episode."""
+    """Draw the variance explained by each component, and the scores of the first two."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     shares = np.cumsum(found.explained)[:12]
@@ -143,7 +143,7 @@ def components(audited: Episode, found: PrincipalComponents) -> Figure:
     largest = max(float(np.abs(colours).max()), 1e-6)
     dots = right.scatter(
         found.scores[:, 0], second, c=colours, cmap="PuOr", vmin=-largest, vmax=largest, s=10,
-        edgecolors=GREY, linewidths=0.3,  # so that those near 0 are seen
+        edgecolors=GREY, linewidths=0.3,  # so that actions near 0 are visible
     )  # fmt: skip
     right.set(xlabel="component 1", ylabel="component 2")
     bar = figure.colorbar(dots, ax=right)
@@ -158,8 +158,8 @@ def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     """Draw the correlation of each neuron's activity with each signal, with its interval.
 
     Args:
-        by_signal: By signal, the correlation of every neuron by name. Of many neurons those that
-            follow any signal most closely are drawn.
+        by_signal: For each signal, the correlation of every neuron by name. If there are many
+            neurons, only those with the largest correlation to any signal are drawn.
     """
     closest: dict[str, float] = {}
     for found in by_signal.values():
@@ -245,13 +245,13 @@ def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
 
 
 def certificates(audited: Episode, certificate: Certificate, known: Certificate) -> Figure:
-    """Draw the certified interval of every neuron and, inside it, what the episode reached."""
+    """Draw the certified intervals of v and τ of every neuron, and the range in the episode."""
     names = certificate.neuron_names
     figure = Figure(figsize=(11.0, 0.24 * len(names) + 1.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     states = audited.thought.states[0].cpu().numpy()
     taus_s = audited.thought.timescales_s
-    assert taus_s is not None  # a liquid cell, or there were no certificate
+    assert taus_s is not None  # only cells with time constants have a certificate
     taus_ms = 1e3 * taus_s[0].cpu().numpy()
     limits_s = [drawn_tau_s(one, taus_ms / 1e3) for one in (certificate, known)]
     for axes, values, limits, inner in (
@@ -277,7 +277,7 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
 
 
 def robustness(responses: Sequence[FaultResponse]) -> Figure:
-    """Draw what each fault does to the action and to the neurons."""
+    """Draw how much each fault changes the action and the neurons."""
     figure = Figure(figsize=(11.0, 0.34 * len(responses) + 1.0), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     rows = range(len(responses))

@@ -1,4 +1,4 @@
-"""What `audit.py` does: records an episode of each policy and looks at it from every side."""
+"""The job of `audit.py`: record an episode of each policy, analyse it and write the report."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -34,12 +34,12 @@ from scripts.recordings import is_drive, is_known, is_store
 from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
-"""Columns of the results file behind the policy."""
+"""Columns of the results file after the policy."""
 
 
 @dataclass
 class Subject:
-    """A policy under audit and what all parts share."""
+    """A policy under audit, with the data that all parts of the report share."""
 
     policy: Policy
     audited: Episode
@@ -81,7 +81,7 @@ def audit(settings: Audit) -> None:
 
 
 def open_report(folder: Path, run: Run, audited: Episode) -> Report:
-    """Begin the report of an audit with what was recorded of the first policy."""
+    """Create the report of an audit, with a summary of the first policy's episode."""
     report = Report(folder, run, f"Audit of {audited.name}")
     seconds = audited.time_s[-1] - audited.time_s[0]
     report.say(
@@ -92,7 +92,7 @@ def open_report(folder: Path, run: Run, audited: Episode) -> Report:
 
 
 def _check_fits(policy: Policy, settings: Audit) -> None:
-    """Refuse a policy that nothing can be recorded of, and settings that it would ignore."""
+    """Raise if no episode of the policy can be recorded, or if a setting would have no effect."""
     if settings.log is not None:
         for name in ("world", "world_options"):
             value = getattr(settings, name)
@@ -117,7 +117,7 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
             )
     if settings.ablation_km:
         cell = policy.circuit.cell
-        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # says why, if it cannot be done
+        ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # raises with the reason if impossible
     if is_driving and settings.seconds < 0.2:
         raise ValueError(
             f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
@@ -129,7 +129,7 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
 
 
 def _check_names(paths: Iterable[Path]) -> None:
-    """Refuse two policies of one name: a table could not tell them apart."""
+    """Raise if two policies have the same name: a table could not tell them apart."""
     names = [policy_name(path) for path in paths]
     for name in names:
         if names.count(name) > 1:
@@ -140,7 +140,7 @@ def _check_names(paths: Iterable[Path]) -> None:
 
 
 def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
-    """Refuse policies of different worlds: their numbers say nothing beside each other."""
+    """Raise if policies act in different environments: their numbers are not comparable."""
     worlds = {}
     for path, policy in loaded.items():
         env = _env(policy, settings) if settings.log is None else "the recording"
@@ -159,7 +159,7 @@ def _env(policy: Policy, settings: Audit) -> str:
 
 
 def _lane_changes(settings: Audit) -> dict[str, Any]:
-    """Return the fields of `DriveSettings` that were asked for."""
+    """Return the fields of `DriveSettings` that `world_options` sets."""
     options = read_options(settings.world_options)
     if "tracks" in options:
         raise ValueError(
@@ -170,10 +170,10 @@ def _lane_changes(settings: Audit) -> dict[str, Any]:
 
 
 def _place_of(policy: Policy, settings: Audit) -> Place:
-    """Return where a policy acts: where was asked for, or where it is at home."""
+    """Return the place where a policy acts: the requested environment, or the policy's own."""
     env, observe, options = where_to_act(policy, settings.world, settings.world_options)
     if env == DRIVING_WORLD:
-        open_world(env, words_of(observe, options))  # refuses options that it does not have
+        open_world(env, words_of(observe, options))  # raises on unknown options
         changes = _lane_changes(settings)
         place = track_place(settings.track, settings.seconds, settings.seed, observe, **changes)
     else:
@@ -186,7 +186,7 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
-    """Let a policy act, or watch a recording."""
+    """Record a policy in its environment, or run it on the recording `log`."""
     name, seconds = policy_name(path), settings.seconds
     if settings.log is not None:
         return watch(policy, name, settings.log, seconds=seconds,
@@ -195,14 +195,14 @@ def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
 
 
 def _wipe_place(policy: Policy, settings: Audit) -> Place | None:
-    """Return where a policy acts with its memory wiped; None if it is not to."""
+    """Return the place where a policy acts with its memory wiped; None to skip this test."""
     if settings.log is not None or not settings.wipe_episodes:
         return None
     return wipe_place(_place_of(policy, settings), settings.wipe_episodes, settings.seconds)
 
 
 def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
-    """Make every part of one policy's audit."""
+    """Add every part of one policy's audit to the report."""
     policy, audited = subject.policy, subject.audited
     _prepare(report, subject)
     certificate, maps = subject.certificate, subject.maps
@@ -237,7 +237,7 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
 
 
 def _prepare(report: Report, subject: Subject) -> None:
-    """Certify the circuit and compute the maps, as far as either applies."""
+    """Certify the circuit and compute the saliency maps, if possible and not yet done."""
     policy, audited = subject.policy, subject.audited
     if subject.certificate is None:
         longest_s = float(audited.thought.dt_s.max())
@@ -255,7 +255,7 @@ def _prepare(report: Report, subject: Subject) -> None:
 def _compare(
     report: Report, subjects: list[Subject], settings: Audit, results: ResultsFile | None
 ) -> None:
-    """Put all policies beside each other."""
+    """Add the parts that compare all policies."""
     report.part(
         "Policies beside each other", lambda: _table(subjects, settings, results, whole=True)
     )
@@ -266,7 +266,7 @@ def _compare(
 def _table(
     subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
 ) -> Part:
-    """Return the rows of several policies, of all quantities or of the ablation alone."""
+    """Return the comparison of the policies: all quantities if `whole`, else the ablation."""
     rows: list[models.ModelRow] = []
     for subject in subjects:
         policy, audited = subject.policy, subject.audited
@@ -287,7 +287,7 @@ def _table(
 def _add_results(
     results: ResultsFile, rows: list[models.ModelRow], settings: Audit, audited: Episode
 ) -> None:
-    """Add the comparison, with what its numbers depend on."""
+    """Append the comparison to the results file, with the settings it depends on."""
     place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
     measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
     asked = {
@@ -302,7 +302,7 @@ def _add_results(
 
 
 def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
-    """Write the inspector of the first policy, beside the second where there is one."""
+    """Write the inspector page of the first policy, beside the second if there is one."""
     shown = subjects[:2]
     for subject in shown:
         _prepare(report, subject)

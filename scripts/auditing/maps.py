@@ -12,7 +12,7 @@ from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 
 ACTION_STRIDE, NEURON_STRIDE = 3, 6
-"""Every how many frames a map is computed; those between show the one before."""
+"""Number of frames between two computed maps; frames in between repeat the last map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +20,20 @@ class Saliency:
     """The maps of an episode."""
 
     shown_frames: list[int]
-    """Frames that the figure shows."""
+    """Indices of the frames in the figure."""
     by_method: dict[str, np.ndarray]
     """Maps of the shown frames by method, each of shape (frames, height, width), in [0, 1]."""
     over_time: dict[str, np.ndarray]
-    """Maps of every frame, shape (time, height, width), uint8, as the inspector names them."""
+    """Maps of every frame by name in the inspector, each of shape (time, height, width), uint8."""
     refused: list[str]
-    """A sentence for each map that could not be had."""
+    """A sentence for each map that could not be computed."""
 
 
 def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Saliency:
     """Compute the maps that the figure and the inspector show.
 
     Raises:
-        ValueError: If not one map of a single frame can be had.
+        ValueError: If no method can compute a map.
     """
     shown = _telling_frames(audited)
     refused: dict[str, ValueError] = {}
@@ -83,7 +83,7 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
 
 
 def _telling_frames(audited: Episode) -> np.ndarray:
-    """Return the frames of the sharpest left, the straightest and the sharpest right steering."""
+    """Return the indices of the sharpest left, the straightest and the sharpest right steering."""
     steering = audited.actions[:, 0]
     smooth = np.convolve(steering, np.ones(9) / 9, mode="same") if len(steering) > 9 else steering
     picks = [int(smooth.argmax()), int(np.abs(smooth).argmin()), int(smooth.argmin())]

@@ -1,4 +1,4 @@
-"""Policies beside each other: the numbers that tell a small circuit from a large one.
+"""Comparison of policies: the quantities in which small and large circuits differ.
 
 | quantity                | what it is                                                            |
 |-------------------------|-----------------------------------------------------------------------|
@@ -50,13 +50,13 @@ class ModelRow:
     high: float | None = None
 
     def cells(self) -> tuple[str | float, ...]:
-        """Return the row as in `HEADER`."""
+        """Return the cells in the order of `HEADER`; a missing limit is empty."""
         low, high = ("" if x is None else x for x in (self.low, self.high))
         return self.policy, self.quantity, self.of, self.value, low, high
 
 
 def activity_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
-    """Return the principal components, and how far each command neuron follows the curvature."""
+    """Return rows for the principal components and the correlations with the curvature."""
     names, states = unit_activity(policy.circuit.cell, audited.thought)
     found = principal_components(states)
     rows = [
@@ -76,7 +76,7 @@ def activity_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
 
 
 def memory_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
-    """Return what wiping the state changes in open loop, the half-life of the reach, and τ."""
+    """Return rows for the effect of wiping in open loop, the half-life of the reach, and τ."""
     effect, reach = find_effects(policy, audited)[0], find_reach(policy, audited)
     found = {
         "wiped_r": effect.correlation,
@@ -94,7 +94,7 @@ def memory_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
 
 
 def stability_rows(policy: Policy, audited: Episode, seed: int) -> list[ModelRow]:
-    """Return the similarity of clean and noisy maps at each noise level."""
+    """Return rows for the similarity of clean and noisy maps at each noise level."""
     return [
         ModelRow(
             policy=audited.name,
@@ -115,14 +115,14 @@ def _finite(limit: float) -> float | None:
 def closed_loop_rows(
     policy: Policy, audited: Episode, km: float, seed: int, **changes: Any
 ) -> list[ModelRow]:
-    """Let the policy drive whole, and with one unit at a time held at its mean.
+    """Measure crashes of the intact policy, and with one unit at a time held at its mean.
 
     Args:
-        policy: Who drives.
-        audited: An episode from which the means are taken.
-        km: Distance on held-out tracks, each time [km].
+        policy: The driving policy.
+        audited: Episode from which the units' means are computed.
+        km: Distance on held-out tracks for each case [km].
         seed: Seed of the appearances.
-        changes: Fields of `DriveSettings` to set otherwise.
+        changes: Fields of `DriveSettings` that differ from their defaults.
     """
     where = drive_km(km, **changes)
     cases = {"": policy} | {
@@ -141,7 +141,7 @@ def closed_loop_rows(
 
 
 def describe(rows: list[ModelRow]) -> list[str]:
-    """Return a table with one line a policy, and what the worst ablation does."""
+    """Return a table with one line per policy, with the effect of its worst ablation."""
     names = list(dict.fromkeys(row.policy for row in rows))
     columns = {
         "components for 90 %": ("components_for_90", ""),
@@ -164,7 +164,7 @@ def describe(rows: list[ModelRow]) -> list[str]:
 
 
 def _worst_ablation(rows: list[ModelRow]) -> str:
-    """Return how many units the policy cannot do without, and the worst loss."""
+    """Return how many units the policy crashes without, and the crash rate of the worst one."""
     ablated = [row for row in rows if row.quantity == "crashes_per_km_without"]
     if not ablated:
         return "–"

@@ -24,7 +24,7 @@ _NUM_TAUS = 3
 
 
 def overview(audited: Episode, maps: Saliency, certificate: Certificate) -> Figure:
-    """Draw a bend as the policy sees it, all neurons over the episode, and τ of a few.
+    """Draw one frame with saliency maps, all neurons over the episode, and τ of a few neurons.
 
     Raises:
         ValueError: If a map is missing or a recorded value is not finite.
@@ -34,7 +34,7 @@ def overview(audited: Episode, maps: Saliency, certificate: Certificate) -> Figu
             f"`maps` must hold {_METHODS}, got {tuple(maps.by_method)}. See why one was not made."
         )
     figure = Figure(figsize=(12.0, 7.6), layout="constrained")
-    # Matplotlib's types know one subfigure only.
+    # Matplotlib's type annotations assume a single subfigure.
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 2.6])  # type: ignore[misc]
     left, right = bottom.subfigures(1, 2, width_ratios=[1.25, 1.0])
     _draw_bend(top, audited, maps)

@@ -1,6 +1,6 @@
 """The parts of an audit: each measures one thing and returns its tables, figures and sentences.
 
-A part that cannot be made raises a ValueError whose sentence stands in the report in its place.
+If a part cannot be made, it raises a ValueError; the report shows its message instead.
 """
 
 import math
@@ -41,25 +41,25 @@ _UNDEFINED = "–: nothing to correlate, because the neuron or the signal is con
 
 
 def followed_neurons(audited: Episode) -> list[str]:
-    """Return the neurons of which the inspector has maps: motor neurons first, then command."""
+    """Return the neurons for which the inspector shows maps: motor first, then command."""
     chosen = traced_neurons(audited)
     return sorted(chosen, key=lambda name: not name.startswith("motor"))[:_MAX_MAPS]
 
 
 def traced_neurons(audited: Episode) -> list[str]:
-    """Return the neurons that figures trace: command and motor; a few where there are no layers."""
+    """Return the neurons to plot: command and motor; the first 4 if there are no layers."""
     names = audited.thought.neuron_names
     chosen = [name for name in names if name.startswith(("command", "motor"))]
     return chosen[:_MAX_TRACES] if chosen else names[:4]
 
 
 def _largest(sizes: Sequence[float]) -> list[int]:
-    """Return the numbers of the largest entries, in their own order."""
+    """Return the indices of the `_MAX_LISTED` largest entries, in ascending order."""
     return sorted(sorted(range(len(sizes)), key=lambda i: -sizes[i])[:_MAX_LISTED])
 
 
 def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
-    """Tell what each input of the circuit measures and what each of its outputs moves."""
+    """List the sensor of each circuit input and the action of each output, with their ranges."""
     is_wired = audited.thought.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
 
@@ -72,7 +72,7 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
         ]
 
     header = ("mean", "min", "max")
-    first = len(names) - audited.numbers.shape[1]  # behind the features of a head
+    first = len(names) - audited.numbers.shape[1]  # sensors come after the head's features
     sensed = rows(source, names[first:], audited.numbers, first)
     done = rows(target, audited.action_names, audited.actions)
     return Part(
@@ -88,7 +88,7 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
 
 
 def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
-    """Tell how fast each neuron is, and what makes it faster."""
+    """Report each neuron's time constants and their correlation with the signals."""
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
     found = summarize_timescales(audited.thought, signals)
     frame_s = frame_interval_s(audited.thought)
@@ -128,7 +128,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
 
 
 def activity_part(policy: Policy, audited: Episode) -> Part:
-    """Analyse what the neurons do together, and what each follows."""
+    """Report principal components of the activity, and its correlation with the signals."""
     names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
     check_finite("activity.states", states, names)
     found = neurons.principal_components(states)
@@ -167,11 +167,11 @@ def follow(names: Sequence[str], states: np.ndarray, signal: np.ndarray) -> dict
 
 
 def synapses_part(policy: Policy, audited: Episode) -> Part:
-    """Split the motor command by its synapses and tell the current of every synapse."""
+    """Split each motor command into shares of its synapses, and report all synaptic currents."""
     cell, currents = policy.circuit.cell, audited.thought.synaptic_currents
     features = torch.from_numpy(audited.given)
     terms = neurons.motor_contributions(cell, features, audited.thought.states[0])
-    assert currents is not None  # an LTC has them
+    assert currents is not None  # an LTC records them
     flow = check_finite("synaptic currents", currents[0].cpu().numpy())
     rows = [
         (audited.label(name), *map(float, (values.mean(), values.min(), values.max())))
@@ -202,7 +202,7 @@ def synapses_part(policy: Policy, audited: Episode) -> Part:
 
 
 def ablation_part(policy: Policy, audited: Episode) -> Part:
-    """Take away one neuron or synapse at a time, on the same frames."""
+    """Report how the actions on the same frames change without each neuron or synapse."""
     cell = policy.circuit.cell
     effects = ablation_effects(
         policy,
@@ -235,14 +235,14 @@ def ablation_part(policy: Policy, audited: Episode) -> Part:
 
 
 def resting_values(policy: Policy, audited: Episode) -> dict[str, float]:
-    """Return the mean activity of every neuron, at which it is held when it is ablated."""
+    """Return the mean activity of every neuron: the value at which ablation holds it."""
     names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
     check_finite("activity.states", states, names)
     return dict(zip(names, states.mean(axis=0).tolist(), strict=True))
 
 
 def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> Part:
-    """Certify what the circuit can never do, and check the episode."""
+    """Certify bounds of the circuit's states and outputs, and check the episode against them."""
     cell = policy.circuit.cell
     known = certify(cell, audited.given.min(axis=0), audited.given.max(axis=0))
     violations = find_violations(certificate, audited.thought)
@@ -285,7 +285,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
 
 
 def _after_squash(policy: Policy, certificate: Certificate) -> str:
-    """Say within which commands the output's bounds lie, where a tanh makes commands of it."""
+    """Return the bounds of the commands as a phrase, if a tanh turns outputs into commands."""
     if policy.choices or not isinstance(policy, VectorPolicy) or policy.squash_name != "tanh":
         return ""
     outputs = torch.from_numpy(np.stack(certificate.output))
@@ -295,9 +295,9 @@ def _after_squash(policy: Policy, certificate: Certificate) -> str:
 
 
 def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tuple[str, str, str]:
-    """Say of the output's bounds, of the gain over a frame and of the lasting one what is vacuous.
+    """Return sentences on vacuous bounds: of the output, the one-frame gain and the lasting gain.
 
-    Actions are measured where a limit of theirs is known: those that are choices have none.
+    Bounds are compared with the limits [-1, 1] of the actions, if they have any; choices do not.
     """
     low, high = certificate.output
     empty = ""
@@ -331,7 +331,7 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
 
 
 def _largest_gradient(policy: Policy, audited: Episode) -> float:
-    """Return the largest abs(∂output/∂input) over one frame that the episode shows."""
+    """Return the largest abs(∂output/∂input) over one frame in the episode."""
     features = torch.from_numpy(audited.given)[:, None].requires_grad_()
     outputs, _ = policy.circuit(
         features, audited.thought.states_before, dt_s=audited.thought.dt_s[0]
@@ -344,7 +344,7 @@ def _largest_gradient(policy: Policy, audited: Episode) -> float:
 
 
 def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
-    """Tell how far each neuron moves between two frames at most."""
+    """Report the largest change of each neuron's activity from one frame to the next."""
     steps, rows = {}, []
     for policy, audited in cells_and_episodes:
         names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
@@ -361,7 +361,7 @@ def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
 
 
 def _interval(found: Correlation) -> str:
-    """Return e.g. "−0.83 [−0.95, −0.51]"; a dash if a signal is constant."""
+    """Return r with its interval, e.g. "−0.83 [−0.95, −0.51]"; a dash if a signal is constant."""
     if math.isnan(found.r):
         return "–"
     return f"{found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"

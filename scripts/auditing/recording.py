@@ -1,4 +1,4 @@
-"""The episode that an audit looks into: acted in a world, or taken from a log."""
+"""Record the episode of an audit: in an environment, or by replaying a recording."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +21,16 @@ _MAX_PICTURES = 150
 
 
 def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
-    """Let a policy act in the first episode of a place until the time is over, and look into it.
+    """Record the first episode of a policy in a place, with the activity of its circuit.
 
-    What sees frames is shown by them; of any other world there are pictures where it draws some.
+    If the environment observes colour frames, these are the pictures of the episode. Otherwise
+    pictures are rendered, if the environment can draw them.
 
     Args:
-        policy: Who acts.
-        name: Its name.
-        place: Where.
-        seconds: Longest time [s].
+        policy: The acting policy.
+        name: Name of the policy.
+        place: Environment and episodes.
+        seconds: Longest duration [s].
     """
     frames = frames_part(place.world.contract.observation)
     is_colour = frames is not None and frames.shape[2] == 3
@@ -62,13 +63,13 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
 def watch(
     policy: Policy, name: str, log: Path, *, seconds: float, options: dict[str, Any] | None = None
 ) -> Episode:
-    """Show a policy the longest episode of a recording.
+    """Run a policy on the longest episode of a recording.
 
     Args:
-        policy: Who watches.
-        name: Its name.
+        policy: The policy.
+        name: Name of the policy.
         log: The recording: a store of demonstrations, a log of human driving, or a recorded drive.
-        seconds: How much of it is shown [s].
+        seconds: Longest duration to replay [s].
         options: Options of the recording's reader.
     """
     with opened(log, policy.contract, options) as (store, driver):
@@ -79,7 +80,7 @@ def watch(
 
 
 def _frames_in(store: Demonstrations, seconds: float) -> int:
-    """Return how many frames of a recording make up a time, at least one."""
+    """Return the number of frames in `seconds`, at least one; all if frames have no duration."""
     frame_s = float(np.median(store.dt_s))
     return max(round(seconds / frame_s), 1) if frame_s else len(store)
 
@@ -90,5 +91,5 @@ def _rendered_env(place: Place) -> gymnasium.Env:
     body: Any = env.unwrapped
     if hasattr(body, "model") and hasattr(body.model, "vis"):
         quality = body.model.vis.quality
-        quality.offsamples = quality.shadowsize = 0  # without a graphics card these cost the most
+        quality.offsamples = quality.shadowsize = 0  # slowest steps without a GPU
     return env

@@ -1,4 +1,4 @@
-"""The part of an audit that tells how far back a policy remembers, and what its memory is worth."""
+"""Part of an audit on memory: how far back a policy remembers, and how much memory helps."""
 
 import math
 from dataclasses import dataclass, replace
@@ -29,20 +29,20 @@ from scripts.palette import BLUE, GREY, tidy
 from scripts.reporting import Part, Table
 
 WIPE_EVERY = (1, 4, 16)
-"""The state is wiped before every so many-th frame."""
+"""Intervals between two wipes of the state [frames]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WipingCost:
-    """What wiping costs in a world, over episodes that begin alike."""
+    """Episodes in an environment with and without wiping, from the same initial states."""
 
     by_every: dict[int, list[Episode]]
-    """Episodes by how often the state was wiped; 0 for never."""
+    """Episodes by the interval between two wipes [frames]; 0: never wiped."""
     world: World
-    """Where."""
+    """The environment."""
 
     def change(self, every: int) -> tuple[float, float, float]:
-        """Return the mean return intact, and how it changes with half its 95 % interval."""
+        """Return the mean intact return, its change by wiping, and half the change's interval."""
         whole, wiped = (
             np.array([episode.total_reward for episode in self.by_every[k]]) for k in (0, every)
         )
@@ -50,7 +50,7 @@ class WipingCost:
 
     @property
     def described(self) -> str:
-        """How long the test was, e.g. "4 episodes of at most 30 s"."""
+        """Length of the test, e.g. "4 episodes of at most 30 s"."""
         episodes = self.by_every[0]
         longest_s = max(map(len, episodes)) * self.world.frame_s
         are = "episode" if len(episodes) == 1 else "episodes"
@@ -58,12 +58,12 @@ class WipingCost:
 
 
 def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
-    """Wipe the state, and tell how far back the actions reach.
+    """Measure the effect of wiping the state, and how far back the actions depend on inputs.
 
     Args:
-        policy: Whose memory.
-        audited: An episode that was looked into.
-        place: Where the policy acts with its state wiped; nowhere if None.
+        policy: The policy.
+        audited: A recorded episode of the policy, with the activity of its circuit.
+        place: Place where the policy acts with its state wiped; if None: this test is skipped.
     """
     effects = find_effects(policy, audited)
     reach = find_reach(policy, audited)
@@ -98,20 +98,20 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
 
 
 def find_effects(policy: Policy, audited: Episode) -> list[WipeEffect]:
-    """Return what wiping as often as `WIPE_EVERY` says does to the actions of an episode."""
+    """Return the effect of wiping at each interval of `WIPE_EVERY` on an episode's actions."""
     return wipe_effects(
         policy, torch.from_numpy(audited.given), audited.thought.dt_s[0], WIPE_EVERY
     )
 
 
 def find_reach(policy: Policy, audited: Episode) -> Reach:
-    """Return how far back the actions of an episode reach."""
+    """Return how far back the actions of an episode depend on the features."""
     features, thought = torch.from_numpy(audited.given), audited.thought
     return reach_of(policy, features, thought.dt_s[0], audited.thought.states_before)
 
 
 def act_wiped(policy: Policy, place: Place, name: str) -> WipingCost:
-    """Let a policy act with its state whole, and wiped as often as `WIPE_EVERY` says."""
+    """Run a policy with its state intact, and wiped at each interval of `WIPE_EVERY`."""
     pilots = {0: policy} | {k: WipingPilot(policy, k) for k in WIPE_EVERY}
     by_every = {
         k: place.run(pilot, description=f"{name}: state wiped {how_often(k)}")
@@ -121,9 +121,9 @@ def act_wiped(policy: Policy, place: Place, name: str) -> WipingCost:
 
 
 def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
-    """Return the place of an audited episode with more episodes of at most some seconds.
+    """Return the place of an audited episode with several episodes of at most `seconds`.
 
-    Seeds count up from the place's own, and so do tracks.
+    Seeds and tracks count up from those of the place.
     """
     steps = max(round(seconds / place.world.frame_s), 1)
     first = None if place.options is None else place.options[0]
@@ -139,7 +139,7 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
 
 
 def verdict(effect: WipeEffect, cost: WipingCost | None) -> str:
-    """Say in plain words whether memory is used, from what wiping before every frame does."""
+    """Return whether memory is used, as text, from the effect of wiping before every frame."""
     if cost is None or effect.rms == 0.0:
         return describe_wipe(effect)
     changed, is_inert = change_by_wiping(effect), effect.share < UNUSED_SHARE
@@ -171,7 +171,7 @@ def verdict(effect: WipeEffect, cost: WipingCost | None) -> str:
 
 
 def _in_the_world(cost: WipingCost) -> str:
-    """Say what wiping does to the return, with intervals, and how long the test was."""
+    """Return the changes of the return by wiping as text, with intervals and the test's length."""
     each = []
     for every in (k for k in cost.by_every if k):
         whole, change, half = cost.change(every)
@@ -194,7 +194,7 @@ def draw_reach(name: str, reach: Reach) -> Figure:
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
     time_s = np.arange(len(reach.norm)) * reach.frame_s
-    shown = np.where(reach.norm > 0.0, reach.norm, np.nan)  # a logarithm has no 0
+    shown = np.where(reach.norm > 0.0, reach.norm, np.nan)  # 0 has no logarithm
     axes.plot(time_s, shown, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
     if reach.norm.any():
         axes.axhline(0.5 * reach.norm.max(), color=GREY, linestyle="--", linewidth=1.0,

@@ -1,4 +1,4 @@
-"""The parts of an audit that need a camera: where a policy looks, and what faults do to it."""
+"""Parts of an audit that need a camera: saliency maps and the effect of faults."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,11 +19,11 @@ from scripts.reporting import Part, Table
 NOISE_VARIANCES = (0.1, 0.2, 0.3)
 """Variances of pixel noise in the paper."""
 STABILITY_FRAMES = {"visual_backprop": 200, "input_gradient": 50}
-"""Frame pairs by method: the paper's number, fewer where a map costs more."""
+"""Number of frame pairs by method: the paper's number, fewer where maps are expensive."""
 
 
 def saliency_part(audited: Episode, maps: Saliency) -> Part:
-    """Show what each method marks."""
+    """Show the saliency maps of each method."""
     return Part(
         text=[
             "VisualBackProp shows what the convolutions react to; the other maps show what"
@@ -41,22 +41,22 @@ def overview_part(audited: Episode, maps: Saliency, certificate: Certificate) ->
 
 
 class Stability(NamedTuple):
-    """How similar the maps of clean and noisy frames are."""
+    """Similarity of the saliency maps of clean and noisy frames."""
 
     method: str
     variance: float
     mean: float
     standard_error: float
-    """Of the mean, counting effective frames; NaN if they are worth one only."""
+    """Standard error of the mean over the effective frames; NaN if they count as one only."""
     num_frames: int
     effective_frames: float
-    """Independent frames that these are worth: neighbouring frames have like maps."""
+    """Equivalent number of independent frames: neighbouring frames have similar maps."""
 
 
 def measure_stability(
     policy: Policy, audited: Episode, seed: int, methods: Iterable[str] = tuple(STABILITY_FRAMES)
 ) -> list[Stability]:
-    """Compare maps of clean and noisy frames, by some of the methods in `STABILITY_FRAMES`."""
+    """Compare maps of clean and noisy frames, for `methods` that `STABILITY_FRAMES` lists."""
     measured = []
     for method in [name for name in STABILITY_FRAMES if name in methods]:
         num_frames = min(STABILITY_FRAMES[method], len(audited.time_s))
@@ -77,7 +77,7 @@ def measure_stability(
 
 
 def stability_part(policy: Policy, audited: Episode, maps: Saliency, seed: int) -> Part:
-    """Tell how steady the maps are that could be had."""
+    """Report how stable the computed maps are under pixel noise."""
     rows = measure_stability(policy, audited, seed, maps.by_method)
     header = (
         "method",
@@ -98,7 +98,7 @@ def stability_part(policy: Policy, audited: Episode, maps: Saliency, seed: int) 
 
 
 def robustness_part(policy: Policy, audited: Episode, seed: int) -> Part:
-    """Spoil the frames and see what changes."""
+    """Report how much faults of the frames change the actions and the neurons, in open loop."""
     dt_s = audited.thought.dt_s[0].numpy()
     responses = fault_responses(policy, audited.seen, dt_s, seed=seed)
     rows = [(r.fault, r.action_rms, r.action_largest, r.state_rms) for r in responses]

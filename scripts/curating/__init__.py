@@ -1,1 +1,1 @@
-"""What `data.py` does with recordings: one job a file."""
+"""Jobs of `data.py` on recordings, one per file."""

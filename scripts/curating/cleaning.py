@@ -1,4 +1,4 @@
-"""Mark stretches of a recording that are to be left out, and take marks back."""
+"""Mark stretches of a recording to leave out, and remove marks."""
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from scripts.curating.settings import Clean, read_times
 
 SPEED = "speed"
 SPEED_UNITS = {"m/s": 1.0, "cm/s": 100.0, "mm/s": 1000.0, "km/h": 3.6, "mph": 3600.0 / 1609.344}
-"""What 1 m/s is in each unit."""
+"""Value of 1 m/s in each unit."""
 
 
 def clean(settings: Clean) -> None:
-    """Add marks, or take the last back, and tell what is marked."""
+    """Add marks or remove the last one, and print what is marked."""
     options = read_options(settings.log_options, "log_options")
     whole = load_recording(settings.log, options={**options, LEFT_OUT: False})
     path = settings.marks or marks_file(whole.folder)
@@ -58,10 +58,10 @@ def clean(settings: Clean) -> None:
 
 
 def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
-    """Return what the settings mark, one mark a command.
+    """Return the mark that the settings make, in a list; an empty list without a rule.
 
     Raises:
-        ValueError: If a rule needs a number that there is not, or marks nothing.
+        ValueError: If a rule needs a number that the recording lacks, or marks nothing.
     """
     episodes = recording.center_only().episodes
     times_s = drive_times_s(episodes, recording.frame_s)
@@ -91,13 +91,13 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
 
 
 def _speed_factor(recording: Recording) -> float:
-    """Return what 1 m/s is in the unit of the recorded speed; 1 if that unit is unknown."""
+    """Return the value of 1 m/s in the unit of the recorded speed; 1 if that unit is unknown."""
     units = [one.unit for one in recording.quantities if one.name == SPEED]
     return SPEED_UNITS.get(units[0], 1.0) if units else 1.0
 
 
 def _holds(episode: Stretch, name: str, limit: float, at_least_s: float) -> np.ndarray:
-    """Return where a number is less than `limit` away from zero, or is zero, for long enough."""
+    """Return where abs(number) is below `limit` (zero if `limit` is 0) for `at_least_s`."""
     values = np.abs(episode.numbers[name])
     holds = values < limit if limit else values == 0.0
     edges = np.flatnonzero(np.diff(holds, prepend=False, append=False)).reshape(-1, 2)

@@ -7,7 +7,7 @@ from scripts.curating.settings import Convert
 
 
 def convert(settings: Convert) -> None:
-    """Load the recording, write it, and say what was written."""
+    """Load the recording, write it in the other format, and print what was written."""
     recording = load_recording(
         settings.log, options=read_options(settings.log_options, "log_options")
     )
@@ -18,7 +18,7 @@ def convert(settings: Convert) -> None:
         write_minari(recording, settings.out)
     else:
         write_lerobot(recording, settings.out, task=settings.task)
-    written = recording.center_only()  # the writers warn of other cameras
+    written = recording.center_only()  # the writers warn about other cameras
     others = [one.name for one in written.quantities if one.name not in written.actions]
     told = [*(f"{name} (action)" for name in written.actions), *others]
     size = sum(path.stat().st_size for path in settings.out.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Tell what is in recordings, as tables in the terminal and as a page."""
+"""Summarise recordings, as tables in the terminal and as an HTML page."""
 
 from envs.recorded.overview import look_over
 from envs.recorded.several import load_each
@@ -22,7 +22,7 @@ from scripts.reporting import csv_text
 
 
 def inspect(settings: Inspect) -> None:
-    """Look into recordings, print what is there, and write the page."""
+    """Load recordings, print a summary of each, and write the page."""
     options = read_options(settings.log_options, "log_options")
     loaded = load_each(
         find_all(settings.log), options, lambda path, own: load_one(path, own, settings.actions)

@@ -1,4 +1,4 @@
-"""Recordings as they lie on the disk, for jobs that look at each on its own."""
+"""Load recordings from the disk, for jobs that handle each on its own."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from envs.recorded.readers import LEFT_OUT, load_recording, without_marked
 from envs.recorded.several import find_recordings
 
 _TOLD_IN_TABLES = ("Skipped ", "Used all ")
-"""Beginnings of the warnings whose numbers the tables have."""
+"""Beginnings of the warnings that are dropped, because the tables have their numbers."""
 
 
 def find_all(paths: Sequence[Path]) -> list[Path]:
-    """Return the recordings that paths stand for, each once."""
+    """Return the recordings that the paths name or contain, each once."""
     found = [one for path in paths for one in find_recordings(path)]
     return list({one.resolve(): one for one in found}.values())
 
@@ -29,11 +29,11 @@ def load_one(
     Args:
         path: The recording.
         options: Options of its reader.
-        actions: What is to be learned; what the recording says by default.
+        actions: Names of the actions; if empty: those of the recording.
 
     Returns:
-        The recording without what is marked to be left out; with it; and what was noticed while it
-        was read.
+        The recording without the frames marked to be left out; the recording with all frames; and
+        the warnings from reading the recording.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -45,7 +45,7 @@ def load_one(
 
 
 def with_actions(recording: Recording, actions: Sequence[str]) -> Recording:
-    """Return the recording with other actions, if any are named, and with all of its frames."""
+    """Return the recording with the named actions; unchanged if none are named."""
     if not actions:
         return recording
     chosen = find_names("actions", actions, [one.name for one in recording.quantities])

@@ -1,6 +1,6 @@
 """The page about recordings: one HTML file with tables, pictures and curves.
 
-It needs no server and no network: styles stand in it, pictures are encoded in it.
+The page needs no server and no network: styles and pictures are embedded.
 """
 
 import base64
@@ -44,11 +44,11 @@ _MOST_POINTS = 4000
 
 
 def write_page(path: Path, looked: Sequence[tuple[Overview, Sequence[str]]]) -> None:
-    """Write the page.
+    """Write the page about recordings.
 
     Args:
         path: The HTML file.
-        looked: What is in each recording, and what was noticed while it was read.
+        looked: Overview of each recording, and the notes from reading it.
     """
     names = [overview.recording.folder.resolve().name for overview, _ in looked]
     title = escape(names[0] if len(names) == 1 else f"{len(names)} recordings")
@@ -83,7 +83,7 @@ def _section(overview: Overview, notes: Sequence[str], *, alone: bool) -> str:
 
 
 def draw_actions(overview: Overview) -> Figure:
-    """Draw each action over time; a line for each episode, the last fifth on a grey ground."""
+    """Draw each action over time, one line per episode; the last fifth has a grey background."""
     recording = overview.recording
     episodes = recording.center_only().episodes
     times_s = [
@@ -111,7 +111,7 @@ def draw_actions(overview: Overview) -> Figure:
 
 
 def draw_steps(overview: Overview) -> Figure:
-    """Draw how often each time between two frames is met, on logarithmic axes."""
+    """Draw a histogram of the time between two frames, on logarithmic axes."""
     steps = overview.steps
     steps_ms = 1000.0 * steps.steps_s
     figure = Figure(figsize=(11.5, 2.2), layout="constrained")
@@ -136,7 +136,7 @@ def _round_numbers() -> list[float]:
 
 
 def _pictures(overview: Overview, camera: str) -> str:
-    """Return some frames of a camera with their times and actions."""
+    """Return the HTML of some frames of a camera with their times and actions."""
     recording = overview.recording
     shown = []
     for number, i in sampled_frames(
@@ -189,7 +189,7 @@ def _numbers_table(numbers: Sequence[Numbers]) -> str:
 
 
 def _histogram(one: Numbers) -> str:
-    """Return the histogram of a number as a drawing; zero is marked where it lies inside."""
+    """Return the histogram of a number as SVG, with a line at zero if the range contains zero."""
     counts = one.histogram()
     if not counts.any():
         return ""

@@ -1,4 +1,4 @@
-"""What the jobs of `data.py` can be told."""
+"""Settings of the jobs of `data.py`."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ncp_control.ranges import check_not_negative, check_part, check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Tell what is in recordings: frames, time steps, every number, damage; as a table and a page.
+    """Summarise recordings: frames, time steps, every number, damage; as tables and a page.
 
     The page is one file with pictures that needs no network.
     """
@@ -21,13 +21,13 @@ class Inspect:
     log: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings, or folders of recordings."""
     actions: tuple[str, ...] = ()
-    """Numbers that are to be learned; by default steering, or all actions of a recording that has
-    none."""
+    """Names of the numbers to learn. If none: steering, or all actions of a recording without
+    steering."""
     log_options: tuple[str, ...] = ()
     """Options of the recordings' readers as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
 
     def __post_init__(self) -> None:
         if not self.log:
@@ -36,20 +36,20 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Write a recording in another format, with its frames and times as they are."""
+    """Write a recording in another format; frames and times stay the same."""
 
     log: tyro.conf.Positional[Path]
     """The recording."""
     out: tyro.conf.Positional[Path]
-    """Folder to be made."""
+    """Folder to create."""
     to: Literal["lerobot", "minari", "tub"]
-    """lerobot: LeRobotDataset v3.0; minari: Minari data set; tub: Donkeycar tub v2. All keep all
-    numbers."""
+    """lerobot: LeRobotDataset v3.0; minari: Minari dataset; tub: Donkeycar tub v2. All formats keep
+    all numbers."""
     actions: tuple[str, ...] = ()
-    """Numbers that become actions; by default steering, or all actions of a recording that has
-    none."""
+    """Names of the numbers that become actions. If none: steering, or all actions of a recording
+    without steering."""
     task: str = "drive"
-    """What is done in it, in words, for lerobot."""
+    """Description of the task in words, for lerobot."""
     log_options: tuple[str, ...] = ()
     """Options of the recording's reader as name=value, e.g. camera=top."""
 
@@ -62,27 +62,29 @@ class Convert:
 class Clean:
     """Mark stretches of a recording that every job leaves out; nothing is deleted.
 
-    The marks lie in left_out.json in the recording's folder. Without a rule, tell what is marked.
+    The marks are stored in left_out.json in the recording's folder. Without a rule, this command
+    only prints them.
     """
 
     log: tyro.conf.Positional[Path]
     """The recording."""
     out_of: tuple[str, ...] = ()
-    """Times to leave out as begin-end [s], e.g. 12.5-14.0, as on the page of data.py inspect: since
-    the first frame, without the pauses."""
+    """Times to leave out as begin-end [s], e.g. 12.5-14.0: since the first frame, without pauses,
+    as on the page of data.py inspect."""
     still: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Leave out where the speed is below `still_below`."""
+    """Leave out stretches where the speed is below `still_below`."""
     still_below: float = 0.1
-    """Speed below which nothing moves [m/s]; in the recording's unit if that is unknown."""
+    """Speed below which the car stands still [m/s]; if the unit of the recording is unknown: in
+    that unit."""
     no_steering: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Leave out where the steering is exactly zero."""
+    """Leave out stretches where the steering is exactly zero."""
     at_least_s: float = 2.0
-    """How long a rule must hold without a break [s]."""
+    """Shortest time for which a rule must hold without a break [s]."""
     undo: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Take back what the last command marked."""
+    """Remove the marks of the last command."""
     marks: Path | None = None
-    """File of the marks, for a recording in a folder that cannot be written to. Other jobs read it
-    by --log-options left_out=FILE."""
+    """File of the marks, for a recording in a read-only folder. Other jobs read the file with
+    --log-options left_out=FILE."""
     log_options: tuple[str, ...] = ()
     """Options of the recording's reader as name=value."""
 
@@ -97,35 +99,35 @@ class Clean:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Say which frames train, validate and test: whole stretches of time, drives or places.
+    """Split recordings into training, validation and test frames, by time, session or place.
 
-    The parts lie in parts.json in the recording's folder, and nothing is copied. train.py recorded
-    learns from them, and evaluate.py --log-part test drives on the last.
+    The parts are stored in parts.json in the recording's folder; nothing is copied. train.py
+    recorded trains and validates on them, and evaluate.py --log-part test uses the test part.
     """
 
     log: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings, or folders of recordings."""
     by: Literal["time", "session", "place"] = "time"
-    """time: the last frames of each recording test. session: whole recordings test or, in a single
-    one, what lies between pauses. place: what was driven on one square of the ground, in any lap,
-    is in one part."""
+    """time: the last frames of each recording are for testing. session: whole recordings are in one
+    part; of a single recording, whole stretches between pauses. place: all frames on one square of
+    the ground, in any lap, are in one part."""
     train_share: float = 0.8
-    """Share of the frames from which is learned; the rest tests."""
+    """Share of the frames for training and validation; the rest is for testing."""
     validation_share: float = 0.15
-    """Share of those, at their end, that chooses the checkpoint."""
+    """Share of the training and validation frames, at their end, that chooses the checkpoint."""
     gap_s: float = 0.0
-    """Frames nearer than this to one that validates or tests do not train [s]."""
+    """Frames closer than this to a validation or test frame are not used for training [s]."""
     pause_s: float = 5.0
-    """A longer time between two frames begins a new session [s]."""
+    """Longest time between two frames of a session [s]."""
     place: tuple[str, ...] = ()
-    """Numbers that say where the frame was taken, e.g. x y, for --by place."""
+    """Names of the numbers with the position, e.g. x y, for --by place."""
     cell_size: float = 20.0
-    """Side of the squares, in the unit of these numbers."""
+    """Side of the squares, in the unit of the position."""
     actions: tuple[str, ...] = ()
-    """Numbers that are compared between the parts; by default steering, or all actions of a
-    recording that has none."""
+    """Names of the numbers to compare between the parts. If none: steering, or all actions of a
+    recording without steering."""
     undo: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Remove the parts, so that each recording is cut in time again."""
+    """Remove the parts, so that each recording is split by time again."""
     log_options: tuple[str, ...] = ()
     """Options of the recordings' readers as name=value."""
 
@@ -148,7 +150,7 @@ class Split:
         return read_options(self.log_options, "log_options")
 
     def words(self) -> str:
-        """Return what was asked for, as it is typed."""
+        """Return the settings as command-line options."""
         told = [f"--by {self.by} --train-share {self.train_share:g}"]
         told += [f"--validation-share {self.validation_share:g}"]
         told += [f"--gap-s {self.gap_s:g}"] * (self.gap_s > 0.0)
@@ -163,7 +165,7 @@ def read_times(words: str) -> tuple[float, float]:
     """Return begin and end of a stretch [s], written as 12.5-14.0.
 
     Raises:
-        ValueError: If it is not written so.
+        ValueError: If `words` has another form, or the end is not after the begin.
     """
     found = re.fullmatch(r"(\d+\.?\d*)-(\d+\.?\d*)", words.replace(" ", ""))
     if found is None or not float(found[1]) < float(found[2]):

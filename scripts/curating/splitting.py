@@ -1,4 +1,4 @@
-"""Write down which frames of recordings train, validate and test, and tell how alike they are."""
+"""Split recordings into training, validation and test parts, and compare the parts."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from scripts.curating.loading import find_all, with_actions
 from scripts.curating.settings import Split
 
 NOWHERE = -1
-"""Part of a frame that is in none."""
+"""Value for a frame that is in no part."""
 
 
 def split(settings: Split) -> None:
@@ -59,11 +59,11 @@ def split(settings: Split) -> None:
 
 
 def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
-    """Give whole units to the parts, in their order: the first train, the last test.
+    """Assign whole units to the parts in order: the first to training, the last to testing.
 
     Args:
-        units: For each recording the unit of every frame: whole numbers from 0 on, in the order in
-            which the units come.
+        units: For each recording, the number of every frame's unit: from 0, in the order of the
+            units.
         settings: The shares.
 
     Returns:
@@ -80,7 +80,7 @@ def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
         )
     learn = settings.train_share
     ends = np.array([learn * (1.0 - settings.validation_share), learn]) * sizes.sum()
-    begun = np.cumsum(sizes) - 0.5 * sizes  # a unit belongs where its middle lies
+    begun = np.cumsum(sizes) - 0.5 * sizes  # the middle of a unit decides its part
     first, second = np.searchsorted(begun, ends)
     first = min(max(int(first), 1), len(sizes) - 2)
     second = min(max(int(second), first + 1), len(sizes) - 1)
@@ -89,17 +89,17 @@ def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
 
 
 def keep_apart(part: np.ndarray, time_s: np.ndarray, gap_s: float) -> np.ndarray:
-    """Take frames out of the training part that lie too near to frames of another part.
+    """Set the part of training frames that are too close to another part to `NOWHERE`.
 
     Args:
         part: Part of every frame, shape (N,).
-        time_s: Its time, shape (N,) [s].
-        gap_s: A frame that trains is at least so far from those that judge [s].
+        time_s: Time of every frame, shape (N,) [s].
+        gap_s: Least time between a training frame and a validation or test frame [s].
     """
     if gap_s <= 0.0 or not (part > 0).any():
         return part
     steps_s = np.diff(time_s, prepend=time_s[0])
-    # Where a clock begins again, as in data sets of episodes, nothing is near what was before.
+    # If the clock restarts, as in datasets of episodes, the frames before are far away.
     time_s = np.cumsum(np.where(steps_s < 0.0, 2.0 * gap_s, steps_s))
     judges = time_s[part > 0]
     after = np.searchsorted(judges, time_s)
@@ -113,17 +113,17 @@ def keep_apart(part: np.ndarray, time_s: np.ndarray, gap_s: float) -> np.ndarray
 def by_time(
     recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
 ) -> list[np.ndarray]:
-    """Let every frame be a unit; of several recordings each is split on its own."""
+    """Make every frame a unit; several recordings are each split on their own."""
     if len(recordings) == 1:
         return [np.arange(len(times_s[0]))]
-    # One thousandth of each recording at a time, so that all end together.
+    # Unit k is the k-th thousandth of every recording.
     return [np.arange(len(one)) * 1000 // len(one) for one in times_s]
 
 
 def by_session(
     recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
 ) -> list[np.ndarray]:
-    """Let every recording be a unit; in a single one, what lies between long pauses."""
+    """Make every recording a unit; of a single recording, every stretch between long pauses."""
     if len(recordings) > 1:
         return [np.full(len(one), i) for i, one in enumerate(times_s)]
     steps_s = np.diff(times_s[0])
@@ -134,10 +134,10 @@ def by_session(
 def by_place(
     recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
 ) -> list[np.ndarray]:
-    """Let every square of the ground be a unit, in the order in which they are first driven on.
+    """Make every square of the ground a unit, in the order of the first visits.
 
     Raises:
-        ValueError: If a recording does not say where it was, or not in every frame.
+        ValueError: If a recording lacks the position, in all frames or in some.
     """
     places = []
     for recording in recordings:
@@ -159,7 +159,7 @@ def by_place(
 
 
 UNITS = {"time": by_time, "session": by_session, "place": by_place}
-"""What is given to a part as a whole."""
+"""Function that makes the units, by the value of `by`."""
 NAMES = {"time": "frames", "session": "sessions", "place": "squares"}
 ADVICE = {
     "time": "Record more.",
@@ -204,7 +204,7 @@ def _table(recording: Recording, parts: Parts) -> list[list[str]]:
 
 
 def _doubts(recording: Recording, parts: Parts) -> list[str]:
-    """Return why the parts that judge may be bad judges; see `envs.recorded.likeness`."""
+    """Return warnings about parts that differ from training; see `envs.recorded.likeness`."""
     path = parts_file(recording.folder)
     train, *others = (part_of(recording, parts, name, path) for name in PARTS)
     if not len(train):

@@ -1,4 +1,4 @@
-"""What is told of a recording, as rows of tables for the terminal and for the page."""
+"""Facts about a recording as rows of tables, for the terminal and the page."""
 
 import math
 
@@ -6,14 +6,14 @@ from envs.recorded.overview import Numbers, Overview
 
 BARS = " ▁▂▃▄▅▆▇█"
 LARGEST_STRETCH = 1.25
-"""By how much images may be stretched to one side before it is told."""
+"""Factor of stretching images in one direction from which it is reported."""
 NUMBERS = ("number", "unit", "role", "lowest", "median", "highest", "mean", "deviation", "zero",
            "missing")  # fmt: skip
 """Columns of the table of numbers."""
 
 
 def facts(overview: Overview) -> list[tuple[str, str]]:
-    """Return what there is to tell of a recording beside its numbers, as rows of a table."""
+    """Return the facts about a recording, other than its numbers, as rows of a table."""
     recording, steps = overview.recording, overview.steps
     cameras = ", ".join(f"{name} {count:,}" for name, count in overview.cameras.items())
     used = f"{len(recording):,} usable of {recording.num_listed:,} listed"
@@ -45,7 +45,7 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
 
 
 def _stretch(overview: Overview) -> str:
-    """Return by how much the most frequent size of image is stretched; "" where it is little."""
+    """Return how much images of the most frequent size are stretched; "" if only a little."""
     framing = overview.recording.framing
     if framing is None or not overview.sizes:
         return ""
@@ -71,14 +71,14 @@ def cells_of(row: list[object]) -> list[str]:
 
 
 def damage_rows(overview: Overview) -> list[tuple[str, str]]:
-    """Return what could not be used and what was changed, by reason."""
+    """Return the number of frames left out and of frames changed, by reason."""
     recording = overview.recording
     skipped = [(f"left out: {reason}", f"{n:,}") for reason, n in recording.skipped.items()]
     return skipped + [(f"changed: {reason}", f"{n:,}") for reason, n in recording.changed.items()]
 
 
 def draw_bars(one: Numbers) -> str:
-    """Return the histogram of a number as one line of text; a bin with a value is never empty."""
+    """Return the histogram of a number as one line of text; a bin with values is never blank."""
     counts = one.histogram()
     most = max(counts.max(initial=0), 1)
     return "".join(BARS[-(-int(count) * (len(BARS) - 1) // int(most))] for count in counts)

@@ -1,1 +1,1 @@
-"""What `reproduce.py` runs: one table or figure of the papers a file."""
+"""Jobs of `reproduce.py`: one table or figure of the papers per file."""

@@ -1,4 +1,4 @@
-"""What the circuit owes to its wiring and to its integrator: one part exchanged at a time.
+"""Ablation of the circuit's wiring and integrator: one part is exchanged at a time.
 
 | variant              | what it is                                                               |
 |----------------------|--------------------------------------------------------------------------|
@@ -8,9 +8,10 @@
 | dense_wide           | everything connected, as many neurons (so more synapses)                 |
 | ncp_layered_midpoint | the NCP, integrated layer by layer in 2 sub-steps instead of 6           |
 
-All are LTC circuits, drawn anew with each seed. Two tasks: `forecast`, the LTC paper's HalfCheetah
-windows, read out linearly from the motor neurons; and `drive`, imitation of the lane-keeping expert
-from camera frames, measured in closed loop on held-out tracks without and with pixel noise.
+All are LTC circuits, with new random wiring and weights for each seed. There are two tasks.
+`forecast`: the LTC paper's HalfCheetah windows, with a linear readout of the motor neurons.
+`drive`: imitation of the lane-keeping expert from camera frames, measured in closed loop on
+held-out tracks without and with pixel noise.
 
 Source: Lechner et al. 2020, Nature Machine Intelligence 2:642, extended data: wirings compared on
 recorded driving.
@@ -44,7 +45,7 @@ from scripts.training.drive import Drive, find_or_record, imitate_expert
 
 
 def random_like(wiring: Wiring, seed: int) -> Wiring:
-    """Draw a wiring with as many neurons and synapses of each kind, without layers."""
+    """Draw a wiring without layers, with as many neurons and synapses of each kind as `wiring`."""
     return random_wiring(
         wiring.num_sensory,
         wiring.num_neurons,
@@ -56,7 +57,7 @@ def random_like(wiring: Wiring, seed: int) -> Wiring:
 
 
 def dense_equal(wiring: Wiring, seed: int) -> Wiring:
-    """Connect everything, with the number of neurons that comes nearest in synapses."""
+    """Return a fully connected wiring with about as many synapses as `wiring`."""
     sizes = np.arange(1, wiring.num_neurons + 1)
     num_synapses = sizes * (wiring.num_sensory + sizes)
     neurons = int(sizes[np.abs(num_synapses - wiring.num_synapses).argmin()])
@@ -64,7 +65,7 @@ def dense_equal(wiring: Wiring, seed: int) -> Wiring:
 
 
 def dense_wide(wiring: Wiring, seed: int) -> Wiring:
-    """Connect everything among as many neurons."""
+    """Return a fully connected wiring with as many neurons as `wiring`."""
     return fully_connected(wiring.num_sensory, wiring.num_neurons, wiring.num_motor, seed=seed)
 
 
@@ -74,12 +75,12 @@ WIRINGS: dict[str, Callable[[Wiring, int], Wiring]] = {
     "dense_equal": dense_equal,
     "dense_wide": dense_wide,
 }
-"""Wirings to set against an NCP."""
+"""Functions that make each variant's wiring from an NCP and a seed."""
 INTEGRATORS = {
     "ncp": {"integrator": "semi_implicit_euler", "unfolds": 6},
     "ncp_layered_midpoint": {"integrator": "layered_midpoint", "unfolds": 2},
 }
-"""Integrators to set against each other on an NCP, each with its default number of sub-steps."""
+"""Integrators to compare on an NCP, each with its default number of sub-steps."""
 TASKS: dict[str, Callable[[int], Wiring]] = {
     "forecast": lambda seed: auto_ncp(17, 48, 17, seed=seed),
     "drive": lambda seed: ncp19(seed=seed),
@@ -115,26 +116,26 @@ COLUMNS = {
 
 
 def reproduce_wiring(settings: Reproduce) -> None:
-    """Compare wirings: train what is missing and print a table for each task."""
+    """Compare wirings: run the missing trainings and print a table for each task."""
     _compare(settings, WIRINGS)
 
 
 def reproduce_integrators(settings: Reproduce) -> None:
-    """Compare integrators: train what is missing and print a table for each task."""
+    """Compare integrators: run the missing trainings and print a table for each task."""
     _compare(settings, INTEGRATORS)
 
 
 def _compare(settings: Reproduce, variants: Collection[str]) -> None:
-    """Train what is missing of some variants; forecasting needs the traces."""
+    """Run the missing trainings of some variants; `forecast` needs the traces in `--data`."""
     models = settings.chosen_models(tuple(variants), variants)
     tasks = settings.chosen_tasks(tuple(TASKS))
     if not settings.data and "forecast" in settings.tasks:
-        halfcheetah.traces_folder(settings)  # says where to get them
+        halfcheetah.traces_folder(settings)  # raises and says where to get them
     if not settings.data and "forecast" in tasks:
         tasks = tuple(task for task in tasks if task != "forecast")
         print("forecasting is left out: --data names no folder of HalfCheetah traces")
     described = {task: task_settings(task, settings) for task in tasks}
-    # Both tables share a name: in one folder, the NCP they have in common is trained once.
+    # Both tables share a file: in one folder, the NCP that both contain is trained once.
     results = settings.results_file(MEASURES, "ablation")
     jobs = [
         Job(model, seed, described[task])
@@ -143,7 +144,7 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
         for seed in range(settings.seeds or 3)
     ]
     if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
-        # Recorded before the trainings start side by side.
+        # Record before the trainings start in parallel.
         drive = drive_settings(settings.epochs)
         find_or_record(drive)
     train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
@@ -164,7 +165,7 @@ def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[st
 
 
 def task_settings(task: str, settings: Reproduce) -> str:
-    """Return a task and its training as one cell of the results file."""
+    """Return a task and its training settings as one cell of the results file."""
     number = settings.epochs or EPOCHS[task]
     if task == "forecast":
         note = traces_note(halfcheetah.traces_folder(settings))
@@ -204,7 +205,7 @@ def train_variant(
 def forecast_with(
     cell: LTC, folder: Path, epochs: int | None, device: str, job: Job, is_silent: bool
 ) -> Measured:
-    """Learn the HalfCheetah windows of the LTC paper."""
+    """Train on the HalfCheetah windows of the LTC paper and return the row's measures."""
     data = halfcheetah.load(folder)
     model = Forecaster(Circuit(cell), data.test.inputs.shape[2])
     config = TrainingConfig(
@@ -221,7 +222,7 @@ def forecast_with(
 
 
 def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
-    """Return a small training to drive: the same lessons in the same order for all seeds."""
+    """Return settings of a short imitation training, with the same data order for all seeds."""
     number = epochs or EPOCHS["drive"]
     imitation = ImitationConfig(
         epochs=number,
@@ -237,15 +238,15 @@ def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
 
 
 def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Job) -> Measured:
-    """Learn to keep the lane and drive held-out tracks, without and with pixel noise."""
+    """Train to keep the lane, and measure held-out tracks without and with pixel noise."""
     policy = FramesPolicy(cell, head="light")
     assert job.checkpoint is not None
-    own = runs / job.checkpoint.stem  # of this training alone
+    own = runs / job.checkpoint.stem  # for this training only
     settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
     run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
     policy = imitate_expert(policy, settings, run)
     seconds = seconds_learned(run.folder)
-    run.forget_training()  # another table learns anew
+    run.forget_training()  # another table trains from scratch
     metrics = {
         "imitation_loss": run.rows[-1]["loss"],
         "seconds_per_epoch": round(seconds / len(run.rows), 2),

@@ -1,4 +1,4 @@
-"""Which drives a table of conditions asks for, and what the settings of its rows say."""
+"""List the drives of a table of conditions, and parse the settings of its rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ncp_control.cells import CELLS, Feedforward
 from scripts.reproduction.completion import Job
 
 HELD_OUT = {f"without-{k + 1}": tuple(PICTURES)[k::3] for k in range(3)}
-"""Conditions that a training leaves out, and that it is then driven in."""
+"""Conditions that each training leaves out; its policies are evaluated in them."""
 _ALL = tuple(f"{name}:1-3" for name in PICTURES)
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "averaged": {"weight_average": 0.995},
@@ -20,10 +20,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "own-drives": {},
     "blackouts": {"window": 128, "batch_size": 4},
 }
-"""Trainings under conditions by another recipe, with the settings of `ImitationConfig` that it
-changes. In own-drives the learner meets the conditions where it drives itself, too. In blackouts it
-meets nothing but black pictures for half a second or a second, in windows of four seconds: what was
-seen before them decides."""
+"""Trainings under conditions with other settings: the fields of `ImitationConfig` that differ. In
+own-drives the learner's own DAgger drives also have conditions. In blackouts the only condition is
+black frames for half a second or a second, in windows of four seconds: the policy has to act on the
+frames before the blackout."""
 TRAININGS = {
     "clean": (),
     "conditions": _ALL,
@@ -34,10 +34,10 @@ TRAININGS = {
     **dict.fromkeys(RECIPES, _ALL),
     "blackouts": ("blackout:3-4",),
 }
-"""What the camera meets in training."""
+"""Conditions of each training, as name:severities."""
 USUAL_TRAININGS = ("clean", "conditions")
 NO_MEMORY = tuple(name for name, known in CELLS.items() if known.cls is Feedforward)
-"""Models that have nothing to wipe."""
+"""Models without memory, so there is nothing to wipe."""
 
 
 def asked_conditions(words: Sequence[str]) -> list[str]:
@@ -53,19 +53,19 @@ def drives(
     told: str,
     wipe_every: Sequence[int],
 ) -> list[Job]:
-    """Return all drives of a table: of each model with each training, clean and in conditions.
+    """Return all drives of a table: each model with each training, clean and in each condition.
 
     Args:
-        models: Names.
-        conditions: Names with severities.
-        seeds: Of the trainings.
+        models: Names of the models.
+        conditions: Conditions as name:severity.
+        seeds: Seeds of the trainings.
         trainings: Names in `TRAININGS`.
-        told: How far is driven and how long is learned, as name=value.
-        wipe_every: Before every so many-th frame the memory is wiped in further drives.
+        told: Distance of a drive and length of the training, as name=value.
+        wipe_every: Intervals between two wipes of the memory [frames]; each adds further drives.
 
     Raises:
-        ValueError: If no model has a memory to wipe, or none of the conditions was left out of a
-            training that is driven in what it left out.
+        ValueError: If `wipe_every` is given and no model has a memory, or a training in `HELD_OUT`
+            leaves out none of the conditions.
     """
     if wipe_every and set(models) <= set(NO_MEMORY):
         raise ValueError(
@@ -93,7 +93,7 @@ def drives(
 
 
 def spread(jobs: Sequence[Job]) -> list[Job]:
-    """Return drives in an order in which those side by side are of different trainings."""
+    """Return the drives in an order in which parallel drives belong to different trainings."""
     place: dict[Job, int] = {}
     before: Counter[tuple[str, int, str]] = Counter()
     for job in jobs:
@@ -105,22 +105,22 @@ def spread(jobs: Sequence[Job]) -> list[Job]:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedDrives:
-    """What the settings of a row ask for."""
+    """Parsed settings of a row."""
 
     training: str
     """Name in `TRAININGS`."""
     condition: str
     """Name and severity, e.g. fog:3, or none."""
     km: float
-    """How far is driven."""
+    """Distance of the drive [km]."""
     wiped: int
-    """Before every so many-th frame the memory is wiped; 0 for never."""
+    """Interval between two wipes of the memory [frames]; 0: never wiped."""
     lasts: Mapping[str, int]
-    """How long is learned, by name."""
+    """Length of the training by name, e.g. epochs."""
 
     @classmethod
     def read(cls, settings: str) -> "AskedDrives":
-        """Read the settings of a row of this table or of the road's."""
+        """Parse the settings of a row of the table conditions or road."""
         training, condition, *words = settings.split()
         told = dict(word.split("=") for word in words)
         km, wiped = float(told.pop("km")), int(told.pop("wiped", 0))
@@ -129,5 +129,5 @@ class AskedDrives:
 
     @property
     def memory(self) -> str:
-        """What becomes of the memory, e.g. "" or ", wiped before every 4th frame"."""
+        """Text on the wiping of the memory, e.g. "" or ", wiped before every 4th frame"."""
         return f", wiped {how_often(self.wiped)}" if self.wiped else ""

@@ -1,11 +1,11 @@
-"""State and time-constant bounds of an LTC circuit, drawn against what it reaches.
+"""State and time-constant bounds of an LTC circuit, compared with the values it reaches.
 
 Theorems 1 and 2: with reversal potentials E, leak potential V and weights w of its synapses,
 
     min(V, E) ≤ v ≤ max(V, E),    C / (g + Σ w) ≤ τ ≤ C / g
 
-once v is inside, whatever the inputs. The circuit is driven by random inputs and by extreme ones,
-begun from random potentials within the bounds.
+once v is inside, for any inputs. The circuit runs on random and on extreme inputs, from random
+initial potentials within the bounds.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), theorems 1 and 2.
 """
@@ -43,7 +43,7 @@ def make_circuit(seed: int) -> Circuit:
 
 @torch.no_grad()
 def bounds(cell: LTC) -> Ranges:
-    """Return what the theorems allow each neuron."""
+    """Return the bounds of the theorems for each neuron."""
     p = cell.effective_parameters()
     lowest, highest = p.leak_potential.clone(), p.leak_potential.clone()
     lowest.scatter_reduce_(0, cell.target, p.reversal_potential, "amin")
@@ -59,7 +59,7 @@ def bounds(cell: LTC) -> Ranges:
 
 @torch.no_grad()
 def reached(circuit: Circuit, inputs: str, seed: int) -> Ranges:
-    """Drive the circuit and return what each neuron reached.
+    """Run the circuit on inputs and return the range that each neuron reached.
 
     Args:
         circuit: A circuit of LTC neurons.
@@ -88,7 +88,7 @@ def reached(circuit: Circuit, inputs: str, seed: int) -> Ranges:
 
 
 def draw_bounds(circuit: Circuit, seed: int) -> Figure:
-    """Draw, neuron by neuron, what is allowed and what was reached."""
+    """Draw the allowed and the reached range of each neuron."""
     assert isinstance(circuit.cell, LTC)
     allowed = bounds(circuit.cell)
     names = circuit.cell.neuron_names

@@ -1,4 +1,4 @@
-"""What all tables share: which trainings are missing, running them, and the table in the end."""
+"""Code that all tables share: settings, finding missing trainings and running them."""
 
 import contextlib
 import hashlib
@@ -26,9 +26,9 @@ from scripts.options import one_of
 from scripts.sweeping.running import open_places
 
 Measured = Mapping[str, float | str]
-"""What one training yields, by column."""
+"""Results of one training, by column."""
 TRIES = 3
-"""Times that a training which is killed is begun or gone on with, beside others."""
+"""Number of attempts for a training whose process is killed, if trainings run in parallel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,52 +40,53 @@ class Reproduce:
     power, physionet, imdb, mnist, smnist, xor, digits, wiring, integrators, expressivity,
     memory, conditions, road, newton or reinforcement."""
     data: Path | None = None
-    """Folder of the data set, as it is handed out; for walker2d, of the CfC paper's rollouts, or
-    where traces of our own are or shall be made."""
+    """Folder of the dataset, as downloaded. For walker2d: folder of the CfC paper's rollouts, or of
+    our own traces, which are recorded there if missing."""
     models: Annotated[tuple[str, ...], one_of("cell")] = ()
-    """Models to train; all of the table's if none is named. halfcheetah, the UCI sets and tables
-    of digits also know ltc_spread, the LTC with slow neurons."""
+    """Models to train; if none: the table's default models. halfcheetah, the UCI sets and tables of
+    digits also know ltc_spread, the LTC with slow neurons."""
     tasks: tuple[str, ...] = ()
-    """Tasks of a table that has several, e.g. published or corrected, the splits of a UCI set, or
-    conditions of that name, e.g. fog:3: all if none is named."""
+    """Tasks of a table that has several: e.g. published and corrected, the splits of a UCI set, or
+    conditions such as fog:3. If none: all of the table."""
     trainings: tuple[str, ...] = ()
-    """What the camera meets in trainings of conditions and road: clean, nothing; conditions, all
-    kinds; without-1, without-2 or without-3, all but a third of them, in which is then driven. For
-    conditions also averaged, long-windows, short-windows and own-drives: all kinds, learned in
-    another way; and blackouts: these alone. The first two if none is named."""
+    """Camera conditions in the trainings of conditions and road. clean: none; conditions: all;
+    without-1, without-2, without-3: all but a third, which are then used for evaluation. Only for
+    conditions: averaged, long-windows, short-windows, own-drives (all, with other training
+    settings) and blackouts (only these). If none: clean and conditions."""
     seeds: int | None = None
-    """Trainings of each model, with seeds 0, 1, …; if not given 3, but 5 for halfcheetah, the UCI
-    sets, xor, memory and expressivity, and 1 for road without --full."""
+    """Number of trainings of each model, with seeds 0, 1, …. If None: 5 for halfcheetah, the UCI
+    sets, xor, memory and expressivity, 1 for road without --full, else 3."""
     epochs: int | None = None
-    """Passes over the data; the table's own number if not given."""
+    """Number of passes over the data; if None: the table's own number."""
     episodes: int | None = None
-    """Minutes that the expert demonstrates of the road; the table's own number if not given."""
+    """Length of the expert's demonstrations for road [min]; if None: the table's own number."""
     km: float | None = None
-    """Kilometres of each drive of conditions and road; the table's own number if not given."""
+    """Distance of each drive of conditions and road [km]; if None: the table's own number."""
     wipe_every: tuple[int, ...] = ()
-    """Repeat each drive of conditions and road with the memory wiped before every so many-th frame,
-    e.g. 1 4 16: what the memory is worth."""
+    """Intervals between two wipes of the memory [frames], e.g. 1 4 16: each drive of conditions and
+    road is repeated with each interval, to measure how much the memory helps."""
     full: bool = False
-    """Take all models, all conditions, 3 seeds and long drives of the road, which takes days on one
-    core, and not a part that takes some hours."""
+    """For road: all models, all conditions, 3 seeds and long drives, which takes days on one core,
+    instead of a part that takes some hours."""
     steps: int | None = None
-    """Steps of a training by reinforcement; 1,000,000 if not given."""
+    """Number of steps of a reinforcement training; if None: 1,000,000."""
     parallel: int | None = None
-    """Trainings side by side, one thread each, in processes of their own; one that is killed is
-    tried again. If None, one after the other, or as many as the cluster has cores."""
+    """Number of trainings in parallel, each in its own process with one thread; a killed process is
+    started again. If None: 1, or the number of cores of the cluster."""
     address: str | None = None
-    """Ray cluster that trains, e.g. auto or 10.0.0.1:6379; `local` starts Ray on this machine. All
-    its machines must see this folder, the data and the run folder. If None, this machine alone."""
+    """Address of a Ray cluster for the trainings, e.g. auto or 10.0.0.1:6379; `local` starts Ray on
+    this machine. All machines must share this folder, the data and the run folder. If None: only
+    this machine."""
     device: str = "auto"
-    """cpu, cuda, or auto: cuda where there is one."""
+    """cpu, cuda, or auto: cuda if available."""
     show: bool = False
-    """Train nothing: print the published table, or the one in --results, and where its rows come
-    from."""
+    """Train nothing: print the published table, or the table in --results, and the origin of its
+    rows."""
     results: Path | None = None
-    """Folder of a table to go on with, e.g. the run folder of one that was stopped, or results to
-    add to the published ones; a new run folder by default."""
+    """Folder of a table to resume, e.g. the run folder of a stopped job, or `results` to extend the
+    published tables. If None: a new run folder."""
     runs: Path = Path("runs")
-    """Where run folders are made."""
+    """Folder in which the run folder is created."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "seeds", "epochs", "episodes", "steps", "parallel")
@@ -99,11 +100,11 @@ class Reproduce:
 
     @property
     def is_serial(self) -> bool:
-        """Whether one training comes after the other, in this process."""
+        """Whether the trainings run one after the other in this process."""
         return self.address is None and (self.parallel or 1) == 1
 
     def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
-        """Return the models that were asked for, or the table's own.
+        """Return the chosen models, or the default ones.
 
         Raises:
             ValueError: If one is unknown; the nearest known one is suggested.
@@ -111,7 +112,7 @@ class Reproduce:
         return self._chosen("models", default, known)
 
     def chosen_tasks(self, known: Sequence[str]) -> tuple[str, ...]:
-        """Return the tasks that were asked for, or all.
+        """Return the chosen tasks, or all.
 
         Raises:
             ValueError: If one is unknown; the nearest known one is suggested.
@@ -119,7 +120,7 @@ class Reproduce:
         return self._chosen("tasks", known, known)
 
     def chosen_trainings(self, known: Collection[str], usual: Sequence[str]) -> tuple[str, ...]:
-        """Return the trainings that were asked for, or the usual ones.
+        """Return the chosen trainings, or the usual ones.
 
         Raises:
             ValueError: If one is unknown.
@@ -132,14 +133,14 @@ class Reproduce:
         asked: tuple[str, ...] = getattr(self, setting)
         for name in asked:
             check_name(setting, name, known)
-        return tuple(dict.fromkeys(asked or default))  # one named twice is still one
+        return tuple(dict.fromkeys(asked or default))  # without duplicates
 
     def results_file(self, measures: Sequence[str], name: str | None = None) -> ResultsFile:
-        """Open the table's results file, in a new run folder if no folder was named.
+        """Open the table's results file, in a new run folder if `results` is None.
 
         Args:
             measures: Names of the measured columns.
-            name: The file's name without .csv; the table's if None.
+            name: The file's name without .csv; if None: the table's name.
         """
         name = f"{name or self.table}.csv"
         if self.results is not None:
@@ -150,7 +151,7 @@ class Reproduce:
         return ResultsFile(run.folder / name, measures)
 
     def command(self, model: str | None = None) -> str:
-        """Return the command that makes the rows of one model, or those without a training."""
+        """Return the command that makes the rows of one model, or, if None, the untrained rows."""
         parts = ["python scripts/reproduce.py", self.table]
         parts += [f"--import {module}" for module in imported_modules()]
         parts += ["--data PATH"] if self.data else []
@@ -174,16 +175,16 @@ class Job(NamedTuple):
     seed: int
     settings: str
     checkpoint: Path | None = None
-    """File from which it goes on if it was stopped; `complete` names and removes it."""
+    """File from which a stopped training resumes; `complete` sets the name and removes the file."""
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """What tells its row from others."""
+        """Model, seed and settings, which identify the row."""
         return self.model, self.seed, self.settings
 
     @property
     def name(self) -> str:
-        """What its progress bar says."""
+        """Text of the progress bar."""
         return f"{self.model} seed {self.seed}"
 
 
@@ -193,16 +194,16 @@ def complete(
     run: Callable[[Job, bool], Measured],
     settings: Reproduce,
 ) -> None:
-    """Run the trainings that the results file lacks, and append each as it ends.
+    """Run the trainings that the results file lacks, and append each row as soon as it ends.
 
-    A training that was stopped goes on from its checkpoint in `settings.runs`, which is removed
-    once its row is there. That of another commit is not looked at.
+    A stopped training resumes from its checkpoint in `settings.runs`, which is removed once the row
+    is written. Checkpoints of other commits are ignored.
 
     Args:
-        results: The file.
+        results: The results file.
         jobs: All trainings of the table.
-        run: Runs one training, silently or with a progress bar; importable by name, so that
-            another process can run it.
+        run: Runs one training, silently or with a progress bar. It must be importable by name,
+            so that another process can run it.
         settings: The command line.
     """
     missing: list[Job] = []
@@ -225,23 +226,23 @@ def complete(
         else:
             _run_side_by_side(results, missing, run, settings)
     except KeyboardInterrupt:
-        results.begin()  # the folder with which it goes on stays, with a row or without
+        results.begin()  # keeps the folder for resuming, even without rows
         raise
     print_left_out(results.rows(), results.num_damaged)
 
 
 def _remove_checkpoints(job: Job) -> None:
-    """Remove what a training went on from, those of its members included, and an empty folder."""
+    """Remove the checkpoints of a training and of its members, and the folder if it is empty."""
     assert job.checkpoint is not None
     folder = job.checkpoint.parent
     for path in folder.glob(f"{job.checkpoint.stem}*"):
         path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # others are in it, or it was never there
+    with contextlib.suppress(OSError):  # not empty, or never created
         folder.rmdir()
 
 
 def print_left_out(rows: Sequence[Row], num_damaged: int) -> None:
-    """Say how many rows of a file do not count, if there are any."""
+    """Print how many rows of a file are ignored, if any."""
     for number, what in (
         (len(rows) - len(newest(rows)), "older rows of trainings that were measured again"),
         (num_damaged, "damaged rows"),
@@ -256,7 +257,7 @@ def _run_side_by_side(
     run: Callable[[Job, bool], Measured],
     settings: Reproduce,
 ) -> None:
-    """Run trainings in processes of their own; one that fails does not stop the others."""
+    """Run trainings in parallel processes; a failed training does not stop the others."""
     told_all = run, imported_modules(), os.getcwd()
     left, tries, running = deque(missing), Counter[Job](), dict[Future[Any], Job]()
     failed: list[BaseException] = []
@@ -280,14 +281,14 @@ def _run_side_by_side(
                         continue
                     is_done, told = (False, lost) if lost is not None else result.result()
                     bar.update()
-                    if not is_done:  # the others' hours are not lost with this one's
+                    if not is_done:  # the other trainings continue
                         failed.append(cast(BaseException, told))
                         tqdm.write(f"{job.model} with seed {job.seed} failed: {told}")
                         continue
                     results.append(*job.key, cast(Measured, told), settings.command(job.model))
                     _remove_checkpoints(job)
         except BaseException:
-            # Threads of this machine end with their processes; Ray ends its own.
+            # Threads of this machine end with their worker processes; Ray ends its own.
             while settings.address is None and wait(running, 0.1).not_done:
                 for worker in multiprocessing.active_children():
                     worker.terminate()
@@ -299,19 +300,19 @@ def _run_side_by_side(
 def run_alone(
     run: Callable[[Job, bool], Measured], modules: list[str], folder: str, job: Job
 ) -> tuple[bool, Any]:
-    """Run a training in a process of its own.
+    """Run a training in a separate process.
 
     Args:
-        run: Runs it.
-        modules: The user's own, which it imports first.
-        folder: Where it runs.
-        job: Which one.
+        run: Runs one training.
+        modules: Names of the user's modules to import first.
+        folder: Working directory of the training.
+        job: The training.
 
     Returns:
-        Whether it came to its end, and what it measured, or else what it raised.
+        True and the measures, or False and the exception that the training raised.
 
     Raises:
-        ChildProcessError: If it was killed.
+        ChildProcessError: If the process was killed.
     """
     if folder != os.getcwd():
         os.chdir(folder)
@@ -326,6 +327,6 @@ def run_alone(
 
 
 def _begin(run: Callable[[Job, bool], Measured]) -> Callable[[Job], Measured]:
-    """Return what a process does, with one thread."""
+    """Return the function that a worker process calls for each job, with one thread."""
     use_threads(1)
     return lambda job: run(job, True)

@@ -1,4 +1,4 @@
-"""Two figures of the conditions: what each of them does, and how models drive under them."""
+"""Figures of the conditions: the effect of each, and crashes of the models under them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,16 +17,16 @@ from scripts.evaluation.places import DRIVING_WORLD
 from scripts.palette import BLUE
 
 SHOWN_S, STRIP_S = 2.0, 10.0
-"""When a picture is taken, and how long what fails in time is shown [s]."""
+"""Time of the frame shown, and duration of the strips for failures over time [s]."""
 IN_TIME = ("blackout", "frozen", "lost")
-"""Conditions that show in a row of frames, not in one."""
+"""Conditions that only a sequence of frames shows, drawn as strips."""
 
 
 def draw_conditions(seed: int = 4) -> Figure:
     """Draw every condition in its five severities, in the driving world.
 
-    Pictures show one moment of one track. What fails in time is drawn as a strip of 10 s, a column
-    a frame; what becomes of an action as the command (grey) and what is done (blue).
+    Pictures show one moment of one track. Failures over time are drawn as a strip of 10 s, with one
+    column per frame; failures of actions as the command (grey) and the applied action (blue).
     """
     world = find_world(DRIVING_WORLD, tracks="held_out", on_crash="recover")
     size = (2.2 * len(SEVERITIES), 0.92 * len(CONDITIONS))
@@ -65,7 +65,7 @@ def _draw_one(axes: Axes, world: World, name: str, severity: int, seed: int) -> 
 
 
 def _applied(world: World, name: str, severity: int, said: np.ndarray, seed: int) -> np.ndarray:
-    """Return what becomes of commands, as the world inside is told."""
+    """Return the actions that arrive at the inner environment for the commands `said`."""
     (disturbance,) = (one for one in world.disturbances if one.name == name)
     strength = strengths_of(name, severity)[name]
     inside = _Arrived(world.make())
@@ -78,14 +78,14 @@ def _applied(world: World, name: str, severity: int, said: np.ndarray, seed: int
 
 
 class _Arrived(gymnasium.Wrapper):
-    """Remembers the first entry of every action that arrives."""
+    """Records the first entry of every action that arrives."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self.arrived: list[float] = []
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and remember."""
+        """Record the action and step."""
         self.arrived.append(float(action[0]))
         return self.env.step(action)
 
@@ -95,12 +95,12 @@ def draw_crashes(
     conditions: Sequence[str],
     counted: str = "crashes",
 ) -> Figure:
-    """Draw crashes per km: a row a model, a column a condition.
+    """Draw crashes per km, with a row per model and a column per condition.
 
     Args:
-        crashes: Crashes per km by row and condition; what is missing stays white.
-        conditions: The columns.
-        counted: What is counted.
+        crashes: Crashes per km by row and condition; missing cells stay white.
+        conditions: Conditions of the columns.
+        counted: Name of the counted events.
     """
     values = np.array([[row.get(name, np.nan) for name in conditions] for row in crashes.values()])
     names_in = 0.08 * max(map(len, crashes), default=0)

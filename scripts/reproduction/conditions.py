@@ -1,8 +1,8 @@
 """Driving where the camera or the car fails: circuits against an LSTM and a CNN.
 
-Each model learns to keep the lane twice, from the same demonstrations in the same number of steps:
-in clean pictures, and with random conditions of severity 1 to 3 in three windows of four. Then it
-drives held-out tracks, clean and under each condition that is asked for; see `envs.conditions`.
+Each model is trained twice to keep the lane, from the same demonstrations in the same number of
+steps: with clean pictures, and with random conditions of severity 1 to 3 in three windows of four.
+Then it drives held-out tracks, clean and under each chosen condition; see `envs.conditions`.
 
 | model     | what it is                                                                         |
 |-----------|------------------------------------------------------------------------------------|
@@ -11,9 +11,9 @@ drives held-out tracks, clean and under each condition that is asked for; see `e
 | cnn-stack | no memory, on what the conv head made of the last four frames                      |
 | others    | by the names of `train.py drive`, e.g. lstm (64 units) and cnn (no memory)         |
 
-`--trainings without-1 without-2 without-3` asks what helps against kinds that nobody has learned
-from: each leaves out every third kind of condition, and is driven in those alone. Others ask how
-best to learn from all of them:
+`--trainings without-1 without-2 without-3` tests generalisation to unseen conditions: each training
+leaves out every third kind of condition, and is evaluated only in these. Further trainings compare
+ways to learn from all conditions:
 
 | training      | what it does otherwise                                                           |
 |---------------|----------------------------------------------------------------------------------|
@@ -22,13 +22,14 @@ best to learn from all of them:
 | short-windows | learns from 64 windows of 8 frames a step                                        |
 | own-drives    | meets conditions where it drives itself, too, before the fourth epoch            |
 
-`--trainings blackouts` asks what memory is worth: nothing but black pictures for half a second or a
-second, in 4 windows of 128 frames a step, so that in most windows what was seen before decides.
+`--trainings blackouts` tests how much memory helps: the only condition is black pictures for half a
+second or a second, in 4 windows of 128 frames per step, so that in most windows the correct action
+depends on earlier frames.
 
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
-before every frame, and before every fourth: what it is worth. Trained policies are kept in the
-runs' folder, so that a table that was stopped, or is asked for more conditions, trains nothing
-twice. A training that was stopped goes on where it was, with the same commit of the code.
+before every frame, and before every fourth, to measure how much memory helps. Trained policies are
+saved in the folder `--runs`, so that resuming a table, or adding conditions, repeats no training. A
+stopped training resumes if the commit of the code is the same.
 """
 
 import hashlib
@@ -74,14 +75,14 @@ from scripts.training.settings import Imitate
 DEFAULT_MODELS = ("ncp", "ncp-fast", "lstm", "cnn")
 MEASURES = ("driven_km", "crashes", "cross_track_m", "roughness_radps")
 TAU_S = (0.02, 0.5)
-"""First time constants of `ncp` [s]."""
+"""Range of the initial time constants of `ncp` [s]."""
 CELL_OF = {"ncp-fast": "ncp", "cnn-stack": "stacked"}
-"""Cell of a model that is not called by it."""
+"""Cell of each model whose name is not that of the cell."""
 KM, EPOCHS = 2.0, 6
 
 
 def reproduce_conditions(settings: Reproduce) -> None:
-    """Train and drive what is missing, and print the table."""
+    """Run the missing trainings and drives, and print the table."""
     trainings = settings.chosen_trainings(TRAININGS, USUAL_TRAININGS)
     epochs = settings.epochs or EPOCHS
     if "own-drives" in trainings and not taught(epochs).asked_epochs:
@@ -103,7 +104,7 @@ def reproduce_conditions(settings: Reproduce) -> None:
 def compare(
     settings: Reproduce, results: ResultsFile, jobs: Sequence[Job], kind: "type[Lesson]"
 ) -> None:
-    """Train and drive what is missing, print the table, and draw its figures."""
+    """Run the missing trainings and drives, print the table, and draw its figures."""
     folder = settings.runs / "tables" / f"{settings.table}-{results.commit or 'unknown'}"
     lesson = kind(folder)
     complete(results, jobs if settings.is_serial else spread(jobs), lesson, settings)
@@ -120,19 +121,19 @@ def compare(
 
 
 class Lesson:
-    """Trains a policy, if it is not there yet, and drives it.
+    """Trains a policy, if it is not saved yet, and measures its drives.
 
     Args:
-        folder: Where trained policies are kept.
+        folder: Folder of the saved policies.
     """
 
     counted = "crashes"
-    """Measure of which a table tells the rate per km."""
+    """Measure that the table reports as a rate per km."""
     beside: Mapping[str, tuple[str, str]] = {
         "cross_track_m": ("offset", "m"),
         "roughness_radps": ("roughness", "rad/s"),
     }
-    """Measures that stand beside it, each with its name and unit."""
+    """Further measures in the table, each with its title and unit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -150,11 +151,11 @@ class Lesson:
         return self.measured(policy, episodes)
 
     def place(self, km: float, condition: str) -> Place:
-        """Return where is driven: on the same tracks under every condition."""
+        """Return the place of a drive: the same tracks under every condition."""
         return drive_km(km).place(0)
 
     def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:
-        """Return what is measured of a drive, by column."""
+        """Return the measures of a drive, by column."""
         metrics = summarize(episodes)
         return {
             "driven_km": metrics.driven_km,
@@ -164,7 +165,7 @@ class Lesson:
         }
 
     def learned(self, model: str, seed: int, asked: AskedDrives) -> Policy:
-        """Return the policy of a training, trained now if it is not there."""
+        """Return the policy of a training; train it first if it is not saved yet."""
         training, lasts = asked.training, asked.lasts
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
         told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
@@ -182,11 +183,11 @@ class Lesson:
         """Train a policy by imitation, with DAgger before its fourth epoch.
 
         Args:
-            model: Name.
-            seed: Of weights and data.
+            model: Name of the model.
+            seed: Seed of weights and data.
             training: Name in `TRAININGS`.
-            runs: Where its run is, if it was stopped, or will be.
-            epochs: Of the training.
+            runs: Folder of the training's run, which is resumed if it was stopped.
+            epochs: Number of epochs.
         """
         cell = CELL_OF.get(model, model)
         settings = Drive(
@@ -206,17 +207,17 @@ class Lesson:
 
 
 def taught(epochs: int, **changes: Any) -> ImitationConfig:
-    """Return how a model of this table is trained: with DAgger before the fourth epoch."""
+    """Return the training settings of this table: with DAgger before the fourth epoch."""
     return ImitationConfig(epochs=epochs, dagger_epochs=None, **changes)
 
 
 def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
-    """Return the run of a training that was stopped, or a new one.
+    """Return the run of a stopped training, or a new run.
 
     Args:
-        task: Task of a new one.
-        model: Model of a new one.
-        settings: What it is told; its runs' folder is this training's alone.
+        task: Task of a new run.
+        model: Model of a new run.
+        settings: Settings of the training; only this training may use the folder `runs`.
     """
     for config in settings.runs.glob("[!.]*/config.json"):
         return Run.reopen(config.parent, step=epochs_done(config.parent))
@@ -224,9 +225,9 @@ def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
 
 
 def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> tuple[float, float, float]:
-    """Return what was counted in some drives, per km, and its 95 % interval.
+    """Return the rate per km over some drives, and the limits of its 95 % interval.
 
-    The interval counts crashes, as if all were of one training.
+    The interval treats all drives as if they were of one training.
     """
     crashes = sum(int(row[counted]) for row in rows)
     return rate_per_km(crashes, sum(float(row["driven_km"]) for row in rows))
@@ -235,7 +236,7 @@ def crash_rate(rows: Sequence[Row], counted: str = "crashes") -> tuple[float, fl
 def crashes_per_km(
     results: ResultsFile, jobs: Sequence[Job], lesson: Lesson
 ) -> dict[str, dict[str, float]]:
-    """Return crashes per km over all seeds, by model with its training, and by condition."""
+    """Return crashes per km over all seeds, by model with training, and by condition."""
     found: dict[str, dict[str, float]] = {}
     drives = [(job, AskedDrives.read(job.settings)) for job in jobs]
     for job, asked in sorted(drives, key=lambda drive: list(TRAININGS).index(drive[1].training)):
@@ -248,7 +249,7 @@ def crashes_per_km(
 
 
 def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
-    """Return the table of the drives: a line for each training and condition, a column a model."""
+    """Return the table of drives: one line per training and condition, one column per model."""
     models = list(dict.fromkeys(job.model for job in jobs))
     lines: dict[tuple[str, str], list[str]] = {}
     for job in jobs:

@@ -1,7 +1,7 @@
-"""Files of the papers' data sets, as they are handed out: plain, with gzip, in a tar or a zip.
+"""Read files of the papers' datasets as downloaded: plain, with gzip, in a tar or in a zip.
 
-A zip in a zip, as the UCI repository has some, is looked into. Nothing is unpacked to the disk, and
-no name in an archive is used as a path.
+A zip inside a zip, as in the UCI repository, is read too. Nothing is unpacked to the disk, and no
+name in an archive is used as a path.
 """
 
 import csv
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 MAX_BYTES = 500_000_000
-"""Largest file, unpacked, that is read into memory."""
+"""Largest size of an unpacked file [bytes]."""
 LARGEST = 1e18
-"""Largest size of a number: its square is one in single precision."""
+"""Largest absolute value of a number: its square still fits in single precision."""
 _ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".zip")
 _DAMAGE = (
     tarfile.TarError,
@@ -36,17 +36,17 @@ _DAMAGE = (
 def find_files(
     data: Path | None, is_wanted: Callable[[str], bool], what: str
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of the wanted files of a data set.
+    """Yield the name and content of each wanted file of a dataset.
 
     Args:
-        data: Folder or archive of the data set. In a folder plain files come first, those packed
-            with gzip under their name without .gz; its archives are opened only if there are none.
-        is_wanted: Tells by the name, with its folders in `data` or in the archive.
-        what: What is looked for and where it is to be had, for the messages.
+        data: Folder or archive of the dataset. Archives in a folder are opened only if no plain or
+            gzip file is wanted; gzip files are named without .gz.
+        is_wanted: Returns whether a file is wanted, from its path in `data` or in the archive.
+        what: Name and source of the dataset, for the messages.
 
     Raises:
         FileNotFoundError: If no file is wanted.
-        ValueError: If no data are named, or a file is damaged or too large.
+        ValueError: If `data` is None, or a file is damaged or too large.
     """
     if data is None:
         raise ValueError(f"`data` must be the folder of {what}, got None.")
@@ -66,7 +66,7 @@ def find_files(
 
 
 def _listed(data: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """Return plain files by name, and archives."""
+    """Return plain files with their names, and archives."""
     paths = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
     root = data.parent if data.is_file() else data
     archives = [path for path in paths if path.name.endswith(_ARCHIVES)]
@@ -79,7 +79,7 @@ def _listed(data: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file, unpacked if it is packed with gzip."""
+    """Read a file; unpack it if its name ends in .gz."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -91,7 +91,7 @@ def _read(path: Path) -> bytes:
 
 
 def _members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Yield the wanted files of an archive, in its order."""
+    """Yield the wanted files of an archive, in the archive's order."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -115,7 +115,7 @@ def _members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str
 def _zipped(
     archive: zipfile.ZipFile, is_wanted: Callable[[str], bool], *, is_inner: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the wanted files of a zip, and those of the zips in it."""
+    """Yield the wanted files of a zip and of the zips inside it."""
     for member in archive.infolist():
         is_zip = member.filename.endswith(".zip") and not is_inner
         if member.is_dir() or not (is_zip or is_wanted(member.filename)):
@@ -142,16 +142,17 @@ def read_columns(
 ) -> dict[str, list[str]]:
     """Return the cells of some columns of a CSV file.
 
-    Rows may have one cell more than the header, as R writes them: their number, which is left out.
+    Rows may begin with one more cell than the header has, the row number that R writes; it is
+    skipped.
 
     Args:
         name: The file's name, for the messages.
-        content: What is in it; lines may end in any way.
-        wanted: Columns.
-        header: Names of all columns if the file begins without them.
+        content: Content of the file, with any line endings.
+        wanted: Names of the columns to return.
+        header: Names of all columns, if the file has no header line.
 
     Raises:
-        ValueError: If it is no such table.
+        ValueError: If the file is not such a table.
     """
     try:
         rows = list(csv.reader(io.StringIO(content.decode(), newline=None), strict=True))
@@ -175,15 +176,15 @@ def read_columns(
 
 
 def to_numbers(name: str, cells: Sequence[str], *, missing: str | None = None) -> np.ndarray:
-    """Return the numbers in a column, float64, with NaN for what is missing.
+    """Return the numbers of a column as float64, with NaN for missing values.
 
     Args:
         name: File and column, for the message.
         cells: Cells of the column.
-        missing: How a missing value is written; none may be missing if None.
+        missing: Text of a missing value; if None: no value may be missing.
 
     Raises:
-        ValueError: If a cell is no number, or larger than `LARGEST`.
+        ValueError: If a cell is not a number, or larger than `LARGEST`.
     """
     try:
         numbers = np.array(["nan" if cell == missing else cell for cell in cells], dtype=float)
@@ -202,16 +203,16 @@ def to_numbers(name: str, cells: Sequence[str], *, missing: str | None = None) -
 def read_matrix(
     name: str, content: bytes, *, delimiter: str | None = None, columns: range | None = None
 ) -> np.ndarray:
-    """Return a file of numbers alone, float64, shape (rows, columns); for files of many rows.
+    """Return a large file of numbers only, as float64 of shape (rows, columns).
 
     Args:
         name: The file's name, for the message.
-        content: What is in it; `nan` is a missing number.
-        delimiter: What separates numbers; blanks if None.
-        columns: Which columns; all if None.
+        content: Content of the file; `nan` is a missing number.
+        delimiter: Separator of the numbers; if None: white space.
+        columns: Columns to return; if None: all.
 
     Raises:
-        ValueError: If it is no such table, or a number is larger than `LARGEST`.
+        ValueError: If the file is not such a table, or a number is larger than `LARGEST`.
     """
     try:
         numbers = np.loadtxt(
@@ -228,7 +229,7 @@ def read_matrix(
 
 
 def _number(cell: str) -> float:
-    """Return a number, NaN if it is none."""
+    """Return the cell as a number; NaN if it is not a number."""
     try:
         return float(cell)
     except ValueError:
@@ -236,14 +237,14 @@ def _number(cell: str) -> float:
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation of each column; NaN is what is missing.
+    """Return mean and standard deviation of each column, without missing values (NaN).
 
-    The deviation of a column that does not vary is 1, the mean of one without numbers 0.
+    The deviation of a constant column is 1. The mean of a column without numbers is 0.
     """
     is_known = np.isfinite(values)
     count = np.maximum(is_known.sum(axis=0), 1)
     mean = np.where(is_known, values, 0.0).sum(axis=0) / count
     square = np.where(is_known, values - mean, 0.0) ** 2
     deviation = np.sqrt(square.sum(axis=0) / count)
-    is_constant = deviation <= 1e-9 * np.abs(mean)  # but for rounding
+    is_constant = deviation <= 1e-9 * np.abs(mean)  # up to rounding
     return mean, np.where(is_constant, 1.0, deviation)

@@ -23,13 +23,13 @@ class Pictures:
     pixels: np.ndarray
     """Grey levels, shape (samples, pixels)."""
     classes: np.ndarray
-    """Shape (samples,)."""
+    """Digit of each picture, shape (samples,)."""
     parts: dict[str, np.ndarray]
-    """Samples in each part."""
+    """Indices of the samples in each part."""
 
 
 def read_small(data: Path | None) -> Pictures:
-    """Return scikit-learn's digits, 20 % of them to test and 10 % to validate."""
+    """Return scikit-learn's digits: 20 % for testing, 10 % for validation; `data` is not used."""
     from sklearn.datasets import load_digits
 
     pixels, classes = (np.asarray(values) for values in load_digits(return_X_y=True))
@@ -41,15 +41,15 @@ def read_small(data: Path | None) -> Pictures:
 
 
 def read_mnist(data: Path | None, *, last_validate: bool = False) -> Pictures:
-    """Read MNIST's four files, packed or not; a tenth of what trains validates.
+    """Read MNIST's four files, packed or not; a tenth of the training set is for validation.
 
     Args:
-        data: Their folder.
-        last_validate: Whether these are the last pictures, and not some in an order drawn.
+        data: Folder of the files.
+        last_validate: Whether the validation pictures are the last ones; else they are random.
 
     Raises:
-        FileNotFoundError: If one is not there.
-        ValueError: If one is damaged, or pictures and labels do not go together.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or the labels do not fit the pictures.
     """
     what = "MNIST's IDX files, e.g. train-images-idx3-ubyte.gz"
     found = {
@@ -85,7 +85,7 @@ def read_idx(name: str, content: bytes) -> np.ndarray:
     """Return the bytes of an IDX file as an array.
 
     Raises:
-        ValueError: If it is no IDX file of bytes, or cut off.
+        ValueError: If the file is not an IDX file of bytes, or is incomplete.
     """
     num_axes = content[3] if len(content) >= 4 else 0
     begin = 4 + 4 * num_axes

@@ -1,7 +1,7 @@
-"""Handwritten digits over time: event-based and row by row, and a small stand-in.
+"""Classification of handwritten digits over time: as events and row by row, also of small digits.
 
-The class is wanted at the last frame. Beside the models stand linear classifiers that see all
-pixels at once.
+The target is the class at the last frame. The table also has linear classifiers of all pixels at
+once.
 
 | table  | pictures                              | a frame is                                      |
 |--------|---------------------------------------|-------------------------------------------------|
@@ -10,18 +10,19 @@ pixels at once.
 |        |                                       | last pixel                                      |
 | smnist | MNIST                                 | a row of 28 pixels in [0, 1]                    |
 
-In `mnist` and `digits` a picture is black or white and read row by row; a frame comes whenever the
-colour changes, with the number of pixels passed as elapsed time. LSTM and GRU, blind to time, have
-it as one more input. Figures of `digits` do not compare with the papers'. In `smnist` a row takes
-one unit of time. `ltc_spread` begins with slow neurons, see `spread`.
+In `mnist` and `digits` a picture is black and white and read row by row; there is a frame at each
+change of colour, with the number of pixels since the last frame as elapsed time. LSTM and GRU,
+which ignore elapsed times, get it as an additional input. Results of `digits` are not comparable
+with the papers'. In `smnist` a row takes one unit of time. `ltc_spread` begins with slow neurons,
+see `spread`.
 
 Source: event-based sequential MNIST: Lechner & Hasani 2020 (arXiv 2006.04418), section 5; `mnist`:
 the code published with Hasani et al. 2022, Nature Machine Intelligence 4:992. Differs: the first
-6,000 training pictures, in an order drawn with seed 0, choose the checkpoint, where the last epoch
-is tested there; Adam with a cosine decay and fewer epochs, there RMSprop and 200; time is counted
-in 16 pixels, there in 256, which learns more slowly. `smnist`: Hasani et al. 2021 (arXiv
-2006.04439), table 3, and the code published with it: 32 units, batches of 16, Adam at 1e-3 (LTC
-5e-3), 200 epochs; the last 6,000 training pictures choose the checkpoint.
+6,000 training pictures, in a random order with seed 0, choose the checkpoint, where the paper tests
+the last epoch; Adam with a cosine decay and fewer epochs, where the paper uses RMSprop and 200
+epochs; the unit of time is 16 pixels, in the paper 256, which learns more slowly. `smnist`: Hasani
+et al. 2021 (arXiv 2006.04439), table 3, and the code published with it: 32 units, batches of 16,
+Adam at 1e-3 (LTC 5e-3), 200 epochs; the last 6,000 training pictures choose the checkpoint.
 """
 
 import math
@@ -51,25 +52,26 @@ DEFAULT_MODELS = (
 )  # fmt: skip
 PIXEL_S, SPLIT = 1.0, "split=0"
 UNITS = dict.fromkeys(("ltc", SPREAD, "mixed_ltc", *SATURATED), 32)
-"""Neurons, 64 where not listed: a fully connected LTC or LRC has 4 or 5 parameters a synapse."""
+"""Number of neurons, 64 if not listed: a fully connected LTC or LRC has 4 or 5 parameters per
+synapse."""
 _CHUNK = 5_000
-"""Pictures that are turned into events at a time."""
+"""Number of pictures converted to events at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsProtocol:
-    """What differs between the tables."""
+    """Settings that differ between the tables."""
 
     read: Callable[[Path | None], Pictures]
     threshold: int | None
-    """Least grey level that is black; None if a frame is a row of grey levels."""
+    """Lowest grey level that counts as black; if None: a frame is a row of grey levels."""
     most: int
     """Largest grey level."""
     has_end: bool
     frame_pixels: float
     """Nominal frame of a model [pixels, or rows]."""
     ltc_frame_pixels: float
-    """That of an LTC, which forgets within a frame, so it gets long ones."""
+    """Nominal frame of an LTC [pixels, or rows]: long, because an LTC forgets within a frame."""
     batch_size: int
     epochs: int
     learning_rate: float
@@ -79,22 +81,22 @@ class DigitsProtocol:
     gradient_clip: float | None = 1.0
     final_rate_fraction: float = 0.02
     linear_tolerance: float = 1e-4
-    """Slope at which fitting a linear classifier ends."""
+    """Gradient tolerance at which fitting a linear classifier stops."""
     models: tuple[str, ...] = DEFAULT_MODELS
     most_units: int = 64
 
     @property
     def has_rows(self) -> bool:
-        """Whether a frame is a row, and so all frames take the same time."""
+        """Whether a frame is a row, so that all frames have the same duration."""
         return self.threshold is None
 
 
 def reproduce_digits(settings: Reproduce) -> None:
-    """Train what is missing and print the table."""
+    """Run the missing trainings and print the table."""
     table, data = settings.table, settings.data
     protocol = PROTOCOLS[table]
     models = settings.chosen_models(protocol.models, (*CELLS, SPREAD))
-    load(table, data)  # refused before a run folder is made, if so
+    load(table, data)  # raises before a run folder is made
     epochs = settings.epochs or protocol.epochs
     described = {model: f"{SPLIT} {training_settings(model, epochs, table)}" for model in models}
     run = partial(train_model, table, data, epochs, settings.device)
@@ -123,7 +125,7 @@ def frame_pixels(model: str, table: str) -> float:
 
 
 def training_settings(model: str, epochs: int, table: str = "digits") -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     note = "" if PROTOCOLS[table].has_rows else time_note(model)
     return (
         f"units={num_units(model, table)} frame={frame_pixels(model, table):g}"
@@ -145,7 +147,7 @@ def train_model(
 def set_up(
     table: str, data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     protocol = PROTOCOLS[table]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
@@ -178,7 +180,7 @@ def pictures(table: str, data: Path | None = None) -> Pictures:
 
 @cache
 def load(table: str = "digits", data: Path | None = None) -> WindowParts:
-    """Return the digits as events or rows, each with its class wanted at the last frame."""
+    """Return the digits as events or rows; the class is the target at the last frame."""
     protocol, shown = PROTOCOLS[table], pictures(table, data)
     make = _as_rows if protocol.has_rows else _as_events
     whole = make(shown, protocol)
@@ -216,7 +218,7 @@ def _as_rows(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
 
 
 def _wanted(shown: Pictures, num_frames: int) -> torch.Tensor:
-    """Return the class at every frame, shape (samples, frames, classes)."""
+    """Return the one-hot class at every frame, shape (samples, frames, classes)."""
     wanted = torch.nn.functional.one_hot(torch.from_numpy(shown.classes), NUM_CLASSES).float()
     return wanted[:, None].expand(-1, num_frames, -1)
 
@@ -275,11 +277,11 @@ PROTOCOLS = {
         most_units=32,
     ),
 }
-"""By the table's name."""
+"""Protocols by the table's name."""
 
 
 def linear_names(table: str) -> dict[str, bool]:
-    """Return the linear classifiers, and whether each sees black and white alone."""
+    """Return the names of the linear classifiers, and whether each sees only black and white."""
     grey = {f"linear on {PROTOCOLS[table].most + 1} grey levels": False}
     return grey if PROTOCOLS[table].has_rows else {"linear on black and white": True, **grey}
 

@@ -1,6 +1,6 @@
-"""Rows of bits as events: a frame whenever the bit changes, and one at the end if asked for.
+"""Encode rows of bits as events: one frame at each change of the bit, and optionally at the end.
 
-How long the bit before lasted is told by elapsed time alone.
+Only the elapsed time tells how long the bit before lasted.
 """
 
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 class Events(NamedTuple):
-    """Frames at the front, padding behind."""
+    """Frames of each row, followed by padding."""
 
     inputs: Float[Tensor, "samples time 1"]
-    """The bit."""
+    """Value of the bit."""
     dt_s: Float[Tensor, "samples time"]
-    """Time since the frame before [s]; the first is one bit after the beginning."""
+    """Time since the frame before [s]; for the first frame, since one bit before the first."""
     is_last: Bool[Tensor, "samples time"]
     """Whether the frame is the last of its row."""
 
@@ -34,10 +34,10 @@ def encode_events(
 
     Args:
         bits: Zeros and ones, shape (samples, time).
-        num_bits: Bits that count in each row, >= 1, shape (samples,).
+        num_bits: Number of bits used in each row, >= 1, shape (samples,).
         bit_s: Duration of a bit [s].
-        is_dense: Whether every bit has a frame of its own.
-        has_end: Whether there is a frame at the last bit even if it does not change.
+        is_dense: Whether every bit has its own frame.
+        has_end: Whether the last bit has a frame even if it does not change.
     """
     place, last = np.arange(bits.shape[1]), num_bits[:, None] - 1
     is_frame = place <= last

@@ -1,22 +1,22 @@
-"""How far a circle is stretched by random continuous-time networks: the LTC paper's figure 3.
+"""Stretching of a circle by random continuous-time networks: the LTC paper's figure 3.
 
-A unit circle u(t) = (sin t, cos t), t from 0 to 2π, drives k units x with random weights; the
-length of their path in its first two principal components, over the circle's own 2π, measures how
-much the network can make of a simple input. With f = φ(W u + b) and r = φ(U x + c):
+A unit circle u(t) = (sin t, cos t), t from 0 to 2π, is the input of k units x with random weights.
+The length of the units' path in its first two principal components, divided by the circle's 2π,
+measures the expressivity of the network. With f = φ(W u + b) and r = φ(U x + c):
 
     Neural ODE  dx/dt = f + r
     CT-RNN      dx/dt = f + r − x/τ
     LTC         dx/dt = A f + B r − x (1/τ + |f| + |r|)
 
 φ is tanh, W, U ~ N(0, σ²), b, c ~ N(0, 1), τ ~ |N(0, 1)|; A_i and B_i are sums of k reversal
-potentials ~ N(0, σ²), so an LTC's range grows with k and σ where the others' stays.
+potentials ~ N(0, σ²), so the range of an LTC grows with k and σ, but not that of the others.
 
-A second figure holds the bounds of a circuit's potentials and time constants against what it
+A second figure compares the bounds of a circuit's potentials and time constants with the values it
 reaches (`bounds`).
 
 Sources: Hasani et al. 2021 (arXiv 2006.04439), section 5 and figure 3, in the equations and
 distributions of the published code; trajectory length: Raghu et al. 2017 (arXiv 1606.05336).
-Differs: all three models have the recurrent term r, which the published code gives the LTC alone.
+Differs: all three models have the recurrent term r, which only the LTC has in the published code.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ COLOURS = {"ltc": BLUE, "ctrnn": GREEN, "neural_ode": VERMILION}
 
 
 def reproduce_expressivity(settings: Reproduce) -> None:
-    """Measure what is missing, print the medians and draw the figure."""
+    """Measure the missing rows, print the medians and draw the figures."""
     models = settings.chosen_models(MODELS, MODELS)
     results = settings.results_file(("stretch",))
     sizes = [(width, DEFAULT_SCALE) for width in WIDTHS]
@@ -84,17 +84,17 @@ def describe(width: int, scale: float) -> str:
 
 
 def measure(job: Job, is_silent: bool) -> Measured:
-    """Return how many times longer than the circle the path of one random network is."""
+    """Return the path length of one random network, divided by that of the circle."""
     width, scale = (float(part.split("=")[1]) for part in job.settings.split())
     return {"stretch": stretch(job.model, int(width), scale, job.seed)}
 
 
 def stretch(model: str, width: int, scale: float, seed: int) -> float:
-    """Solve one random network along the circle and measure its path.
+    """Integrate one random network along the circle and return its relative path length.
 
     Args:
         model: A name in `MODELS`; the same seed gives all models the same weights.
-        width: Units k.
+        width: Number of units k.
         scale: Weight scale σ.
         seed: Seed of the weights.
     """
@@ -121,14 +121,14 @@ def stretch(model: str, width: int, scale: float, seed: int) -> float:
 
 
 def principal_plane(path: np.ndarray) -> np.ndarray:
-    """Project a path (points, units) on its first two principal components."""
+    """Project a path of shape (points, units) onto its first two principal components."""
     centred = path - path.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     return centred @ directions[:2].T
 
 
 def path_length(path: np.ndarray) -> float:
-    """Return the length of a polygon through the points (points, dimensions)."""
+    """Return the length of the polygon through points of shape (points, dimensions)."""
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
 
 

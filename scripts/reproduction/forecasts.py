@@ -1,4 +1,4 @@
-"""What the forecasting tables share: parts of the data, linear rows, errors, the printed table."""
+"""Code that the forecasting tables share: data parts, linear rows, errors, printed table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,18 +40,18 @@ MEASURES = (
 
 
 def time_note(model: str) -> str:
-    """Say in a training's settings that its cell, blind to time, has it as an input (`Sizes`)."""
+    """Return a note for the settings if the elapsed time is an input of the model's cell."""
     return " time-as-input" if model in TIME_BLIND else ""
 
 
 def traces_note(folder: Path) -> str:
-    """Say in a training's settings which traces it saw: rows of others are not its own."""
+    """Return a note for the settings with a fingerprint of the traces in `folder`."""
     return f"traces={fingerprint(load_traces(folder))}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowParts:
-    """The windows of each part of the traces."""
+    """Windows of each part of a dataset."""
 
     training: Sequences
     validation: Sequences
@@ -69,17 +69,17 @@ def forecast_table(
     paper: Mapping[str, str],
     linear: str | None = None,
 ) -> ResultsFile:
-    """Train what is missing of a table, print it with the linear rows, return its file.
+    """Run a table's missing trainings, print it with the linear rows, and return its file.
 
     Args:
         settings: The command line.
-        data: Windows that the linear rows are fitted and measured on.
-        window: How the trainings' windows were cut, the first of their settings.
+        data: Windows for fitting and measuring the linear rows.
+        window: How the windows of the trainings are cut, for the settings.
         described: Further settings of each model's training, by model.
         run: Runs one training; see `complete`.
-        num_seeds: Trainings of each model if the command line names no number.
+        num_seeds: Number of trainings of each model, if `settings.seeds` is None.
         paper: The paper's figures by model.
-        linear: How the linear rows' windows were cut, if otherwise.
+        linear: How the windows of the linear rows are cut; if None: as `window`.
     """
     results, linear = settings.results_file(MEASURES), linear or window
     add_linear_rows(results, data, linear, settings.command())
@@ -128,7 +128,7 @@ def fit(
 
 
 def measure_linear(forecast: LinearForecast, data: WindowParts) -> Measured:
-    """Return a closed-form forecast's row."""
+    """Return the measures of a closed-form forecast."""
     errors = measure_errors(torch.from_numpy(forecast.predicted.copy()), data)
     return {"parameters": forecast.num_parameters, **errors}
 
@@ -136,7 +136,7 @@ def measure_linear(forecast: LinearForecast, data: WindowParts) -> Measured:
 def measure_errors(predicted: torch.Tensor, data: WindowParts) -> Measured:
     """Return mean, normalised and per-dimension squared errors on the test windows.
 
-    Normalised: each dimension's error as a share of its variance, averaged; 1 is worth nothing.
+    Normalised: the mean over dimensions of error / variance; 1 is no better than the mean.
     """
     target = data.test.targets.double()
     by_dimension = (predicted.double() - target).square().mean(dim=(0, 1))
@@ -149,7 +149,7 @@ def measure_errors(predicted: torch.Tensor, data: WindowParts) -> Measured:
 
 
 def print_results(rows: Sequence[Mapping[str, str]], paper: Mapping[str, str]) -> None:
-    """Print mean ± sd over seeds, the most exact model first, beside the paper's figures."""
+    """Print mean ± sd over seeds, the best model first, with the paper's figures."""
     groups: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         groups.setdefault(row["model"], []).append(row)

@@ -7,11 +7,11 @@ is estimated without J, from P probes z of independent numbers of unit variance,
 
 averaged over steps, and a step is −rate (G + δ I)⁻¹ m with m the running mean of the gradient and
 δ a share of G's mean diagonal. A circuit of a thousand parameters makes that a matrix of a thousand
-rows. A step pulls P probes back through time: with 24 of them it took 11 to 18 times as long as one
-of Adam's for 1,200 to 1,400 parameters, and 75 times for 2,500, since the matrix is factorised.
+rows. A step backpropagates P probes through time: with 24 probes it took 11 to 18 times as long as
+Adam's step for 1,200 to 1,400 parameters, and 75 times for 2,500, since the matrix is factorised.
 
-It stands beside the table that uses it. On two other tasks it was much better than Adam in equal
-steps, but not clearly so in equal time.
+Only one table uses this optimizer, so it is not in the library. On two other tasks it was much
+better than Adam in equal steps, but not clearly so in equal time.
 
 Source: Gauss-Newton as in Martens 2020, "New insights and perspectives on the natural gradient
 method" (arXiv 1412.1193), section 8. Differs: probes in place of the whole Jacobian.
@@ -30,11 +30,11 @@ class GaussNewton:
     """Gauss-Newton steps on the parameters of a circuit.
 
     Args:
-        parameters: What learns; a few thousand numbers at most.
+        parameters: Parameters to train; a few thousand numbers at most.
         damping: δ as a share of the curvature's mean diagonal, > 0.
-        probes: Random probes at each step.
-        decay: Share of the averages that stays at each step.
-        factor_every: Steps between two factorisations of the curvature.
+        probes: Number of random probes at each step.
+        decay: Decay of the running averages per step.
+        factor_every: Number of steps between two factorisations of the curvature.
         longest: Largest norm of a step.
         seed: Seed of the probes.
 
@@ -77,9 +77,9 @@ class GaussNewton:
         """Move the parameters by one step and return the mean squared error before it.
 
         Args:
-            outputs: Outputs that count, with their graph.
-            wanted: What they should be, of the same shape.
-            rate: 1 for a full step, falling to 0 along a training.
+            outputs: Outputs in the loss, with their graph.
+            wanted: Targets, of the same shape.
+            rate: Step size: 1 for a full step, falling to 0 during training.
         """
         residual = (outputs - wanted).detach()
         gradient = self._pull(outputs, residual / residual.numel())
@@ -104,8 +104,8 @@ class GaussNewton:
         """Return the Cholesky factor of the damped curvature.
 
         Raises:
-            ValueError: If it is not finite, since the training has diverged, or has no factor,
-                since it is summed in single precision and damped too little.
+            ValueError: If the curvature is not finite, since the training has diverged, or has no
+                factor, since it is summed in single precision and damped too little.
         """
         if not torch.isfinite(curvature).all():
             raise ValueError(
@@ -121,7 +121,7 @@ class GaussNewton:
         return factor
 
     def _pull(self, outputs: Tensor, weights: Tensor) -> Tensor:
-        """Return Jᵀ weights as one vector."""
+        """Return Jᵀ `weights` as one vector."""
         gradients = torch.autograd.grad(
             outputs, self.parameters, weights, retain_graph=True, allow_unused=True
         )

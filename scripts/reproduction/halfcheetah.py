@@ -1,14 +1,14 @@
 """Next-frame forecasts of HalfCheetah traces: the LTC paper's data and protocol.
 
-31 traces of 1000 frames; files 0 to 4 validate, 5 to 14 test, 15 to 24 train. Windows of 32 frames,
-10 apart, no normalisation; 32 units with a dense readout; batches of 16, Adam at 1e-3 (LTC 1e-2),
-200 epochs, the checkpoint with the best validation error. The linear rows are ours: the paper has
-none.
+31 traces of 1000 frames; files 0 to 4 are for validation, 5 to 14 for testing, 15 to 24 for
+training. Windows of 32 frames, 10 apart, no normalisation; 32 units with a dense readout; batches
+of 16, Adam at 1e-3 (LTC 1e-2), 200 epochs, the checkpoint with the best validation error. The
+linear rows are ours: the paper has none.
 
-Our LTC counts a frame as one unit of time. In the published code each of the six sub-steps is one,
-so that a frame lasts six and hardly anything is left of the last one; C begins at 0.5 and g at 1.
-`ltc_published` does it that way. CT-RNN and Neural ODE take 0.6 units a frame there, 1 here.
-`ltc_spread` begins with slow neurons, see `spread`.
+In our LTC a frame is one unit of time. In the published code each of the six sub-steps is one unit,
+so that a frame lasts six units and the state forgets almost all of the frame before; C begins at
+0.5 and g at 1. `ltc_published` follows the published code. CT-RNN and Neural ODE take 0.6 units per
+frame there, 1 here. `ltc_spread` begins with slow neurons, see `spread`.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), table 4, and the code published with it.
 """
@@ -43,7 +43,7 @@ PAPER = {
     "ctgru": "3.014 ± 0.134",
     "neural_ode": "3.805 ± 0.313",
 }
-"""Mean squared errors of table 4, five seeds each."""
+"""Mean squared errors in table 4 of the LTC paper, five seeds each."""
 DEFAULT_MODELS = ("ltc", PUBLISHED, SPREAD, "cfc", "lstm", "ctrnn", "ctgru", "neural_ode")
 WINDOW, STRIDE, UNITS, BATCH_SIZE, EPOCHS = 32, 10, 32, 16, 200
 SUB_STEPS = 6
@@ -52,7 +52,7 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
-    """Train what is missing and print the table."""
+    """Run the missing trainings and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, PUBLISHED, SPREAD))
     folder = traces_folder(settings)
     data = load(folder)
@@ -64,7 +64,7 @@ def reproduce_halfcheetah(settings: Reproduce) -> None:
 
 
 def traces_folder(settings: Reproduce) -> Path:
-    """Return the folder of the traces, or say where to get them."""
+    """Return the folder of the traces."""
     if settings.data is None:
         raise ValueError(
             "`data` must be the folder of the HalfCheetah traces, got None. Clone"
@@ -101,7 +101,7 @@ def learning_rate(model: str) -> float:
 
 
 def training_settings(model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
     return f"{trained}{spread_note(model)} epochs={epochs}"
 
@@ -117,7 +117,7 @@ def train_model(folder: Path, epochs: int, device: str, job: Job, is_silent: boo
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     width = data.inputs.shape[2]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
@@ -136,7 +136,7 @@ def set_up(
 
 
 def published_ltc(sizes: CellSizes) -> Forecaster:
-    """Build an LTC whose sub-steps last a unit of time each, begun as in the published code."""
+    """Build an LTC with sub-steps of one unit of time and the published initial values."""
     model = make_forecaster("ltc", replace(sizes, frame_s=sizes.frame_s / SUB_STEPS))
     cell = model.circuit.cell
     assert isinstance(cell, LTC)
@@ -147,7 +147,7 @@ def published_ltc(sizes: CellSizes) -> Forecaster:
 
 
 def with_times(data: WindowParts) -> WindowParts:
-    """Say that a frame lasts `FRAME_S`, whatever unit of time a model has."""
+    """Return the windows with an elapsed time of `FRAME_S` at every frame."""
     timed = {
         name: replace(part, dt_s=torch.full(part.inputs.shape[:2], FRAME_S))
         for name, part in vars(data).items()

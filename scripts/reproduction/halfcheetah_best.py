@@ -1,15 +1,15 @@
 """The lowest error on the LTC paper's HalfCheetah test windows, by whatever means the data allow.
 
-Not the paper's protocol (`halfcheetah` is): the six traces it leaves unused are trained
-on too, windows start every 2 frames, inputs are normalised, networks are wider, mend what the
-linear AR(8) leaves over and learn under input noise. The test windows are the paper's; so are the
-validation windows, but for those of a cheetah on its back, a state that training never shows. The
-validation error chooses the checkpoint and, in the table, the model.
+This is not the paper's protocol (see `halfcheetah` for that): training also uses the six traces
+that the paper leaves unused, windows start every 2 frames, inputs are normalised, and networks are
+wider, learn the residual of the linear AR(8) and train with input noise. The test windows are the
+paper's. So are the validation windows, except those of a cheetah on its back, a state that training
+never shows. The validation error chooses the checkpoint and, in the table, the model.
 
-How low can it go? Every action of the traces is random with probability p = 5 %. Who knows both the
-frame f that follows the policy's action and the frames r that follow random ones can but forecast
-their mean, and errs by p E(r − f)² − p² (E r − f)². `noise_floor_mse` puts the simulator into
-states of the test traces, lets it take random actions there, and compares with what followed.
+The lowest possible error: every action of the traces is random with probability p = 5 %. The best
+forecast from the frame f after the policy's action and the frames r after random actions is their
+mean, with the error p E(r − f)² − p² (E r − f)². `noise_floor_mse` sets the simulator to states of
+the test traces, takes random actions there, and compares with the next frame of the trace.
 """
 
 from collections.abc import Callable
@@ -45,16 +45,17 @@ from scripts.reproduction.halfcheetah import STRIDE as PAPER_STRIDE
 
 DEFAULT_MODELS = ("ensemble", "ltc", "cfc", "mixed_cfc", "lstm", "gru")
 MEMBER, NUM_MEMBERS, MEMBER_SEEDS = "mixed_cfc", 5, 100
-"""An ensemble's forecast is the mean of its members'."""
+"""Cell and number of an ensemble's members, and the step of their seeds. The ensemble's forecast is
+the mean of the members' forecasts."""
 UNITS = 64
 STRIDE, BATCH_SIZE, EPOCHS, LAGS, GRADIENT_CLIP = 2, 64, 6, 8, 1.0
 INPUT_NOISE, INPUT_LIMIT = 0.05, 8.0  # in standard deviations of the inputs
 RANDOM_SHARE = 0.05
-"""Share of the traces' actions drawn at random, as the LTC paper has it."""
+"""Share of random actions in the traces, as in the LTC paper."""
 
 
 def reproduce_halfcheetah_best(settings: Reproduce) -> None:
-    """Train what is missing and print the table and the noise floor."""
+    """Run the missing trainings, and print the table and the noise floor."""
     models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *CELLS))
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
@@ -77,7 +78,7 @@ def reproduce_halfcheetah_best(settings: Reproduce) -> None:
 
 @cache
 def load(folder: Path, stride: int = STRIDE) -> WindowParts:
-    """Return the paper's windows, with the unused traces and more windows to train on."""
+    """Return the paper's windows, with the unused traces and `stride` for training."""
     paper = halfcheetah.load(folder)
     traces = load_traces(folder)[SPLIT["training"].start :]
     training = forecasting_windows(traces, WINDOW, stride)
@@ -86,7 +87,7 @@ def load(folder: Path, stride: int = STRIDE) -> WindowParts:
 
 @cache
 def load_residual(folder: Path) -> tuple[WindowParts, np.ndarray, float]:
-    """Return normalised inputs with what AR(8) leaves over, its test forecasts, and their scale."""
+    """Return normalised inputs with scaled AR(8) residuals, AR(8) test forecasts, and the scale."""
     data = load(folder)
     mean, deviation = data.training.inputs.mean((0, 1)), data.training.inputs.std((0, 1))
     parts = vars(data)
@@ -108,14 +109,14 @@ def load_residual(folder: Path) -> tuple[WindowParts, np.ndarray, float]:
         )
         for name, part in parts.items()
     }
-    # A cheetah on its back, which training never saw, would outweigh all other windows there.
+    # A cheetah on its back, which is not in the training set, would dominate the error.
     is_usual = residual["validation"].inputs.abs().amax((1, 2)) < INPUT_LIMIT
     residual["validation"] = residual["validation"][is_usual]
     return WindowParts(**residual), forecasts["test"], scale
 
 
 def with_noise(training: Sequences, seed: int) -> Callable[[int], Sequences]:
-    """Return what draws fresh noise on the inputs for each epoch, against learning by heart."""
+    """Return a function that adds new input noise in each epoch, against overfitting."""
     generator = torch.Generator().manual_seed(seed)
 
     def lesson(epoch: int) -> Sequences:
@@ -129,7 +130,7 @@ def with_noise(training: Sequences, seed: int) -> Callable[[int], Sequences]:
 
 
 def training_settings(model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     return (
         f"residual=AR({LAGS}) units={UNITS} noise={INPUT_NOISE:g} batch={BATCH_SIZE}"
         f" lr={learning_rate(model):g} epochs={epochs}"
@@ -183,7 +184,7 @@ def members_of(ensemble: Job) -> list[Job]:
 def train_member(
     job: Job, epochs: int, is_silent: bool, left: WindowParts, device: str
 ) -> tuple[Forecaster, Training]:
-    """Train one network on what the linear forecast leaves over."""
+    """Train one network on the residual of the linear forecast."""
     model, config = set_up(left.training, epochs, device, job)
     training = train(
         model,
@@ -200,7 +201,7 @@ def train_member(
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     width = data.inputs.shape[2]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
@@ -221,12 +222,12 @@ def set_up(
 def noise_floor_mse(
     traces: list[np.ndarray], *, num_states: int = 1000, num_actions: int = 16, seed: int = 0
 ) -> float:
-    """Return the mean squared error that random actions cost any forecast.
+    """Return the mean squared error that random actions cause in any forecast.
 
     Args:
         traces: HalfCheetah observations, shape (frames, 17).
-        num_states: States drawn from them.
-        num_actions: Random actions in each, >= 2.
+        num_states: Number of states drawn from the traces.
+        num_actions: Number of random actions in each state, >= 2.
         seed: Seed of the draws.
     """
     world = make_locomotion("halfcheetah")
@@ -238,7 +239,7 @@ def noise_floor_mse(
         frame = rng.integers(len(trace) - 1)
         actions = rng.uniform(-1.0, 1.0, (num_actions, 6))
         apart = [next_frame(world, trace[frame], a) - trace[frame + 1] for a in actions]
-        # The square of a mean of n is too large by the n-th part of the variance.
+        # The squared mean of n samples is too large by variance / n.
         variance = np.var(apart, axis=0, ddof=1)
         square_of_mean = np.mean(apart, axis=0) ** 2 - variance / num_actions
         floor = RANDOM_SHARE * np.mean(np.square(apart), axis=0) - RANDOM_SHARE**2 * square_of_mean
@@ -248,10 +249,10 @@ def noise_floor_mse(
 
 
 def next_frame(world: gymnasium.Env, frame: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """Return what HalfCheetah observes after an action in the state of an observation."""
+    """Return HalfCheetah's observation after an action in the state of `frame`."""
     simulation: Any = world.unwrapped
     position, velocity = frame[:8].astype(np.float64), frame[8:].astype(np.float64)
-    # The place along the track is not observed and changes nothing.
+    # The position along the track is not observed and has no effect.
     simulation.set_state(np.concatenate([[0.0], position]), velocity)
     simulation.do_simulation(action, simulation.frame_skip)
     return np.concatenate([simulation.data.qpos[1:], simulation.data.qvel])

@@ -1,15 +1,15 @@
-"""Whether a film's review is good or bad: IMDB (CfC paper).
+"""Classification of film reviews as good or bad: IMDB (CfC paper).
 
-25,000 reviews train, 25,000 test, half of each good. A review is the last 200 of its words, by
-number, with zeros in front if it has fewer: the 20,000 most frequent words of the training reviews
-have a number, the others share one. Word by word an embedding reaches the circuit, without elapsed
-times; the class is wanted at the last word. Beside the models stands logistic regression on which
-words there are, whatever their order.
+There are 25,000 training and 25,000 test reviews, half of each good. The input is the numbers of a
+review's last 200 words, padded with zeros in front: the 20,000 most frequent words of the training
+reviews have a number each, all others share one. The circuit gets the embedding of one word per
+frame, without elapsed times; the class is the target at the last word. The table also has a
+logistic regression on which words occur, regardless of their order.
 
 Source: Hasani et al. 2022, Nature Machine Intelligence 4:992, table 4, and the code published with
-it. Differs: words are counted in the training reviews alone; a tenth of these, drawn at random,
-chooses the checkpoint, where the last epoch is tested there; one width, embedding and rate for all,
-by Adam.
+it. Differs: words are counted only in the training reviews; a random tenth of these chooses the
+checkpoint, where the paper tests the last epoch; all models have the same width, embedding and
+learning rate, with Adam.
 """
 
 import re
@@ -44,7 +44,8 @@ PAPER = {
 """Accuracies in percent."""
 DEFAULT_MODELS = ("cfc_no_gate", "cfc", "mixed_cfc", "lstm", "gru")
 NUM_WORDS, LENGTH, OTHER, FIRST_WORD = 20_000, 200, 1, 2
-"""Numbers there are, 0 for no word, 1 for any other word, and the most frequent word's."""
+"""Size of the vocabulary, words per review, number of rare words, number of the most frequent word;
+0 is padding."""
 UNITS, WIDTH, DROPOUT, BATCH_SIZE, EPOCHS = 64, 64, 0.5, 64, 5
 LEARNING_RATE, DECAY, GRADIENT_CLIP, VALIDATION_SHARE = 2e-3, 0.6, 1.0, 0.1
 RULE = "logistic regression on words"
@@ -55,7 +56,7 @@ _WHAT = "the Large Movie Review Dataset, aclImdb (ai.stanford.edu/~amaas/data/se
 
 
 class Reviews(NamedTuple):
-    """Reviews of one part."""
+    """Reviews of the training or the test part."""
 
     words: list[list[str]]
     """The last words of each review, in order."""
@@ -63,12 +64,12 @@ class Reviews(NamedTuple):
 
 
 class ReviewReader(Forecaster):
-    """A circuit that reads words by their numbers.
+    """Forecaster with an embedding of word numbers.
 
     Args:
         inner: Circuit and readout, for inputs as wide as the embedding.
-        num_words: Numbers that words can have.
-        dropout: Share of the embedding left out in training.
+        num_words: Number of rows of the embedding.
+        dropout: Dropout rate of the embedding in training.
     """
 
     def __init__(self, inner: Forecaster, num_words: int, dropout: float) -> None:
@@ -81,14 +82,14 @@ class ReviewReader(Forecaster):
     def forward(
         self, inputs: Float[Tensor, "batch time 1"], dt_s: Tensor | None = None
     ) -> Float[Tensor, "batch time output"]:
-        """Return the output after every word; inputs are the numbers of words."""
+        """Return the output after every word; the inputs are word numbers."""
         return super().forward(self.dropout(self.embedding(inputs[..., 0].long())), dt_s)
 
 
 def reproduce_imdb(settings: Reproduce) -> None:
-    """Train what is missing and print the table."""
+    """Run the missing trainings and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
-    load(settings.data)  # refused before a run folder is made, if so
+    load(settings.data)  # raises before a run folder is made
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, settings.data, epochs, settings.device)
@@ -96,7 +97,7 @@ def reproduce_imdb(settings: Reproduce) -> None:
 
 
 def training_settings(model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     return (
         f"{_SETTINGS} units={UNITS} embedding={WIDTH} dropout={DROPOUT:g} batch={BATCH_SIZE}"
         f" lr={learning_rate(model):g} decay={DECAY:g} epochs={epochs}"
@@ -112,7 +113,7 @@ def read(data: Path | None) -> dict[str, Reviews]:
     """Read the reviews of both parts, in the order of their names.
 
     Raises:
-        FileNotFoundError: If there are none, or not both good and bad ones in both parts.
+        FileNotFoundError: If a part lacks good or bad reviews.
     """
     found: dict[str, list[tuple[str, list[str]]]] = {"train": [], "test": []}
     for name, content in find_files(data, lambda name: bool(_REVIEW.search(name)), _WHAT):
@@ -134,14 +135,14 @@ def read(data: Path | None) -> dict[str, Reviews]:
 
 
 def number_words(reviews: Reviews) -> dict[str, int]:
-    """Return the numbers of the most frequent words; of equally frequent ones by the alphabet."""
+    """Return the number of each frequent word; equally frequent words are in alphabetical order."""
     counts = Counter(word for words in reviews.words for word in words)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))
     return {word: FIRST_WORD + i for i, word in enumerate(frequent[: NUM_WORDS - FIRST_WORD])}
 
 
 def encode(reviews: Reviews, numbers: dict[str, int]) -> Sequences:
-    """Return reviews as numbers of words with zeros in front, the class wanted at the end."""
+    """Return reviews as word numbers padded in front, with the class as target at the end."""
     inputs = np.zeros((len(reviews.words), LENGTH, 1), np.float32)
     for i, words in enumerate(reviews.words):
         if words:
@@ -182,7 +183,7 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     torch.manual_seed(job.seed)
     sizes = CellSizes(
         num_inputs=WIDTH,
@@ -224,7 +225,7 @@ def add_rule(results: ResultsFile, settings: Reproduce) -> None:
 
 
 def _which_words(part: Sequences) -> tuple[Any, np.ndarray]:
-    """Return which words each review has, as a sparse matrix, and its class."""
+    """Return which words occur in each review, as a sparse matrix, and the classes."""
     from scipy.sparse import csr_matrix
 
     words = part.inputs[..., 0].numpy().astype(int)

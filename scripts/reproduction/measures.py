@@ -1,4 +1,4 @@
-"""Tables of one figure a model, e.g. accuracy: its columns, how models train for it, the table."""
+"""Tables with one measure per model, e.g. accuracy: columns, training and printed table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a table tells of a model, on the validation and the test windows."""
+    """Measure of a model on the validation and the test windows."""
 
     name: str
-    """Its column is test_ and this."""
+    """Name of the measure; its columns are validation_<name> and test_<name>."""
     told: Callable[[float], float]
-    """Turns an error into what is told."""
+    """Function that converts an error to the measure."""
     error: Score | None = None
-    """The error, which also chooses the checkpoint; that of the training's objective if None."""
+    """The error, which also chooses the checkpoint; if None: that of the training's objective."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -32,21 +32,21 @@ class Measure:
         return ("parameters", "epochs", "best_epoch", *told, "seconds_per_epoch")
 
     def of(self, outputs: torch.Tensor, data: Sequences, objective: str) -> float:
-        """Return what is told of a model's outputs."""
+        """Return the measure of a model's outputs."""
         if self.error is None:
             return self.told(error_of(outputs, data, objective))
         return self.told(self.error(outputs, data))
 
 
 def _told_from(outputs: torch.Tensor, data: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return score of the second of two classes and the class, at the frames that count."""
+    """Return the second class's margin and whether it is the target, at the unmasked frames."""
     margin = outputs.double()[..., 1] - outputs.double()[..., 0]
     is_second = data.targets.argmax(-1) == 1
     return (margin, is_second) if data.mask is None else (margin[data.mask], is_second[data.mask])
 
 
 def f1_error(outputs: torch.Tensor, data: Sequences) -> float:
-    """Return 1 less the F1 score of the second of two classes; NaN if an output is not finite."""
+    """Return 1 − F1 score of the second of two classes; NaN if an output is not finite."""
     margin, is_second = _told_from(outputs, data)
     told = margin > 0.0
     mistakes = (told != is_second).sum().item()
@@ -56,9 +56,9 @@ def f1_error(outputs: torch.Tensor, data: Sequences) -> float:
 
 
 def auc_error(outputs: torch.Tensor, data: Sequences) -> float:
-    """Return 1 less the area under the ROC curve of two classes; NaN if an output is not finite.
+    """Return 1 − area under the ROC curve of two classes; NaN if an output is not finite.
 
-    It is the share of pairs, one of each class, that are in the wrong order; a tie counts half.
+    This is the share of pairs with one sample of each class in the wrong order; ties count half.
     """
     margin, is_second = _told_from(outputs, data)
     if not bool(torch.isfinite(margin).all()):
@@ -72,7 +72,7 @@ def auc_error(outputs: torch.Tensor, data: Sequences) -> float:
 
 MSE = Measure(name="mse", told=lambda error: error)
 ACCURACY = Measure(name="accuracy", told=lambda error: 100.0 * (1.0 - error))
-"""In percent."""
+"""Accuracy in percent."""
 F1 = Measure(name="f1", told=lambda error: 1.0 - error, error=f1_error)
 AUC = Measure(name="auc", told=lambda error: 1.0 - error, error=auc_error)
 
@@ -87,16 +87,16 @@ def classifier_table(
     paper: Mapping[str, str],
     rules: str,
 ) -> None:
-    """Train what is missing of a table of classifiers and print it with the simple rules.
+    """Run the missing trainings of a table of classifiers, and print it with the simple rules.
 
     Args:
         settings: The command line.
-        measure: What is told.
+        measure: Measure of the table.
         add_rules: Appends the rows of the simple rules that the results file lacks.
         described: Settings of each model's training, by model.
         run: Runs one training; see `complete`.
         paper: The paper's figures by model.
-        rules: Settings of the rows of rules.
+        rules: Settings of the rows of the simple rules.
     """
     results = settings.results_file(measure.columns)
     add_rules(results, settings)
@@ -119,7 +119,7 @@ def fit_measured(
     is_silent: bool,
     measure: Measure = ACCURACY,
 ) -> Measured:
-    """Train a model and return its row: the columns of a measure by name."""
+    """Train a model and return the columns of its row by name."""
     report = train(
         model,
         training,
@@ -148,14 +148,14 @@ def measured_table(
     paper: Mapping[str, str],
     rules: str,
 ) -> str:
-    """Return mean ± sd over seeds of each model, beside the paper's figures and simple rules.
+    """Return a table of mean ± sd over seeds, with the paper's figures and the simple rules.
 
     Args:
-        results: The file.
+        results: The results file.
         jobs: Trainings of the table.
-        measure: What is told.
+        measure: Measure of the table.
         paper: The paper's figures by model.
-        rules: Settings of the rows of rules that are not trained.
+        rules: Settings of the rows of the simple rules, which are not trained.
     """
     digits = 2 if measure is ACCURACY else 3
     lines = []

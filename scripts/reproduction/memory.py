@@ -1,12 +1,13 @@
-"""Two tasks that need a memory, for every model with the papers' first values and with its best.
+"""Two tasks that need a memory, for every model with published and with better initial values.
 
-*bit-N*: a sign is shown in the first two of N frames, behind it comes noise, and the sign is asked
-for in the last frame. What is measured is how many steps it takes until all of 500 sequences are
-right, and how many of 1,000 others are right at the end.
+*bit-N*: the inputs show a sign in the first two of N frames, then noise; the target is the sign in
+the last frame. The measures are the number of steps until all of 500 sequences are right, and the
+share of 1,000 other sequences that are right at the end.
 
-*velocity*: eight sines are shown, of frequencies from 0.05 to 0.3 a frame, and the velocities of
-four of them are asked for: what a robot that senses positions needs first. What is measured is the
-squared error over the variance of the velocities, from the fifth frame on.
+*velocity*: the inputs are eight sines with angular frequencies of 0.05 to 0.3 per frame; the
+targets are the velocities of four of them, which a robot that senses only positions has to
+estimate. The measure is the squared error over the variance of the velocities, from the fifth frame
+on.
 
 | first values | what they are                                                                    |
 |--------------|----------------------------------------------------------------------------------|
@@ -17,10 +18,9 @@ squared error over the variance of the velocities, from the fifth frame on.
 | gauss-newton | the same of the wired circuit, which learns by Gauss-Newton steps                |
 
 `ltc` is fully connected; `ncp`, `stc`, `lrc` and `lrcu` have the wiring of walking circuits. All
-have 32 neurons or units. No neuron of an LRC is quicker than a frame, so its time constants are
-spread from two frames on.
-In *velocity*, trainings with other than the published first values end with half a cosine of the
-learning rate.
+have 32 neurons or units. No neuron of an LRC is faster than a frame, so its time constants are
+spread from two frames on. In *velocity*, trainings with first values other than the published ones
+use a half-cosine decay of the learning rate.
 """
 
 import math
@@ -50,21 +50,21 @@ from scripts.reproduction.spread import tau_note
 DEFAULT_MODELS = ("ltc", "ncp", "stc", "lrc", "lrcu", "wired_cfc", "cfc", "ctrnn", "lstm", "gru")
 LIQUID = ("ltc", "ncp", "mixed_ltc", *SATURATED)
 WIRED = ("ncp", *SATURATED)
-"""Models that have the wiring of walking circuits and synapses that can be flat."""
+"""Models with the wiring of walking circuits and with synapses that can be flat."""
 MEASURES = ("parameters", "steps", "accuracy", "error")
-"""Columns: steps until all are right, or that were taken; share that is right in the end [%];
-squared error over variance."""
+"""Columns: number of parameters; steps until all sequences are right, else all steps; share of
+right test sequences [%]; squared error over variance."""
 STARTS = ("published", "spread", "gauss-newton")
 UNITS, BATCH_SIZE = 32, 64
 CHECK_EVERY, NUM_CHECKED, NUM_TESTED = 10, 500, 1_000
 NUM_SINES, NUM_VELOCITIES, FIRST_JUDGED = 8, 4, 4
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-"""Number of sequences and a generator to inputs (batch, time, input) and what is asked for."""
+"""From the number of sequences and a generator to inputs and targets (batch, time, width)."""
 
 
 class MemoryTask(NamedTuple):
-    """What is asked for, and how it is learned."""
+    """Size and training length of a task."""
 
     inputs: int
     outputs: int
@@ -83,7 +83,7 @@ TASKS = {
 
 
 def reproduce_memory(settings: Reproduce) -> None:
-    """Train what is missing on each task and print the table."""
+    """Run the missing trainings on each task and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     tasks = settings.chosen_tasks(tuple(TASKS))
     results = settings.results_file(MEASURES)
@@ -100,7 +100,7 @@ def reproduce_memory(settings: Reproduce) -> None:
 
 
 def describe(results: ResultsFile, jobs: list[Job]) -> str:
-    """Return the table of the trainings that were asked for."""
+    """Return the table of the trainings in `jobs`."""
     lines = []
     for model, told in dict.fromkeys((job.model, job.settings) for job in jobs):
         rows = results.trainings(model, told)
@@ -124,7 +124,7 @@ def describe(results: ResultsFile, jobs: list[Job]) -> str:
 
 
 def training_settings(task: str, model: str, start: str) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     asked = TASKS[task]
     told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
     if start != "published":
@@ -143,7 +143,7 @@ def tau_frames(task: MemoryTask, model: str) -> tuple[float, float]:
 
 
 def learning_rate(task: str, model: str, start: str) -> float:
-    """Return the first learning rate: higher for a liquid circuit."""
+    """Return the initial learning rate: higher for a liquid circuit."""
     is_flat = task == "velocity" and start != "published"
     if model in LIQUID:
         return 3e-2 if is_flat else 1e-2
@@ -152,7 +152,7 @@ def learning_rate(task: str, model: str, start: str) -> float:
 
 def train_model(job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and return its row."""
-    torch.set_flush_denormal(True)  # gradients fade to denormal numbers along a sequence
+    torch.set_flush_denormal(True)  # gradients decay to denormal numbers along a sequence
     name, start = job.settings.split()[:2]
     task, is_bit = TASKS[name], name != "velocity"
     draw: Draw = partial(draw_bits, task.frames) if is_bit else partial(draw_sines, task.frames)
@@ -198,7 +198,7 @@ def take_step(
     wanted: Tensor,
     is_bit: bool,
 ) -> None:
-    """Take a step of gradient descent on the squared error of the frames that count."""
+    """Take an optimizer step on the squared error of the judged frames."""
     outputs, _ = circuit(inputs)
     loss = (judged(outputs, is_bit) - judged(wanted, is_bit)).square().mean()
     optimizer.zero_grad()
@@ -208,7 +208,7 @@ def take_step(
 
 
 def make_cell(model: str, task: MemoryTask, start: str, draw: Draw, seed: int) -> Cell:
-    """Build a model with the first values that were asked for."""
+    """Build a model with the first values named by `start`."""
     check_name("start", start, STARTS)
     torch.manual_seed(seed)
     if model == "ltc":
@@ -231,7 +231,7 @@ def make_cell(model: str, task: MemoryTask, start: str, draw: Draw, seed: int) -
 
 
 def draw_bits(frames: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw signs, shown in the first two frames of one of three noisy inputs."""
+    """Draw signs; the first of three inputs shows them in two frames, the others are noise."""
     inputs = torch.randn(count, frames, 3, generator=generator) * 0.5
     sign = (torch.rand(count, generator=generator) < 0.5).float() * 2.0 - 1.0
     inputs[:, :, 0] = 0.0
@@ -240,7 +240,7 @@ def draw_bits(frames: int, count: int, generator: torch.Generator) -> tuple[Tens
 
 
 def draw_sines(frames: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw sines of unit variance, and the velocities of the first of them, of about as much."""
+    """Draw sines of unit variance, and the velocities of the first four, of about unit variance."""
     time = torch.arange(frames)[None, :, None]
     shape = count, 1, NUM_SINES
     frequency = torch.rand(shape, generator=generator) * 0.25 + 0.05
@@ -250,7 +250,7 @@ def draw_sines(frames: int, count: int, generator: torch.Generator) -> tuple[Ten
 
 
 def judged(values: Tensor, is_bit: bool) -> Tensor:
-    """Return the frames that count."""
+    """Return the judged frames: the last, or all from `FIRST_JUDGED` on."""
     return values[:, -1] if is_bit else values[:, FIRST_JUDGED:]
 
 
@@ -263,7 +263,7 @@ def share_right(circuit: Circuit, inputs: Tensor, wanted: Tensor) -> float:
 
 @torch.no_grad()
 def relative_error(circuit: Circuit, inputs: Tensor, wanted: Tensor) -> float:
-    """Return the squared error of the frames that count over their variance."""
+    """Return the squared error over the variance of the targets, at the judged frames."""
     outputs, _ = circuit(inputs)
     error = judged(outputs, False) - judged(wanted, False)
     return (error.square().mean() / judged(wanted, False).var()).item()

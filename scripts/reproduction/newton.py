@@ -1,13 +1,12 @@
-"""A sequence solved in parallel over time: is it worth it?
+"""Solving a sequence in parallel over time by Newton's method, compared with stepping.
 
-The states of a circuit obey v_t = F(v_{t−1}, u_t), frame after frame. Taken as one system of
-equations for all frames it can be solved by Newton's method. With J_t = ∂F/∂v at the last guess of
-v_{t−1},
+The states of a circuit obey v_t = F(v_{t−1}, u_t), frame after frame. Newton's method can solve
+these equations for all frames at once. With J_t = ∂F/∂v at the last guess of v_{t−1},
 
     v_t ← F(v_{t−1}, u_t) + J_t (v'_{t−1} − v_{t−1})        v' new, v old
 
 is linear in the new states, so a scan finds all of them in 2 log₂ T dependent steps. The first k
-frames are exact after k iterations; where the circuit forgets, all are after a few.
+frames are exact after k iterations. If the circuit forgets, all frames are after a few.
 
 | model        | circuit of 19 neurons                             | J                            |
 |--------------|---------------------------------------------------|------------------------------|
@@ -16,10 +15,10 @@ frames are exact after k iterations; where the circuit forgets, all are after a 
 | ltc_trained  | that of drive-ncp                                 | whole                        |
 | diagonal_lrc | LRC unit whose neurons see inputs and themselves  | is diagonal                  |
 
-Measured on a processor, one sequence: iterations until no state changes by more than TOLERANCE, the
-error beside the sequential kernel, and the time of both. On paper, for a machine of any width:
-`work`, evaluations of synapses, and `depth`, sub-steps and steps of the scan that wait for each
-other, both relative to the sequential kernel; and the bytes that the scan of one iteration moves.
+Measured on a CPU for one sequence: the iterations until no state changes by more than TOLERANCE,
+the largest difference from the sequential kernel, and the time of both. Calculated, for unlimited
+parallelism: `work` (evaluations of synapses) and `depth` (dependent sub-steps and scan steps), both
+relative to the sequential kernel, and the bytes that the scan of one iteration moves.
 
 Sources: Lim et al. 2024 (arXiv 2309.12252, DEER); Gonzalez et al. 2024 (arXiv 2407.19115,
 quasi-DEER, and ELK, whose trust region is for systems that do not forget); LrcSSM:
@@ -60,7 +59,7 @@ MEASURES = (
 
 
 def reproduce_newton(settings: Reproduce) -> None:
-    """Measure what is missing, and print the medians over seeds."""
+    """Measure the missing rows, and print the medians over seeds."""
     models = settings.chosen_models(MODELS, MODELS)
     results = settings.results_file(MEASURES)
     seeds = range(settings.seeds or 3)
@@ -80,7 +79,7 @@ def reproduce_newton(settings: Reproduce) -> None:
 
 
 def measure(job: Job, is_silent: bool) -> Measured:
-    """Solve one random sequence both ways."""
+    """Solve one random sequence with both methods and return the measures."""
     length = int(job.settings.split("=")[1])
     cell, inputs = make_cell(job.model, job.seed), make_inputs(length, job.seed)
     is_quasi = job.model == "ltc_quasi"
@@ -128,7 +127,7 @@ def make_cell(model: str, seed: int) -> Cell:
 
 
 def make_inputs(length: int, seed: int) -> Tensor:
-    """Return slow noise of variance 1, shape (length, INPUTS)."""
+    """Return low-pass filtered noise of variance 1, shape (length, INPUTS)."""
     noise = torch.randn(length, INPUTS, generator=torch.Generator().manual_seed(seed))
     for t in range(1, length):
         noise[t] = 0.9 * noise[t - 1] + math.sqrt(1.0 - 0.9**2) * noise[t]
@@ -147,8 +146,8 @@ def solve(cell: Cell, inputs: Tensor, *, is_quasi: bool = False) -> tuple[Tensor
 
     Args:
         cell: The circuit.
-        inputs: One input vector a frame, shape (time, input).
-        is_quasi: Take the diagonal of J for the whole.
+        inputs: One input vector per frame, shape (time, input).
+        is_quasi: Whether to use only the diagonal of J.
 
     Returns:
         The states, shape (time, state), and the number of iterations.
@@ -167,7 +166,7 @@ def solve(cell: Cell, inputs: Tensor, *, is_quasi: bool = False) -> tuple[Tensor
 
 
 def is_diagonal(cell: Cell) -> bool:
-    """Whether each neuron sees no other neuron."""
+    """Whether no neuron has a synapse from another neuron."""
     wiring = cell.settings()["wiring"]
     return all(s.source in (*range(wiring.num_sensory), s.target) for s in wiring.synapses)
 
@@ -175,8 +174,8 @@ def is_diagonal(cell: Cell) -> bool:
 def linearise(cell: Cell, before: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the states one frame after each of `before`, and J, by the kernel and its adjoint.
 
-    J has shape (time, state, state), or (time, state) where it is diagonal. A row of it is one
-    adjoint pass: each frame goes as often as there are rows, all as one batch of single frames.
+    J has shape (time, state, state), or (time, state) if it is diagonal. Each row of J takes one
+    adjoint pass per frame; all passes are one batch of sequences of one frame.
     """
     length, neurons = before.shape
     rows = 1 if is_diagonal(cell) else neurons
@@ -191,7 +190,7 @@ def linearise(cell: Cell, before: Tensor, inputs: Tensor) -> tuple[Tensor, Tenso
 
 
 def apply(jacobian: Tensor, vector: Tensor) -> Tensor:
-    """Return J v for each frame; J whole or diagonal."""
+    """Return J v for each frame; `jacobian` is full or diagonal."""
     is_whole = jacobian.ndim == 3
     return (jacobian @ vector[..., None])[..., 0] if is_whole else jacobian * vector
 
@@ -199,8 +198,8 @@ def apply(jacobian: Tensor, vector: Tensor) -> Tensor:
 def scan(jacobian: Tensor, drive: Tensor) -> Tensor:
     """Solve v_t = J_t v_{t−1} + b_t for all t, with v = 0 before the first frame.
 
-    Pairs of frames are joined to one, half as many are solved the same way, and those between
-    follow: 2 log₂ T dependent steps, and 2 T products in all.
+    Recursive: join pairs of frames, solve the half as many frames, then compute the frames in
+    between. This takes 2 log₂ T dependent steps and 2 T products in total.
     """
     if len(drive) == 1:
         return drive

@@ -1,22 +1,22 @@
-"""Deaths in intensive care, told from irregular measurements: PhysioNet 2012 (CfC paper).
+"""Prediction of deaths in intensive care from irregular measurements: PhysioNet 2012 (CfC paper).
 
-Set A: 4,000 patients of 48 hours, 554 of whom died in hospital. Rows are the times at which
-anything was measured, rounded to 0.016 hours, values within one averaged: 41 variables, the last
-known value of each and whether it is new, so 82 inputs, and the hours since the row before as
-elapsed time. The class is wanted at the last row; the measure is the area under the ROC curve
-(AUC). 80 % of the patients train and 20 % test, as scikit-learn draws them with seed 42.
+Set A: 48 hours of 4,000 patients, 554 of whom died in hospital. A row is a time with measurements,
+rounded to 0.016 hours; values of the same row are averaged. The 82 inputs are the last known value
+of each of 41 variables and whether it is new; the elapsed time is the hours since the row before.
+The target is the class at the last row; the measure is the area under the ROC curve (AUC). 80 % of
+the patients are for training and 20 % for testing, drawn by scikit-learn with seed 42.
 
-LSTM and GRU, blind to time, have it as one more input. Beside the models stand the SAPS-I score
-that comes with the data, and logistic regression on each variable's last, mean, least and largest
-value.
+LSTM and GRU, which ignore elapsed times, get it as an additional input. The table also has the
+SAPS-I score of the dataset, and logistic regression on each variable's last, mean, least and
+largest value.
 
 Source: Hasani et al. 2022, Nature Machine Intelligence 4:992, table 3, and the code published with
-it, after Rubanova et al. 2019. Differs: each elapsed time stands at its row, where the published
-code puts it one row late, with a negative one behind the last row; patients are in the order of
-their numbers before they are drawn, there in that of the disk; an eighth of the training patients
-choose the checkpoint, where the last epoch is tested there; one width, rate and class weight for
-all, no dropout and no weight decay; values are standardised by the training patients, and a height,
-weight or sex of -1 is unknown.
+it, after Rubanova et al. 2019. Differs: each elapsed time is at its own row, where the published
+code puts it one row late, with a negative one after the last row; patients are sorted by number
+before the random split, there by the order on disk; an eighth of the training patients choose the
+checkpoint, where the paper tests the last epoch; all models have the same width, learning rate and
+class weight, without dropout and weight decay; values are standardised by the training patients,
+and a height, weight or sex of -1 is unknown.
 """
 
 from dataclasses import dataclass
@@ -59,24 +59,24 @@ ROUND_HOURS, TEST_SHARE, VALIDATION_SHARE, SPLIT_SEED = 0.016, 0.2, 0.125, 42
 UNITS, BATCH_SIZE, EPOCHS, LEARNING_RATE, DECAY = 64, 128, 20, 2e-3, 0.9
 DEATH_WEIGHT = 6.0
 FRAME_HOURS = 1.0
-"""A model's nominal frame: its unit of time is the hour."""
+"""Nominal frame of a model [h]: the unit of time is the hour."""
 _WHAT = "PhysioNet 2012 set A with Outcomes-a.txt (physionet.org/content/challenge-2012)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patient:
-    """What was measured of one patient."""
+    """Measurements of one patient."""
 
     hours: np.ndarray
     """Time of each row, shape (rows,)."""
     values: np.ndarray
-    """Shape (rows, 41), NaN where nothing was measured."""
+    """Value of each variable, shape (rows, 41); NaN where nothing was measured."""
 
 
 def reproduce_physionet(settings: Reproduce) -> None:
-    """Train what is missing and print the table."""
+    """Run the missing trainings and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
-    load(settings.data)  # refused before a run folder is made, if so
+    load(settings.data)  # raises before a run folder is made
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
     run = partial(train_model, settings.data, epochs, settings.device)
@@ -84,7 +84,7 @@ def reproduce_physionet(settings: Reproduce) -> None:
 
 
 def training_settings(model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     return (
         f"set-a units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g} decay={DECAY:g}"
         f"{time_note(model)} epochs={epochs}"
@@ -98,11 +98,11 @@ def learning_rate(model: str) -> float:
 
 @cache
 def read(data: Path | None) -> tuple[list[Patient], np.ndarray, np.ndarray]:
-    """Read all patients in the order of their numbers, who of them died, and their SAPS-I scores.
+    """Read all patients in the order of their numbers, whether each died, and the SAPS-I scores.
 
     Raises:
         FileNotFoundError: If there are no patients or no outcomes.
-        ValueError: If a file is not as the challenge has them.
+        ValueError: If a file does not have the challenge's format.
     """
     outcomes: bytes | None = None
     patients: dict[int, Patient] = {}
@@ -127,7 +127,7 @@ def read(data: Path | None) -> tuple[list[Patient], np.ndarray, np.ndarray]:
 
 
 def read_patient(name: str, content: bytes) -> Patient:
-    """Read one patient's file; the rows that hold a time more than once are put together."""
+    """Read one patient's file; values of the same time and variable are averaged."""
     cells = read_columns(name, content, ["Time", "Parameter", "Value"])
     values = to_numbers(f"{name}, Value", cells["Value"])
     kept: list[tuple[int, int, float]] = []
@@ -170,7 +170,7 @@ def split(num_patients: int) -> dict[str, np.ndarray]:
 
 @cache
 def load(data: Path | None) -> WindowParts:
-    """Return each patient as a sequence, with the class wanted at the last row."""
+    """Return each patient as a sequence, with the class as target at the last row."""
     patients, died, _ = read(data)
     parts = split(len(patients))
     seen = np.concatenate([patients[i].values for i in parts["training"]])
@@ -197,7 +197,7 @@ def load(data: Path | None) -> WindowParts:
 
 
 def filled(values: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Put the last known value where none was measured, and `before` ahead of the first."""
+    """Fill missing values with the last known value, or with `before` if there is none yet."""
     is_known = np.isfinite(values)
     newest = np.maximum.accumulate(np.where(is_known, np.arange(len(values))[:, None], -1), axis=0)
     known = np.take_along_axis(values, np.maximum(newest, 0), axis=0)
@@ -217,7 +217,7 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     torch.manual_seed(job.seed)
     sizes = CellSizes(
         num_inputs=data.inputs.shape[2],
@@ -259,7 +259,7 @@ def add_rules(results: ResultsFile, settings: Reproduce) -> None:
 def summary_regression(
     patients: list[Patient], died: np.ndarray, parts: dict[str, np.ndarray]
 ) -> tuple[int, np.ndarray]:
-    """Fit logistic regression to summaries of each variable and return its scores of the tests."""
+    """Fit logistic regression to summaries; return its number of parameters and test scores."""
     from sklearn.linear_model import LogisticRegression
 
     summaries = np.stack([summary(patient.values) for patient in patients])
@@ -272,7 +272,7 @@ def summary_regression(
 
 
 def summary(values: np.ndarray) -> np.ndarray:
-    """Return last, mean, least and largest value of each variable; NaN where it has none."""
+    """Return the last, mean, least and largest value of each variable; NaN if it has no values."""
     columns = [column[np.isfinite(column)] for column in values.T]
     return np.concatenate(
         [[c[-1], c.mean(), c.min(), c.max()] if len(c) else [np.nan] * 4 for c in columns]

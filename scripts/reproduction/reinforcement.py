@@ -1,13 +1,13 @@
 """Walking by reinforcement: PPO with liquid circuits as the actor against an LSTM and an MLP.
 
-Four tasks: HalfCheetah-v5 and Walker2d-v5, with the full observation and with positions only,
-where velocities have to be remembered. All cells see the same worlds and the same settings, each
-behind the same small encoder, without which an LTC circuit learns more slowly; with positions
-only, the critic of every recurrent actor remembers too (64 GRU units). The MLP is stock PPO of
+Four tasks: HalfCheetah-v5 and Walker2d-v5, with the full observation and with positions only, where
+velocities have to be estimated from memory. All cells have the same environments and settings, and
+the same small encoder, without which an LTC circuit learns more slowly. With positions only, the
+critic of every recurrent actor has a memory too (64 GRU units). The MLP is the default PPO of
 stable-baselines3 with two layers of 256 units.
 
-The trainings are those of `scripts/train.py ppo`, whose rows fit this table too
-(`--results`); the learning curves, the mean of the last 32 episodes, are drawn beside it.
+The trainings are those of `scripts/train.py ppo`, whose rows can be added to this table
+(`--results`). The learning curves (mean return of the last 32 episodes) are drawn to a figure.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ TASKS = {
     for env in ("halfcheetah", "walker2d")
     for observe in ("full", "positions")
 }
-"""World and observation by the name of the task."""
+"""Environment and observation by the name of the task."""
 DEFAULT_MODELS = ("ltc", "cfc", "lstm", "mlp")
 STEPS = 1_000_000
 COLOURS = {
@@ -48,11 +48,11 @@ COLOURS = {
     "gru": GREEN,
     "mlp": GREY,
 }
-"""Of the actors: Okabe & Ito's, which the colour-blind can tell apart."""
+"""Colours of the actors, from the colour-blind safe palette of Okabe & Ito."""
 
 
 def reproduce_reinforcement(settings: Reproduce) -> None:
-    """Train what is missing, print a table for each task, draw the learning curves."""
+    """Run the missing trainings, print a table for each task, and draw the learning curves."""
     use_threads(1)  # twice as fast as two for networks of this size
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     tasks = settings.chosen_tasks(tuple(TASKS))
@@ -81,7 +81,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
         print(markdown_table(columns, lines))
     name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
     picture = results.path.parent / f"{name}.png"
-    # All that the file has, whichever were asked for now.
+    # Draw all trainings in the file, not only the requested ones.
     actors = tuple(dict.fromkeys((*COLOURS, *models)))
     write_picture(picture, draw_curves(found(results, tuple(TASKS), actors, steps), steps))
     print(f"figure: {picture}")
@@ -90,7 +90,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
 def found(
     results: ResultsFile, tasks: Sequence[str], models: Sequence[str], steps: int
 ) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """Return the trainings of that length by task and model, of tasks that have any."""
+    """Return the rows with `steps` steps by task and model, for tasks that have any."""
     groups = {
         task: {
             model: results.trainings(model, described(learner(task, model, steps)))
@@ -102,7 +102,7 @@ def found(
 
 
 def learner(task: str, model: str, steps: int, seed: int = 0, runs: Path = Path("runs")) -> PPO:
-    """Return the settings of a training; seed and runs are no part of what is described."""
+    """Return the settings of a training; `described` does not depend on `seed` and `runs`."""
     env, observe = TASKS[task]
     options = () if observe == "full" else (f"observe={observe}",)
     return PPO(world=env, world_options=options, cell=model, steps=steps, seed=seed, runs=runs)
@@ -114,25 +114,25 @@ def described(settings: PPO) -> str:
 
 
 def learn(steps: int, runs: Path, job: Job, is_silent: bool) -> Measured:
-    """Train one actor with one seed and measure it; one that was stopped goes on."""
+    """Train one actor with one seed and measure it; a stopped training is resumed."""
     assert job.checkpoint is not None
     env, observe, _ = job.settings.split(" ", 2)
-    own = runs / job.checkpoint.stem  # of this training alone
+    own = runs / job.checkpoint.stem  # for this training only
     settings = learner(f"{env}-{observe}", job.model, steps, job.seed, own)
     for begun in filter(training_files, own.glob("[!.]*")):
         settings = dataclasses.replace(settings, resume=begun)
     _, measured, run = reinforce(Task.of(settings))
-    run.forget_training()  # another table learns anew
+    run.forget_training()  # another table trains from scratch
     return measured
 
 
 def draw_curves(groups: dict[str, dict[str, list[dict[str, str]]]], steps: int) -> Figure:
-    """Draw one panel a task: the mean over seeds, and from the worst seed to the best."""
+    """Draw one panel per task: the mean over seeds, and a band from the worst seed to the best."""
     figure = Figure(figsize=(1.0 + 3.6 * len(groups), 3.4), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (task, rows_of) in zip(panels, groups.items(), strict=True):
         for model, rows in rows_of.items():
-            # Too short a training ends no episode and has no curve.
+            # A training that is too short to finish an episode has no curve.
             _draw_band(axes, model, [row["curve"] for row in rows if row["curve"]], steps)
         axes.set(title=task, xlabel="steps [million]")
         axes.grid(alpha=0.3)

@@ -1,12 +1,12 @@
 """Driving a road with bends, traffic and people: circuits against networks with and without memory.
 
-Each model learns twice from the same demonstrations in the same number of steps: in clean pictures,
-and with random conditions of severity 1 to 3 in three windows of four. The road is crowded with
-people, and the expert's pedal errs, so that braking is met often. In between the model drives
-itself, in the second training under conditions, too, and the expert says what it would have done.
-Then it drives held-out tracks in full traffic, clean and under each condition that is asked for;
-see `envs.conditions`. Nobody has learned from delay, wind and gain.
-`--trainings without-1 without-2 without-3` holds kinds out of the training.
+Each model is trained twice from the same demonstrations in the same number of steps: with clean
+pictures, and with random conditions of severity 1 to 3 in three windows of four. The road is
+crowded with people, and the expert's pedal has errors, so that braking is frequent. DAgger: between
+epochs the model drives (in the second training also under conditions) and the expert labels these
+drives. Then the model is evaluated on held-out tracks in full traffic, clean and under each chosen
+condition; see `envs.conditions`. No training contains delay, wind or gain.
+`--trainings without-1 without-2 without-3` leaves kinds of conditions out of the training.
 
 | model           | what it is                                                      | parameters  |
 |-----------------|-----------------------------------------------------------------|-------------|
@@ -17,7 +17,7 @@ see `envs.conditions`. Nobody has learned from delay, wind and gain.
 | cnn             | two layers of 64 units, no memory                               | 6,500       |
 | cnn-stack       | the same on what the head made of the last four frames          | 13,000      |
 
-All stand behind the same conv head of 18,072 parameters and see frames and the own speed.
+All models have the same conv head of 18,072 parameters, and observe frames and the car's speed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,17 +61,17 @@ MODELS: Mapping[str, tuple[str, int]] = {
     "cnn": ("cnn", 64),
     "cnn-stack": ("stacked", 64),
 }
-"""Cell and neurons or units of each model."""
+"""Cell and number of neurons or units of each model."""
 READS: Mapping[str, str] = {"ltc": "all", "lrc": "all"}
-"""What the outputs of liquid cells are read from."""
+"""Neurons from which the outputs of liquid cells are read."""
 FIRST_TAU_S: Mapping[str, tuple[float, float]] = {"ltc": TAU_S, "lrc": (0.07, TAU_S[1])}
-"""Between which time constants liquid cells begin [s]; those of an LRC at two frames or later."""
+"""Range of the initial time constants of liquid cells [s]; for an LRC at least two frames."""
 STEERING_AND_PEDAL = (6.0, 2.0)
-"""How much the error of each motor counts: a parked car is passed by 0.5 m, while the expert's
-pedal jumps."""
+"""Weights of the action errors in the loss: steering matters more, since parked cars are passed at
+0.5 m, while the expert's pedal jumps."""
 EXPERT_NOISE = (0.2, 0.6)
-"""Deviation of the slow errors of the demonstrated steering and pedal: a learner that never saw the
-car too near to somebody does not brake there."""
+"""Standard deviation of slow errors added to the demonstrated steering and pedal: without them, the
+learner never sees the car too close to a person, and does not brake there."""
 MEASURES = (
     *("driven_km", "interventions", "collisions", "lane_departures", "idle_share"),
     *("mean_speed_mps", "mean_jerk_mps3", "lateral_p95_mps2", "parameters"),
@@ -80,7 +80,7 @@ MEASURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class TableScale:
-    """How much of the table is made if nothing else is asked for."""
+    """Default size of the table."""
 
     models: tuple[str, ...]
     conditions: tuple[str, ...]
@@ -88,9 +88,9 @@ class TableScale:
     km: float
     epochs: int
     steps: int
-    """Of the optimizer, in an epoch."""
+    """Number of optimizer steps per epoch."""
     episodes: int
-    """That the expert demonstrates; half as many are driven by the learner before an epoch."""
+    """Number of episodes of the expert; before an epoch, the learner drives half as many."""
 
 
 SMALL = TableScale(
@@ -102,7 +102,7 @@ SMALL = TableScale(
     steps=1000,
     episodes=24,
 )
-"""A part of it."""
+"""Part of the table, which takes some hours."""
 FULL = TableScale(
     models=tuple(MODELS),
     conditions=tuple(CONDITIONS),
@@ -112,11 +112,11 @@ FULL = TableScale(
     steps=2000,
     episodes=64,
 )
-"""Days on one core."""
+"""The whole table, which takes days on one core."""
 
 
 def reproduce_road(settings: Reproduce) -> None:
-    """Train and drive what is missing, and print the table."""
+    """Run the missing trainings and drives, and print the table."""
     scale = FULL if settings.full else SMALL
     km, epochs = settings.km or scale.km, settings.epochs or scale.epochs
     jobs = drives(
@@ -134,7 +134,7 @@ def reproduce_road(settings: Reproduce) -> None:
 
 
 def untrained(model: str, contract: Contract, seed: int) -> Policy:
-    """Return a model that has learned nothing.
+    """Return an untrained policy.
 
     The motor neurons of a liquid circuit cannot command full braking within their bounds, so its
     outputs read all neurons, as those of an LSTM or a GRU read all units.
@@ -145,13 +145,13 @@ def untrained(model: str, contract: Contract, seed: int) -> Policy:
 
 
 class RoadLesson(Lesson):
-    """Trains a policy for `RoadDriving-v0`, if it is not there yet, and drives it."""
+    """Trains a policy for `RoadDriving-v0`, if it is not saved yet, and measures its drives."""
 
     counted = "interventions"
     beside: Mapping[str, tuple[str, str]] = {"mean_jerk_mps3": ("jerk", "m/s³")}
 
     def place(self, km: float, condition: str) -> Place:
-        """Return held-out tracks in full traffic, others under each condition."""
+        """Return held-out tracks in full traffic; each condition has its own tracks."""
         number = 0
         if condition != "none":
             name, severity = condition.split(":")
@@ -160,7 +160,7 @@ class RoadLesson(Lesson):
         return road_place(open_world(ROAD_WORLD, words), (ROAD_WORLD, "full"), {}, km, number)
 
     def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:
-        """Return what is measured of a drive, by column."""
+        """Return the measures of a drive, by column."""
         found = summarize_road(episodes)
         return {
             "interventions": sum(int(episode.told["crashed"].sum()) for episode in episodes),
@@ -172,7 +172,7 @@ class RoadLesson(Lesson):
         self, model: str, seed: int, training: str, runs: Path, *,
         epochs: int, steps: int, episodes: int,
     ) -> Policy:  # fmt: skip
-        """Train a policy by imitation, with DAgger before each epoch but the first."""
+        """Train a policy by imitation, with DAgger before every epoch except the first."""
         cell, neurons = MODELS[model]
         settings = Imitate(
             world=ROAD_WORLD,

@@ -1,7 +1,7 @@
-"""A table as its file has it, with where its rows come from: nothing is trained.
+"""Print a table from its file, with the origin of its rows, without training.
 
-One line stands for a model with one set of settings. Behind the table stands, for each set of
-settings, which commands, commits, days and processors its rows come from.
+Each line is a model with one set of settings. After the table, the commands, commits, days and
+processors of the rows are listed for each set of settings.
 """
 
 import statistics
@@ -22,19 +22,19 @@ from scripts.reproduction.completion import print_left_out
 PUBLISHED = Path(__file__).parents[2] / "results"
 """Folder of the published tables."""
 FILES = {"wiring": "ablation", "integrators": "ablation"}
-"""Name of a table's file where it is not the table's own."""
+"""File name of each table whose file has another name than the table."""
 
 
 def show(table: str, folder: Path | None) -> None:
     """Print a table.
 
     Args:
-        table: Its name.
-        folder: Where its file lies; the published ones if None.
+        table: Name of the table.
+        folder: Folder of the table's file; if None: the published tables.
 
     Raises:
         FileNotFoundError: If the folder has no such file.
-        ValueError: If the file is no table of results.
+        ValueError: If the file is not a table of results.
     """
     path = (folder or PUBLISHED) / f"{FILES.get(table, table)}.csv"
     if not path.is_file():
@@ -53,7 +53,7 @@ def show(table: str, folder: Path | None) -> None:
 
 
 def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> str:
-    """Return mean ± deviation over seeds of each model and settings, and where they come from."""
+    """Return mean ± deviation over seeds of each model and settings, and the rows' origin."""
     numbers = {settings: i for i, settings in enumerate(_distinct(rows, "settings"), 1)}
     shown = [name for name in measures if _is_number(rows, name)]
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -73,7 +73,7 @@ def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> 
 
 
 def _source(number: int, settings: str, rows: Sequence[Row]) -> str:
-    """Say where the rows with some settings come from."""
+    """Return the origin of the rows with some settings, as text."""
     days = sorted({row["time"][:10] for row in rows if row["time"]})
     told = {
         "commit": ", ".join(_shortened(commit) for commit in _distinct(rows, "commit")),
@@ -86,7 +86,7 @@ def _source(number: int, settings: str, rows: Sequence[Row]) -> str:
 
 
 def _shortened(commit: str) -> str:
-    """Return the first digits of a commit, and whether files were changed since."""
+    """Return the first digits of a commit, with the mark for changed files if present."""
     digits, *changed = commit.split("-")
     return "-".join([digits[:9], *changed])
 
@@ -96,7 +96,7 @@ def _distinct(rows: Sequence[Row], column: str) -> list[str]:
 
 
 def _is_number(rows: Sequence[Row], measure: str) -> bool:
-    """Tell whether a column holds numbers and not, e.g., a curve."""
+    """Return whether a column holds numbers, and not e.g. a curve."""
     cells = _distinct(rows, measure)
     try:
         [float(cell) for cell in cells]
@@ -106,7 +106,7 @@ def _is_number(rows: Sequence[Row], measure: str) -> bool:
 
 
 def _mean(rows: Sequence[Row], measure: str) -> str:
-    """Return mean ± deviation with four digits before or behind the point."""
+    """Return mean ± deviation, with digits chosen by the size of the mean; integers as they are."""
     values = [float(row[measure]) for row in rows if row[measure]]
     if not values:
         return "–"

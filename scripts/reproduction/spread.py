@@ -1,10 +1,10 @@
 """The LTC with slow neurons, `ltc_spread`, for tables that have the LTC as published beside it.
 
-As published, an LTC's time constants begin at a tenth of a frame. Those of `ltc_spread` begin at
+The initial time constants of the published LTC are a tenth of a frame. Those of `ltc_spread` are
 0.5 to 30 frames, on the training windows: from less than a frame to the length of the tables'
-windows, 16 to 32 frames. Its outputs are centred on zero; else it begins and trains as `ltc` does,
-but in `digits` and `mnist`, where `ltc` has a nominal frame of its own and `ltc_spread` that of the
-other models.
+windows, 16 to 32 frames. Its outputs are centred on zero. Otherwise it is initialised and trained
+like `ltc`, except in `digits` and `mnist`, where `ltc` has its own nominal frame and `ltc_spread`
+that of the other models.
 """
 
 import torch
@@ -15,9 +15,9 @@ from ncp_control.learning.forecasters import Forecaster, make_forecaster
 
 SPREAD = "ltc_spread"
 TAU_FRAMES = (0.5, 30.0)
-"""Range of the first time constants [nominal frames]."""
+"""Range of the initial time constants [nominal frames]."""
 NUM_PROBES = 128
-"""Training windows on which time constants are measured."""
+"""Approximate number of training windows for measuring time constants."""
 
 
 def make_model(model: str, sizes: CellSizes, inputs: torch.Tensor) -> Forecaster:
@@ -25,7 +25,7 @@ def make_model(model: str, sizes: CellSizes, inputs: torch.Tensor) -> Forecaster
 
     Args:
         model: `SPREAD` or a name in `ncp_control.CELLS`.
-        sizes: What it is built for.
+        sizes: Sizes and options of the model.
         inputs: The training windows, shape (windows, time, input).
     """
     if model != SPREAD:
@@ -39,10 +39,10 @@ def make_model(model: str, sizes: CellSizes, inputs: torch.Tensor) -> Forecaster
 
 
 def spread_note(model: str) -> str:
-    """Say in a training's settings from which time constants the model begins, if not its own."""
+    """Return a note for the settings on the initial time constants, if the model is `SPREAD`."""
     return tau_note(TAU_FRAMES) if model == SPREAD else ""
 
 
 def tau_note(frames: tuple[float, float]) -> str:
-    """Say in a training's settings over which range time constants are spread [frames]."""
+    """Return a note for the settings with the range of time constants [frames]."""
     return " tau={:g}-{:g}".format(*frames)

@@ -2,8 +2,7 @@
 
 gesture, occupancy, traffic, ozone, har, person and power. Each set stands in the table in two ways
 (`--tasks`): `published` is the paper's own split, with its defects, and `corrected` is one without.
-Beside the models stand rules that anybody would try first. `ltc_spread` begins with slow neurons,
-see `spread`.
+The table also has simple rules as baselines. `ltc_spread` begins with slow neurons, see `spread`.
 """
 
 from functools import cache, partial
@@ -31,18 +30,18 @@ DEFAULT_MODELS = (
     "ltc", SPREAD, "cfc", "mixed_cfc", "lstm", "gru", "ctrnn", "ctgru", "neural_ode", "ode_rnn",
 )  # fmt: skip
 LIGHT = 365.0
-"""Light [lux] above which the simple rule says that a room is occupied."""
+"""Light [lux] above which the simple rule predicts that a room is occupied."""
 
 
 def reproduce_uci(settings: Reproduce) -> None:
-    """Train what is missing on each split of a set and print the table."""
+    """Run the missing trainings on each split of a set and print the table."""
     name = settings.table
     protocol = PROTOCOLS[name]
     models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, SPREAD))
     splits = settings.chosen_tasks(SPLITS)
     data = settings.data
     for split in splits:
-        load(name, data, split)  # refused before a run folder is made, if so
+        load(name, data, split)  # raises before a run folder is made
     results = settings.results_file(protocol.measure.columns)
     epochs = settings.epochs or EPOCHS
     for split in splits:
@@ -63,14 +62,14 @@ def reproduce_uci(settings: Reproduce) -> None:
 
 
 def training_settings(name: str, split: str, model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     rate, batch_size = learning_rate(name, model), PROTOCOLS[name].batch_size
     trained = f"units={UNITS} batch={batch_size} lr={rate:g}{spread_note(model)}"
     return f"split={split} {trained} epochs={epochs}"
 
 
 def learning_rate(name: str, model: str) -> float:
-    """Return the paper's learning rate: higher for an LTC, and for its younger relatives."""
+    """Return the paper's learning rate: higher for an LTC and for related cells."""
     is_liquid = "ltc" in model or model in ("stc", "lrc", "lrcu")
     return PROTOCOLS[name].ltc_rate if is_liquid else 1e-3
 
@@ -100,7 +99,7 @@ def load(name: str, data: Path | None, split: str) -> WindowParts:
         classes = torch.from_numpy(prepared.targets.astype(np.int64))
         targets = torch.nn.functional.one_hot(classes, protocol.num_classes).float()
         if protocol.class_weights is not None:
-            # One-hot targets times a weight: the cross-entropy of a row counts that much.
+            # One-hot targets times a weight: this weights the cross-entropy of each row.
             targets = targets * torch.tensor(protocol.class_weights)
     return WindowParts(
         **{
@@ -133,7 +132,7 @@ def train_model(
 def set_up(
     name: str, data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     protocol = PROTOCOLS[name]
     torch.manual_seed(job.seed)
     sizes = CellSizes(
@@ -172,7 +171,7 @@ def add_rules(results: ResultsFile, name: str, data: Path | None, split: str, co
 
 
 def rules(name: str, data: Path | None, split: str) -> dict[str, tuple[int, np.ndarray]]:
-    """Return what simple rules say of the test windows, and how many parameters they have."""
+    """Return the number of parameters and the test predictions of each simple rule."""
     protocol, table, prepared = PROTOCOLS[name], read(name, data), prepare(name, data, split)
     rows = np.unique(prepared.rows["training"])
     test = prepared.rows["test"]
@@ -207,7 +206,7 @@ def linear_classes(
     rows: np.ndarray,
     test: np.ndarray,
 ) -> tuple[int, np.ndarray]:
-    """Return what logistic regression on one row at a time says."""
+    """Return the size and the test predictions of logistic regression on single rows."""
     from sklearn.linear_model import LogisticRegression
 
     weights = protocol.class_weights

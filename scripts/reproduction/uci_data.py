@@ -1,6 +1,7 @@
-"""Seven data sets of the UCI repository, read as the LTC paper's code reads them.
+"""Read seven datasets of the UCI repository as the LTC paper's code does.
 
-Each comes in pieces, stretches of rows that follow one another: the files of a set, or all of it.
+Each dataset consists of pieces, which are stretches of consecutive rows: e.g. the files of a
+dataset, or all of it.
 """
 
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from scripts.reproduction.data_files import find_files, read_columns, read_matrix, to_numbers
 
 GESTURE_FILES = ("a3_va3", "b1_va3", "b3_va3", "c1_va3", "c3_va3", "a2_va3", "a1_va3")
-"""In the order in which the published code cuts them."""
+"""Files of the gesture set, in the order of the published code."""
 PHASES = "DPSHR"
 OCCUPANCY_FILES = ("datatraining.txt", "datatest.txt", "datatest2.txt")
 OCCUPANCY_INPUTS = ("Temperature", "Humidity", "Light", "CO2", "HumidityRatio")
@@ -45,29 +46,29 @@ POWER_COLUMNS = (
     "Sub_metering_1", "Sub_metering_2", "Sub_metering_3",
 )  # fmt: skip
 CURRENT = 2
-"""Which input of the household is the current."""
+"""Column of the current in the inputs of the power set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataTable:
-    """Rows of a data set."""
+    """Rows of a dataset."""
 
     inputs: np.ndarray
-    """As the file has them, NaN where missing, shape (rows, width)."""
+    """Inputs as in the file, NaN where missing, shape (rows, width)."""
     targets: np.ndarray
-    """Class of each row, or the number that is wanted, shape (rows,)."""
+    """Class or number to predict for each row, shape (rows,)."""
     pieces: tuple[slice, ...]
-    """Rows of each stretch."""
+    """Rows of each piece."""
     aside: np.ndarray
-    """What a simple rule beside the models goes by, shape (rows,)."""
+    """Quantity that a simple rule uses, shape (rows,)."""
     groups: tuple[str, ...] = ()
-    """Who each stretch is of, where people are told apart."""
+    """Person of each piece, if the dataset distinguishes people."""
     num_to_test: int = 0
-    """How many of the last stretches the set itself holds back for tests."""
+    """Number of last pieces that the dataset reserves for testing."""
 
 
 def _join(pieces: Sequence[tuple[np.ndarray, np.ndarray]], aside: int | None = None) -> DataTable:
-    """Put pieces one after the other; a simple rule goes by one input, or by nothing."""
+    """Concatenate pieces; `aside` is the input that a simple rule uses, if any."""
     ends = np.cumsum([len(inputs) for inputs, _ in pieces])
     starts = [0, *ends[:-1]]
     inputs = np.concatenate([inputs for inputs, _ in pieces])
@@ -80,7 +81,7 @@ def _join(pieces: Sequence[tuple[np.ndarray, np.ndarray]], aside: int | None = N
 
 
 def _find(data: Path | None, names: Sequence[str], what: str) -> list[tuple[str, bytes]]:
-    """Return the content of files by name, in the order asked for."""
+    """Return name and content of the files, in the order of `names`."""
     found: dict[str, bytes] = {}
     for name, content in find_files(data, lambda name: name.rsplit("/", 1)[-1] in names, what):
         found.setdefault(name.rsplit("/", 1)[-1], content)
@@ -91,9 +92,9 @@ def _find(data: Path | None, names: Sequence[str], what: str) -> list[tuple[str,
 
 
 def read_gesture(data: Path | None) -> DataTable:
-    """Read phases of gestures: 32 numbers a row.
+    """Read the gesture set: 32 numbers per row and the phase of the gesture.
 
-    The classes 0 to 4 are rest, preparation, stroke, hold and retraction.
+    Classes 0 to 4 are rest, preparation, stroke, hold and retraction.
     """
     what = "UCI Gesture Phase Segmentation (archive.ics.uci.edu/dataset/302)"
     pieces = []
@@ -113,7 +114,7 @@ def read_gesture(data: Path | None) -> DataTable:
 
 
 def read_occupancy(data: Path | None) -> DataTable:
-    """Read whether a room is occupied: five sensors a row; the rule goes by the light."""
+    """Read the occupancy of a room: five sensors per row; the simple rule uses the light."""
     what = "UCI Occupancy Detection (archive.ics.uci.edu/dataset/357)"
     pieces = []
     for name, content in _find(data, OCCUPANCY_FILES, what):
@@ -124,10 +125,10 @@ def read_occupancy(data: Path | None) -> DataTable:
 
 
 def read_traffic(data: Path | None) -> DataTable:
-    """Read the traffic of a motorway by the hour; wanted is its volume.
+    """Read the hourly traffic of a motorway; the target is the traffic volume.
 
-    Inputs are holiday, temperature [K], rain, snow, clouds, weekday and sin(π hour / 24). The rule
-    goes by the hour of the week.
+    Inputs are holiday, temperature [K], rain, snow, clouds, weekday and sin(π hour / 24). The
+    simple rule uses the hour of the week.
     """
     what = "UCI Metro Interstate Traffic Volume (archive.ics.uci.edu/dataset/492)"
     ((name, content),) = _find(data, [TRAFFIC_FILE], what)
@@ -156,7 +157,7 @@ def read_traffic(data: Path | None) -> DataTable:
 
 
 def read_ozone(data: Path | None) -> DataTable:
-    """Read days of ozone: 72 measurements a day, NaN where missing; class 1 is an ozone day."""
+    """Read the ozone set: 72 measurements per day, NaN where missing; class 1 is an ozone day."""
     what = "UCI Ozone Level Detection, eighthr.data (archive.ics.uci.edu/dataset/172)"
     ((name, content),) = _find(data, [OZONE_FILE], what)
     columns = [str(i) for i in range(OZONE_WIDTH)]
@@ -166,9 +167,9 @@ def read_ozone(data: Path | None) -> DataTable:
 
 
 def read_har(data: Path | None) -> DataTable:
-    """Read what people do, from a telephone at the waist: 561 features of each 2.56 s.
+    """Read people's activities, from a phone at the waist: 561 features for every 2.56 s.
 
-    Each stretch is one person's. The classes 0 to 5 are walking, walking upstairs and downstairs,
+    Each piece belongs to one person. Classes 0 to 5 are walking, walking upstairs and downstairs,
     sitting, standing and lying.
     """
     what = "UCI Human Activity Recognition Using Smartphones (archive.ics.uci.edu/dataset/240)"
@@ -198,9 +199,9 @@ def read_har(data: Path | None) -> DataTable:
 
 
 def read_person(data: Path | None) -> DataTable:
-    """Read what people do, from four tags on the body: which tag, and where it is [m].
+    """Read people's activities, from four tags on the body: which tag, and its position [m].
 
-    Each stretch is one of five recordings of a person.
+    Each piece is one of five recordings of a person.
     """
     what = "UCI Localization Data for Person Activity (archive.ics.uci.edu/dataset/196)"
     ((name, content),) = _find(data, [PERSON_FILE], what)
@@ -220,10 +221,10 @@ def read_person(data: Path | None) -> DataTable:
 
 
 def read_power(data: Path | None) -> DataTable:
-    """Read what a household uses, by the minute; wanted is its active power [kW].
+    """Read a household's electricity use per minute; the target is the active power [kW].
 
     Inputs are reactive power, voltage, current and three meters. A minute without measurements is
-    NaN. The rule goes by the hour of the week.
+    NaN. The simple rule uses the hour of the week.
     """
     what = "UCI Individual Household Electric Power Consumption (archive.ics.uci.edu/dataset/235)"
     ((name, content),) = _find(data, [POWER_FILE], what)
@@ -231,7 +232,7 @@ def read_power(data: Path | None) -> DataTable:
     columns = header.decode(errors="replace").strip().split(";")
     if columns != list(POWER_COLUMNS):
         raise ValueError(f"{name} must have the columns {POWER_COLUMNS}, got {columns[:12]}.")
-    # A missing number is written as ?, and the last of a row as nothing.
+    # A missing number is written as ?; at the end of a row it is empty.
     known = re.sub(rb";(?=\r?\n|$)", b";nan", rows.replace(b"?", b"nan"))
     numbers = read_matrix(name, known, delimiter=";", columns=range(2, len(POWER_COLUMNS)))
     table = _join([(numbers[:, 1:], numbers[:, 0])])
@@ -239,7 +240,7 @@ def read_power(data: Path | None) -> DataTable:
 
 
 def _hours_of_the_week(name: str, rows: bytes) -> np.ndarray:
-    """Return the hour of the week of each line, which begins as 16/12/2006;17:24:00 does."""
+    """Return the hour of the week of each line; lines begin like 16/12/2006;17:24:00."""
     weekdays: dict[bytes, int] = {}
     hours = []
     for line in rows.splitlines():
@@ -259,7 +260,7 @@ def _hours_of_the_week(name: str, rows: bytes) -> np.ndarray:
 
 
 def _stack(name: str, cells: dict[str, list[str]], missing: str | None = None) -> np.ndarray:
-    """Return columns of numbers side by side."""
+    """Return columns of numbers as an array of shape (rows, columns)."""
     columns = [
         to_numbers(f"{name}, column {column}", values, missing=missing)
         for column, values in cells.items()
@@ -268,7 +269,7 @@ def _stack(name: str, cells: dict[str, list[str]], missing: str | None = None) -
 
 
 def _classes(name: str, cells: Sequence[str]) -> np.ndarray:
-    """Return classes 0 and 1."""
+    """Return the classes 0 and 1 as integers."""
     numbers = to_numbers(f"{name}, class", cells)
     if not np.isin(numbers, (0, 1)).all():
         raise ValueError(f"{name} must have the classes 0 and 1, got {np.unique(numbers)[:5]}.")
@@ -284,4 +285,4 @@ READERS: dict[str, Callable[[Path | None], DataTable]] = {
     "person": read_person,
     "power": read_power,
 }
-"""What reads each data set."""
+"""Function that reads each dataset."""

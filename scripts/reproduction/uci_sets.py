@@ -1,10 +1,10 @@
-"""Protocols of the LTC paper's seven sets of the UCI repository, and what is wrong with them.
+"""Protocols of the LTC paper's seven sets of the UCI repository, and their defects.
 
 Settings are the paper's: 32 units with a dense readout at every row, Adam at 1e-3 (LTC 1e-2, on
 occupancy 5e-3), batches of 16 (person 64), 200 epochs, no time stamps, and the checkpoint with the
 best validation measure is tested.
 
-`published` is the paper's own split. What is wrong with it:
+`published` is the paper's own split. Its defects:
 
 | set       | defect                                                                               |
 |-----------|--------------------------------------------------------------------------------------|
@@ -22,16 +22,16 @@ best validation measure is tested.
 | power     | windows of the same hours are shuffled over the parts; the current of a minute is an |
 |           | input, and it nearly tells the power, which is current times voltage                 |
 
-`corrected` cuts every stretch of rows by time, 75 % to train, 10 % to validate, 15 % to test, with
-no row in two parts and test windows that do not overlap (occupancy: the last 10 % of its training
-file validate, the other two files test). In har and person nobody is in two parts: in har the last
-tenth of the people who train validate, and in person A, B and C train, D validates and E tests. In
-power the current is left out, and so are minutes without a measurement. Inputs are standardised by
-the training rows, and what is missing is their mean; holidays count, and rows that repeat an hour
-are left out.
+`corrected` splits every piece by time: 75 % for training, 10 % for validation, 15 % for testing,
+with no row in two parts and without overlap of test windows (occupancy: the last 10 % of the
+training file are for validation, the other two files for testing). In har and person, no person is
+in two parts: in har the last tenth of the training people are for validation; in person A, B and C
+are for training, D for validation and E for testing. In power the current and minutes without a
+measurement are left out. Inputs are standardised by the training rows, and missing values are their
+mean. In traffic, holidays are used, and rows that repeat an hour are left out.
 
-The paper speaks of 6,554 sequences of person activity. Its published code, which is followed here,
-cuts about 10,000 windows.
+The paper reports 6,554 sequences of person activity. Its published code, which this follows, cuts
+about 10,000 windows.
 
 Source: Hasani et al. 2021 (arXiv 2006.04439), tables 3 and 4, and the code published with it.
 """
@@ -65,13 +65,13 @@ _PAPER_MODELS = ("lstm", "ctrnn", "neural_ode", "ctgru", "ltc")
 
 @dataclass(frozen=True, kw_only=True)
 class SetProtocol:
-    """What differs between the sets."""
+    """Settings that differ between the sets."""
 
     published: Callable[[DataTable], Prepared]
     corrected: Callable[[DataTable], Prepared]
     measure: Measure
     num_classes: int | None
-    """None where a number is wanted."""
+    """Number of classes; None if the target is a number."""
     paper: Mapping[str, str]
     """The paper's figures by model, means of five seeds."""
     ltc_rate: float = 1e-2
@@ -85,7 +85,7 @@ class SetProtocol:
 
 
 def _paper(*figures: str) -> dict[str, str]:
-    """Return the paper's figures by model, in the order of its tables, but for empty ones."""
+    """Return the paper's figures by model; `figures` has the tables' order, with "" if missing."""
     named = zip(_PAPER_MODELS, figures, strict=True)
     return {model: figure for model, figure in named if figure}
 
@@ -144,4 +144,4 @@ PROTOCOLS = {
         paper=_paper("0.628", "0.742", "1.254", "0.586", "0.642"),
     ),
 }
-"""By the table's name."""
+"""Protocols by the table's name."""

@@ -1,7 +1,7 @@
-"""How the rows of the UCI sets become windows to train, validate and test.
+"""Cut the rows of the UCI sets into windows for training, validation and testing.
 
-The `publish_…` functions do as the code published with the LTC paper (arXiv 2006.04439), with its
-defects; the `correct…` functions cut by time or by people, with no row in two parts. See
+The `publish_…` functions follow the code published with the LTC paper (arXiv 2006.04439), with its
+defects. The `correct…` functions split by time or by people, with no row in two parts. See
 `uci_sets`.
 """
 
@@ -22,18 +22,18 @@ PERSON_SEED = 27731
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Rows as the models see them, and which rows the windows of each part are."""
+    """Inputs and targets of the models, and the rows of each part's windows."""
 
     inputs: np.ndarray
-    """Standardised or not, as the split has it, shape (rows, width)."""
+    """Inputs, standardised if the split does so, shape (rows, width)."""
     targets: np.ndarray
-    """Class, or the standardised number wanted, shape (rows,)."""
+    """Class or standardised number to predict, shape (rows,)."""
     rows: dict[str, np.ndarray]
     """Rows of each part's windows, shape (windows, time)."""
 
 
 def cut(pieces: tuple[slice, ...], window: int, stride: int) -> np.ndarray:
-    """Return the rows of windows that begin at 0, stride, … below the length less the window."""
+    """Return the rows of all windows, which start at 0, stride, … < length − window per piece."""
     starts = [
         np.arange(piece.start, piece.stop - window, stride)
         for piece in pieces
@@ -48,7 +48,7 @@ def cut(pieces: tuple[slice, ...], window: int, stride: int) -> np.ndarray:
 
 
 def shuffled(windows: np.ndarray, seed: int, num_validation: int, num_test: int) -> dict:
-    """Return the windows of each part, drawn as in the published code."""
+    """Return the windows of each part, in the random order of the published code."""
     order = np.random.RandomState(seed).permutation(len(windows))
     validation, test, training = np.split(order, [num_validation, num_validation + num_test])
     return {
@@ -59,19 +59,19 @@ def shuffled(windows: np.ndarray, seed: int, num_validation: int, num_test: int)
 
 
 def in_shares(windows: np.ndarray, seed: int = SPLIT_SEED) -> dict[str, np.ndarray]:
-    """Return 10 % of the windows for validation, 15 % for tests, the rest to train."""
+    """Return 10 % of the windows for validation, 15 % for testing, the rest for training."""
     sizes = [int(share * len(windows)) for share in SHARES.values()]
     return shuffled(windows, seed, *sizes)
 
 
 def standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return values less the mean of some rows, by their deviation; what is missing becomes 0."""
+    """Return (values − mean) / deviation, both over `rows`; missing values become 0."""
     mean, deviation = moments(values[rows])
     return np.nan_to_num((values - mean) / deviation)
 
 
 def publish_gesture(table: DataTable) -> Prepared:
-    """Windows of 32 rows, 16 apart, up to the last whole 32 rows of a file."""
+    """Return windows of 32 rows, 16 apart, up to the last whole 32 rows of a file."""
     whole = tuple(
         slice(piece.start, piece.start + (piece.stop - piece.start) // 32 * 32 + 1)
         for piece in table.pieces
@@ -82,7 +82,7 @@ def publish_gesture(table: DataTable) -> Prepared:
 
 
 def publish_occupancy(table: DataTable) -> Prepared:
-    """Windows of 16 rows, 1 apart, of the first file; 8 apart of the two that test."""
+    """Return windows of 16 rows: 1 apart in the first file, 8 apart in the two test files."""
     first, *others = table.pieces
     windows = cut((first,), 16, 1)
     rows = shuffled(windows, OCCUPANCY_SEED, int(SHARES["validation"] * len(windows)), 0)
@@ -92,7 +92,7 @@ def publish_occupancy(table: DataTable) -> Prepared:
 
 
 def publish_traffic(table: DataTable) -> Prepared:
-    """Windows of 32 hours, 4 apart; inputs but for the temperature's mean as they are."""
+    """Return windows of 32 hours, 4 apart; of the inputs, only the temperature is centred."""
     inputs = table.inputs.copy()
     inputs[:, 0] = 0.0  # the published code compares the words with None
     inputs[:, 1] -= inputs[:, 1].mean()
@@ -102,7 +102,7 @@ def publish_traffic(table: DataTable) -> Prepared:
 
 
 def publish_ozone(table: DataTable) -> Prepared:
-    """Every sequence has one day of all windows: the axes are swapped."""
+    """Return sequences with one day of all windows: the axes are swapped."""
     inputs = np.nan_to_num(table.inputs)
     inputs = (inputs - inputs.mean()) / inputs.std()
     rows = in_shares(np.ascontiguousarray(cut(table.pieces, 32, 4).T))
@@ -110,7 +110,7 @@ def publish_ozone(table: DataTable) -> Prepared:
 
 
 def publish_har(table: DataTable) -> Prepared:
-    """Windows of 16 rows, 1 apart, of all that train, across people; 8 apart of what tests."""
+    """Return windows of 16 rows, also across people: 1 apart for training, 8 apart for testing."""
     middle = table.pieces[-table.num_to_test].start
     windows = cut((slice(0, middle),), 16, 1)
     rows = shuffled(windows, HAR_SEED, int(SHARES["validation"] * len(windows)), 0)
@@ -119,7 +119,7 @@ def publish_har(table: DataTable) -> Prepared:
 
 
 def publish_person(table: DataTable) -> Prepared:
-    """Windows of 32 rows, 16 apart, of every recording but the last; inputs as they are."""
+    """Return windows of 32 rows, 16 apart, of all recordings but the last; raw inputs."""
     windows = cut(table.pieces[:-1], 32, 16)
     return Prepared(
         inputs=table.inputs, targets=table.targets, rows=in_shares(windows, PERSON_SEED)
@@ -127,9 +127,9 @@ def publish_person(table: DataTable) -> Prepared:
 
 
 def publish_power(table: DataTable) -> Prepared:
-    """Windows of 32 minutes that do not overlap; what is missing stays as it was before."""
+    """Return windows of 32 minutes without overlap; missing values repeat the one before."""
     values = np.concatenate([table.targets[:, None], table.inputs], axis=1)
-    # The published code begins with 0, 1, 2, … as the values before.
+    # In the published code, the values before the first row are 0, 1, 2, …
     values = np.concatenate([np.arange(values.shape[1], dtype=float)[None], values])
     places = np.where(np.isnan(values), 0, np.arange(len(values))[:, None])
     values = np.take_along_axis(values, np.maximum.accumulate(places), axis=0)[1:]
@@ -139,15 +139,15 @@ def publish_power(table: DataTable) -> Prepared:
 
 
 def correct_by_people(table: DataTable, *, window: int, stride: int) -> Prepared:
-    """Let nobody be in two parts.
+    """Split by people: no person is in two parts.
 
-    Those whom the set holds back test, or else the last fifth of the people; of the others the
-    last tenth, one at least, validate.
+    The dataset's own test people are for testing, or else the last fifth of the people. Of the
+    others, the last tenth, at least one person, are for validation.
 
     Args:
         table: The data set.
-        window: Rows of a window, all of one recording of a person.
-        stride: Rows from one training window to the next; those of the other parts do not overlap.
+        window: Number of rows of a window, all from one recording of a person.
+        stride: Rows from one training window to the next; windows of other parts do not overlap.
     """
     held = table.groups[-table.num_to_test :] if table.num_to_test else ()
     people = [one for one in dict.fromkeys(table.groups) if one not in held]
@@ -173,7 +173,7 @@ def correct_by_people(table: DataTable, *, window: int, stride: int) -> Prepared
 
 
 def correct_power(table: DataTable) -> Prepared:
-    """Cut by time, without minutes that were not measured, and without the current."""
+    """Split by time, without minutes that lack measurements, and without the current."""
     is_known = np.isfinite(table.targets)
     ends = np.cumsum(
         [int(share * len(is_known)) for share in (1 - sum(SHARES.values()), SHARES["validation"])]
@@ -189,13 +189,13 @@ def correct_power(table: DataTable) -> Prepared:
 
 
 def correct(table: DataTable, *, window: int, stride: int, is_by_file: bool = False) -> Prepared:
-    """Cut every stretch by time; see the module.
+    """Split every piece by time; see `uci_sets`.
 
     Args:
         table: The data set.
-        window: Rows of a window.
-        stride: Rows from one training window to the next; those of the other parts do not overlap.
-        is_by_file: Whether the first stretch trains and validates and the others test.
+        window: Number of rows of a window.
+        stride: Rows from one training window to the next; windows of other parts do not overlap.
+        is_by_file: Whether the first piece is for training and validation, the others for testing.
     """
     parts: dict[str, list[slice]] = {"training": [], "validation": [], "test": []}
     num_cut = 1 if is_by_file else len(table.pieces)
@@ -214,7 +214,7 @@ def correct(table: DataTable, *, window: int, stride: int, is_by_file: bool = Fa
 def _in_parts(
     table: DataTable, parts: Mapping[str, Sequence[slice]], window: int, stride: int
 ) -> Prepared:
-    """Cut windows within the stretches of each part, and standardise by those that train."""
+    """Cut windows within the pieces of each part, and standardise by the training rows."""
     training = np.concatenate([np.arange(part.start, part.stop) for part in parts["training"]])
     rows = {
         name: cut(
@@ -233,8 +233,8 @@ def _in_parts(
 
 
 def correct_traffic(table: DataTable) -> Prepared:
-    """Cut by time, without the rows that repeat the hour before; they differ in the weather."""
-    # Rows of one hour follow one another, and so have the same hour of the week.
+    """Split by time, without rows that repeat the hour before with other weather."""
+    # Rows of the same hour are consecutive and have the same hour of the week.
     is_new = np.diff(table.aside, prepend=-1.0) != 0.0
     kept = replace(
         table,

@@ -1,20 +1,20 @@
 """Next-frame forecasts of Walker2d with frames missing: the CfC paper's protocol.
 
 With `--data PATH`, where PATH holds the paper's rollouts (`walker2d_rollouts`), the windows are the
-paper's own: 9,684 to train, 1,272 to validate, 1,937 to test. Without them traces are made anew
-(`walker2d_traces`), of every 20 traces 3 test and 2 validate, and the figures give an order of
-models, not numbers to be met. Each frame is kept with probability 0.9 and comes with the time since
-the last one kept; wanted is the frame that follows at once, kept or not. Windows of 64 frames, 16
-apart, no normalisation.
+paper's own: 9,684 for training, 1,272 for validation, 1,937 for testing. Without them new traces
+are recorded (`walker2d_traces`): of every 20 traces 3 are for testing and 2 for validation, and the
+results give a ranking of the models, not the paper's numbers. Each frame is kept with probability
+0.9 and has the time since the last kept frame; the target is the next frame, kept or not. Windows
+of 64 frames, 16 apart, no normalisation.
 
-All models have the same width, batch and cosine decay, and the checkpoint with the best validation
-error is tested. The models in `PUBLISHED` are trained as the paper trains them instead: settings
-that it searched for each model, a decay of 0.95 an epoch, and the last epoch tested.
+All models have the same width, batch size and cosine decay, and the checkpoint with the best
+validation error is tested. The models in `PUBLISHED` are trained as in the paper instead: with its
+tuned settings for each model, a decay of 0.95 per epoch, and a test of the last epoch.
 
 Source: Lechner & Hasani 2020 (arXiv 2006.04418) and Hasani et al. 2022, Nature Machine Intelligence
-4:992, with the code published with both. LSTM and GRU, blind to time, have it as one more input.
-Differs in `PUBLISHED`: no dropout (there 0.1 to 0.2) and no weight decay (there at most 3e-5); the
-rate falls from epoch to epoch, there within one too.
+4:992, with the code published with both. LSTM and GRU, which ignore elapsed times, get it as an
+additional input. Differs in `PUBLISHED`: no dropout (there 0.1 to 0.2) and no weight decay (there
+at most 3e-5); the learning rate falls from epoch to epoch, there also within an epoch.
 """
 
 from dataclasses import dataclass
@@ -60,12 +60,12 @@ WINDOW, STRIDE, KEPT_SHARE = 64, 16, 0.9
 UNITS, BATCH_SIZE, EPOCHS, GRADIENT_CLIP = 64, 64, 50, 10.0
 FRAME_S = 0.008  # Walker2d: four physics steps of 2 ms a frame
 TEST, VALIDATION = {0, 7, 13}, {3, 10}
-"""Positions of the traces in every 20."""
+"""Positions of the test and validation traces in every 20."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """How the paper trains one model: what its code calls BEST_…."""
+    """Training settings of one model in the paper, named BEST_… in its code."""
 
     units: int
     batch_size: int
@@ -100,10 +100,10 @@ PAPER = _PAPER | {model: _PAPER[model.removesuffix("_published")] for model in P
 
 
 def reproduce_walker2d(settings: Reproduce) -> None:
-    """Read the rollouts or make traces, train what is missing and print the table."""
+    """Read the rollouts or record traces, run the missing trainings and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, *PUBLISHED))
     if settings.results is not None:
-        settings.results_file(MEASURES)  # refused before the traces are made, if so
+        settings.results_file(MEASURES)  # raises before the traces are recorded
     source = settings.data or Path("data") / "walker2d-traces"
     source = find_rollouts(source) or find_or_make(source)
     data = load(source)
@@ -115,7 +115,7 @@ def reproduce_walker2d(settings: Reproduce) -> None:
 
 
 def source_note(source: Path) -> str:
-    """Say in a training's settings which frames it saw: rows of others are not its own."""
+    """Return a note for the settings with a fingerprint of the rollouts or traces."""
     if source.is_dir():
         return traces_note(source)
     return f"rollouts={fingerprint(list(read_rollouts(source).values()))}"
@@ -143,7 +143,7 @@ def split_traces(traces: list[np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """Return each trace with the name of its part.
 
     Raises:
-        ValueError: If there are too few for all parts.
+        ValueError: If there are too few traces for all parts.
     """
     place = [i % 20 for i in range(len(traces))]
     if not TEST & set(place) or not VALIDATION & set(place):
@@ -163,11 +163,11 @@ def drop_frames(
     """Drop frames at random.
 
     Args:
-        trace: Frames of equal distance, shape (frames, dimensions).
+        trace: Equidistant frames, shape (frames, dimensions).
         generator: Source of the randomness.
 
     Returns:
-        The frames kept, the frame that follows each, and the time since the last one kept [s].
+        The kept frames, the frame after each, and the time since the last kept frame [s].
     """
     kept = (generator.random(len(trace) - 1) < KEPT_SHARE).nonzero()[0]
     elapsed_s = FRAME_S * np.diff(kept, prepend=-1)
@@ -178,7 +178,7 @@ def cut(dropped: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Sequences:
     """Cut every trace into windows.
 
     Raises:
-        ValueError: If one is too short for a window.
+        ValueError: If a trace is too short for a window.
     """
     shortest = min(len(trace[0]) for trace in dropped)
     if shortest <= WINDOW:
@@ -203,7 +203,7 @@ def learning_rate(model: str) -> float:
 
 
 def training_settings(model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     published = PUBLISHED.get(model)
     if published is None:
         trained = f"units={UNITS} batch={BATCH_SIZE} lr={learning_rate(model):g}"
@@ -225,7 +225,7 @@ def train_model(source: Path, epochs: int, device: str, job: Job, is_silent: boo
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     width = data.inputs.shape[2]
     torch.manual_seed(job.seed)
     published = PUBLISHED.get(job.model)

@@ -1,7 +1,7 @@
 """The CfC paper's own Walker2d rollouts, with its split.
 
 The file holds 400 arrays (frames, 17) by name, `rollout_000` to `rollout_399`. The names are
-shuffled; the first 60 test, the next 40 validate and the other 300 train.
+shuffled; the first 60 are for testing, the next 40 for validation, the other 300 for training.
 
 Source: the code and data published with Hasani et al. 2022 (raminmh/CfC, folder data/walker of
 commit 59f6e01).
@@ -20,14 +20,14 @@ from ncp_control.learning.sequences import MAX_NUMBERS
 FILE = "walker2d_float32.npz"
 WIDTH = 17
 _DAMAGE = (zlib.error, NotImplementedError, RuntimeError, KeyError, TypeError, SyntaxError)
-"""What Python's reader of archives and NumPy's of headers raise for damaged files."""
+"""Further exceptions of zipfile and of NumPy's header reader for damaged files."""
 SHARES = {"test": 0.15, "validation": 0.1}
 SPLIT_SEED, DROP_SEED = 125487, 891374
-"""Seeds of the published code: of the order of the rollouts, and of the frames that are dropped."""
+"""Seeds in the published code, for the order of the rollouts and for the dropped frames."""
 
 
 def find_rollouts(path: Path) -> Path | None:
-    """Return the file of the rollouts if `path` is it or a folder that has it."""
+    """Return the file of the rollouts if `path` is this file or its folder, else None."""
     path = path / FILE if path.is_dir() else path
     return path if path.is_file() and path.name == FILE else None
 
@@ -66,7 +66,7 @@ def read_rollouts(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Read one array, but none that is larger than what the archive holds of it."""
+    """Read one array; raise if its header claims another size than the archive holds."""
     with archive.open(name) as file:
         content = io.BytesIO(file.read(4 * MAX_NUMBERS + 1))
     version = np.lib.format.read_magic(content)
@@ -82,7 +82,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def split_rollouts(names: list[str]) -> dict[str, list[str]]:
-    """Return the names of each part, in the order in which the paper drops frames of them."""
+    """Return the names of each part, in the order in which the paper drops frames."""
     order = sorted(names)
     np.random.RandomState(SPLIT_SEED).shuffle(order)
     num_test = int(SHARES["test"] * len(order))
@@ -95,5 +95,5 @@ def split_rollouts(names: list[str]) -> dict[str, list[str]]:
 
 
 def drop_generator() -> np.random.RandomState:
-    """Return what draws the frames that are dropped, as in the published code."""
+    """Return the generator for dropping frames, seeded as in the published code."""
     return np.random.RandomState(DROP_SEED)

@@ -1,7 +1,7 @@
-"""Traces of Walker2d-v5 at several levels of skill, made once and kept.
+"""Record traces of Walker2d-v5 at several levels of skill, once, for later use.
 
-A folder of traces holds one array (frames, 17) a file, the levels one after the other, and
-traces.json, which says how they were made.
+A folder of traces holds one array (frames, 17) per file, sorted by level, and traces.json, which
+describes how the traces were recorded.
 """
 
 import json
@@ -24,14 +24,14 @@ TRACES_PER_LEVEL, MAX_FRAMES, MIN_FRAMES, SEED = 20, 1000, 100, 0
 
 
 def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = None) -> Path:
-    """Return the folder of traces, made now if it is not there.
+    """Return the folder of traces; record them if the folder does not exist.
 
     Args:
-        folder: Where they are or shall be.
-        make_world: Builds the environment; Walker2d-v5 if None.
+        folder: Folder of the traces.
+        make_world: Builds the environment; if None: Walker2d-v5.
 
     Raises:
-        ValueError: If the folder is there, but not made here.
+        ValueError: If the folder exists, but has no traces.json.
     """
     if folder.is_dir():
         if not (folder / DESCRIPTION).is_file():
@@ -51,7 +51,7 @@ def find_or_make(folder: Path, make_world: Callable[[], gymnasium.Env] | None = 
         min_frames=MIN_FRAMES,
         seed=SEED,
     )
-    use_threads(None)  # as what learns from the traces
+    use_threads(None)  # for the trainings on the traces
     notes = []
     with new_folder(folder) as temporary:
         for number, level in enumerate(levels):

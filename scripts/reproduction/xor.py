@@ -1,21 +1,22 @@
-"""Bit-stream XOR: say whether a stream held an odd number of ones.
+"""Bit-stream XOR: classify whether a stream has an odd number of ones.
 
 A stream has 2 to 31 random bits. Dense: one frame a bit. Event-based: one frame whenever the bit
-changes, and one at the end; how long the bit before lasted is told by elapsed time alone, so only
-a model that keeps time and remembers can answer.
+changes, and one at the end. Only the elapsed time tells how long the bit before lasted, so a model
+has to use elapsed times and to remember.
 
-Three things make it learnable in minutes. Training begins with short streams and lets longer ones
-in until all are there: the parity of 31 bits gives no slope to follow before that of 4 is known.
-Short means few bits for an LTC and few frames for the others: an event-based stream of few frames
-may hold long runs, so a CfC learns to tell their length before it has to remember; with few bits
-first it settles on short runs and stays at 97 %, where an LTC with mixed memory, with few frames
-first, stays at 87 %. Streams with long runs, which are rare and the hardest, are drawn more often;
-the test streams are drawn evenly. And models begin with a sense of the elapsed times that occur:
-how many bits make an LTC's nominal frame, and the time gates of a CfC opened one after the other.
-LSTM and GRU, blind to time, have it as one more input.
+Three measures make the task learnable in minutes. First, training begins with short streams and
+adds longer ones until all are used: the parity of 31 bits gives no useful gradient before that of 4
+is known. Short means few bits for an LTC and few frames for the others: an event-based stream of
+few frames may hold long runs, so a CfC learns to measure their length before it has to remember;
+with few bits first it settles on short runs and stays at 97 %. An LTC with mixed memory, with few
+frames first, stays at 87 %. Second, streams with long runs, which are rare and the hardest, are
+drawn more often; the test streams are drawn uniformly. Third, models are initialised for the
+elapsed times that occur: by the number of bits in an LTC's nominal frame, and by time gates of a
+CfC that open one after the other. LSTM and GRU, which ignore elapsed times, get it as an additional
+input.
 
 Source: Lechner & Hasani 2020 (arXiv 2006.04418), section 5; figures: Hasani et al. 2022, Nature
-Machine Intelligence 4:992, table 2, and the code published with both. Differs: the three, with a
+Machine Intelligence 4:992, table 2, and the code published with both. Differs: these three, with a
 tenth of the papers' optimizer steps; streams kept for validation choose the checkpoint;
 Adam and cosine decay for all models.
 """
@@ -53,13 +54,13 @@ BIT_S = 1.0  # one bit is one second of the data's clock
 STREAMS_PER_EPOCH, EPOCHS = 12_800, 90
 FIRST_LENGTH = 4
 GROWTH_SHARE = {"bits": 0.4, "frames": 0.5}
-"""All streams take part after this share of the epochs, by what makes a stream long."""
-RUN_WEIGHT = 1.5  # how much more often a stream is drawn for each bit more in its longest run
+"""Share of the epochs after which all streams are used, by the measure of a stream's length."""
+RUN_WEIGHT = 1.5  # factor of a stream's probability for each bit more in its longest run
 LONGEST_RUN = 14  # longer ones are too rare to matter: 1 in 2,000 streams
 
 
 class Recipe(NamedTuple):
-    """How a model is built and trained; chosen on validation streams."""
+    """Sizes and training settings of a model, chosen on validation streams."""
 
     units: int
     frame_bits: float
@@ -67,7 +68,7 @@ class Recipe(NamedTuple):
     learning_rate: float
     batch_size: int
     length: str
-    """What makes a stream long: a name in `GROWTH_SHARE`."""
+    """Measure of a stream's length: a name in `GROWTH_SHARE`."""
 
 
 RECIPES = {
@@ -75,19 +76,19 @@ RECIPES = {
     "mixed_ltc": Recipe(
         units=16, frame_bits=20.0, learning_rate=1e-2, batch_size=128, length="bits"
     ),
-    # Not chosen on validation streams: the LTC's neurons, and a frame that no run outlasts by far.
+    # Not chosen on validation streams: the LTC's neurons, and a frame that no run exceeds by far.
     "lrcu": Recipe(units=16, frame_bits=20.0, learning_rate=1e-2, batch_size=128, length="bits"),
     "cfc": Recipe(units=96, frame_bits=1.0, learning_rate=2e-3, batch_size=64, length="frames"),
     "mixed_cfc": Recipe(
         units=64, frame_bits=1.0, learning_rate=3e-3, batch_size=64, length="frames"
     ),
 }
-"""Recipes of the liquid models; an LTC has 4 parameters a synapse, so fewer neurons."""
+"""Recipes of the liquid models; an LTC has 4 parameters per synapse, so fewer neurons."""
 OTHERS = Recipe(units=64, frame_bits=1.0, learning_rate=5e-3, batch_size=128, length="frames")
 
 
 def reproduce_xor(settings: Reproduce) -> None:
-    """Train what is missing on each encoding and print the table."""
+    """Run the missing trainings on each encoding and print the table."""
     models = settings.chosen_models(DEFAULT_MODELS, CELLS)
     encodings = settings.chosen_tasks(ENCODINGS)
     results = settings.results_file(ACCURACY.columns)
@@ -119,7 +120,7 @@ def reproduce_xor(settings: Reproduce) -> None:
 
 
 def training_settings(encoding: str, model: str, epochs: int) -> str:
-    """Return the settings of a model's training as one cell of the results file."""
+    """Return the training settings of a model as one cell of the results file."""
     recipe = RECIPES.get(model, OTHERS)
     order = " frames-first" if recipe.length == "frames" else ""
     return (
@@ -130,7 +131,7 @@ def training_settings(encoding: str, model: str, epochs: int) -> str:
 
 def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured:
     """Train one model with one seed and measure it on the test streams."""
-    # Gradients fade to denormal numbers along a stream; keeping them costs half the time.
+    # Gradients decay to denormal numbers along a stream; these would cost half the time.
     torch.set_flush_denormal(True)
     encoding, recipe = job.settings.split()[0], RECIPES.get(job.model, OTHERS)
     known, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
@@ -149,7 +150,7 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
 def set_up(
     data: Sequences, epochs: int, device: str, job: Job
 ) -> tuple[Forecaster, TrainingConfig]:
-    """Return an untrained model for the sequences, and how it is trained."""
+    """Return an untrained model for the sequences, and its training settings."""
     recipe = RECIPES.get(job.model, OTHERS)
     torch.manual_seed(job.seed)
     sizes = CellSizes(
@@ -182,14 +183,14 @@ def set_up(
 def short_first(
     known: Sequences, length: str, epochs: int, seed: int
 ) -> Callable[[int], Sequences]:
-    """Return what draws the streams of an epoch, from short ones to all there are.
+    """Return a function that draws the streams of an epoch: first short ones, at last all.
 
     A stream is `RUN_WEIGHT` times as likely for each bit more in its longest run.
 
     Args:
         known: All training streams.
-        length: What makes a stream long: bits or frames.
-        epochs: Epochs of the training.
+        length: Measure of a stream's length: bits or frames.
+        epochs: Number of epochs of the training.
         seed: Seed of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -214,12 +215,12 @@ def short_first(
 
 @cache
 def streams(encoding: str, count: int, seed: int) -> Sequences:
-    """Draw random streams, each with its answer wanted at the last of its frames.
+    """Draw random streams, with the target at the last frame of each.
 
     Args:
         encoding: A name in `ENCODINGS`.
-        count: Streams.
-        seed: Seed of the draw.
+        count: Number of streams.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, (count, MAX_BITS))
