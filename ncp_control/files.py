@@ -210,7 +210,7 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 
 def restore(path: Path | str) -> None:
-    """Restore a folder whose process was killed while it replaced the folder."""
+    """Give a folder its name back if a process was killed while it replaced that folder."""
     path = Path(os.path.realpath(path))
     if not path.exists():
         remove_leftovers(path.parent)

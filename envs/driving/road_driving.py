@@ -28,8 +28,8 @@ START_MPS = 6.0
 """Largest speed at the start of an episode."""
 STANDING_MPS = 0.3
 """Speed below which a car counts as standing."""
-_LOOK_M = 15.0  # a body nearer than this in front is a reason to stand
-_ONCOMING_M = 80.0  # so is an oncoming car within this distance, beyond a parked car
+_LOOK_M = 15.0  # a body nearer than this in front is a reason to stand, unless it is parked
+_ONCOMING_M = 80.0  # behind a parked car, a driving car nearer than this ahead is a reason
 _PATIENCE_S = 3.0  # time that the car may stand after the start and after being put back
 _TARGET_LEAD_MPS = 0.6  # largest difference between the controller's target and the speed
 
@@ -76,7 +76,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
     ## Episode
     `terminated`: a collision, or |cross_track_m| > `lane_half_width_m`, with `on_crash="terminate"`.
     With "recover" the car is put at rest in the middle of its lane, at the nearest free place
-    behind it. If it touched a parked car, the place is ahead of it, so that each parked car is
+    behind it. If it touched a parked car, the place is past that car, so that each parked car is
     touched only once. `truncated`: after `episode_s`. `reset(options=...)` is that of
     `LaneKeepingEnv`.
 

@@ -1,6 +1,6 @@
 """Roads for many cars at once: the formulas of `Road` as tensors on any device.
 
-They use float64, since float32 resolves a lap of 600 m only to 0.03 mm.
+They use float64, since float32 rounds a place on a lap of 600 m by up to 0.03 mm.
 """
 
 from collections.abc import Sequence

@@ -229,7 +229,7 @@ class Bag:
     def _unpack(self, data: Any, connection: Any) -> Any:
         try:
             return self._store.deserialize_cdr(data, connection.msgtype)
-        except Exception as error:  # any class, as above
+        except Exception as error:  # rosbags raises nearly any error, as above
             raise ValueError(_reason(error)) from error
 
 
@@ -242,7 +242,7 @@ def _read_on(reader: Any, connection: Any, skipped: Tally) -> Iterator[tuple[int
                 start_ns, skip_ns = time_ns + 1, _SKIP_NS
                 yield time_ns, data
             return
-        except Exception as error:  # any class, as above
+        except Exception as error:  # rosbags raises nearly any error, as above
             begin_ns = reader.start_time if start_ns is None else start_ns
             skipped.add(DAMAGED_PART, f"{connection.topic} from {begin_ns} ns: {_reason(error)}")
             start_ns, skip_ns = begin_ns + skip_ns, 2 * skip_ns

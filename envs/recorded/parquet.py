@@ -77,7 +77,7 @@ class ParquetTable:
         """
         try:
             return self._read(name).to_pylist()
-        except Exception as error:  # any class, as above
+        except Exception as error:  # pyarrow raises nearly any error, as above
             raise ValueError(self._told(error)) from error
 
     def numbers(self, name: str) -> np.ndarray:
@@ -98,7 +98,7 @@ class ParquetTable:
                     values = flat.to_numpy(zero_copy_only=False).astype(np.float64)
                     return values.reshape(len(column), -1)
             return _as_matrix(column.to_pylist())
-        except Exception as error:  # any class, as above
+        except Exception as error:  # pyarrow raises nearly any error, as above
             raise ValueError(self._told(error)) from error
 
     def _read(self, name: str) -> Any:
@@ -132,7 +132,7 @@ class ParquetTable:
                     read = file.read_row_group(group, columns=[name], use_threads=False)
                 self._cached = name, group, read[name]
             return self._cached[2][row - first].as_py()
-        except Exception as error:  # any class, as above
+        except Exception as error:  # pyarrow raises nearly any error, as above
             raise ValueError(self._told(error)) from error
 
 

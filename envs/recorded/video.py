@@ -89,7 +89,7 @@ class Video:
                     return self._pixels(frame)
                 if at > number:
                     break
-        except Exception as error:  # any class, as above
+        except Exception as error:  # FFmpeg's errors are of many classes, as above
             self.close()
             raise ValueError(f"frame {number} cannot be read: {_reason(error)}") from error
         self.close()

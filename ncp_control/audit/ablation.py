@@ -34,7 +34,7 @@ _OPEN = 30.0
 _FULL = 1.0 - 1e-7
 """Largest value at which the output of a tanh can be held."""
 _TINY = -20.0
-"""Raw capacitance of a held neuron: its softplus is 2e-9, in frames."""
+"""Raw capacitance of a held neuron: its softplus is 2e-9 frames."""
 
 
 def ablate(

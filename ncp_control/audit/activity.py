@@ -32,7 +32,7 @@ class PrincipalComponents:
     directions: np.ndarray
     """Unit vectors of the components, shape (components, neurons)."""
     scores: np.ndarray
-    """Centered activity projected on each component, shape (time, components)."""
+    """Centred activity projected on each component, shape (time, components)."""
 
     def count_for(self, share: float) -> int:
         """Return how many components explain at least the fraction `share` of the variance."""

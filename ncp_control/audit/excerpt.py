@@ -34,7 +34,7 @@ class Excerpt:
     dt_s: np.ndarray
     """Time since the previous observation [s], shape (time,)."""
     observations: np.ndarray
-    """Color frames (time, height, width, 3), numbers (time, numbers), or records of both
+    """Colour frames (time, height, width, 3), numbers (time, numbers), or records of both
     (time, bytes), see `ncp_control.records`."""
     where: str = ""
     """Name of the world, for headings."""
@@ -51,7 +51,7 @@ def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = N
 
     Args:
         path: The file; written atomically.
-        episode: The episode, with its observations: color frames, numbers, or records of both.
+        episode: The episode, with its observations: colour frames, numbers, or records of both.
         track: Map of the track, if there is one.
 
     Raises:

@@ -35,7 +35,7 @@ def change_brightness(frames: np.ndarray, factor: float) -> np.ndarray:
 
 
 def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return frames in which a gray rectangle hides a share of the area, at one random place.
+    """Return frames in which a grey rectangle hides a share of the area, at one random place.
 
     Raises:
         ValueError: If the share is not from 0 to 1.

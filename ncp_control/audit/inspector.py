@@ -1,6 +1,6 @@
 """The inspector: an episode as a single HTML page that needs no server and no network.
 
-The page shows the camera with saliency, the wiring colored by its activity (or a heat map of units
+The page shows the camera with saliency, the wiring coloured by its activity (or a heat map of units
 for a cell without wiring), plots with certified bounds, signals and a map of the track. If it
 contains the circuit's parameters, it can rerun the circuit without the neurons that the reader
 silences. Its sources are in `page/`; they and the data are written to one file.

@@ -63,7 +63,7 @@ class WipeEffect:
     """Root mean square difference of the actions."""
     share: float
     """`rms` divided by the root mean square deviation of the original actions from their means;
-    infinite if only the original actions are constant, 0 if nothing changes."""
+    infinite if the original actions are constant and change, 0 if nothing changes."""
 
 
 def wipe_effects(

@@ -1,6 +1,6 @@
 """Effective number of independent samples of an autocorrelated signal.
 
-Neighboring frames are similar, so n frames carry less information than n independent samples:
+Neighbouring frames are similar, so n frames carry less information than n independent samples:
 
     n_eff = n / (1 + 2 Σ_k (1 − k/n) ρ(k))
 

@@ -164,7 +164,7 @@ def spread_timescales_(
 
     Raises:
         ValueError: If the range is not one of positive times, begins below the shortest time
-            constant of the cell, or the cell has no time constants that can be set.
+            constant that can be set in the cell, or the cell has none that can be set.
     """
     low, high = check_time_range("tau_s", tau_s)
     set_frames = next((do for kind, do in _SETTERS.items() if isinstance(cell, kind)), None)
@@ -214,7 +214,7 @@ def _layer_sizes(cell: Cell) -> list[int]:
 
 
 def _set_measured(cell: SynapticCell, drawn_s: Tensor, inputs: Tensor) -> None:
-    """Measure and scale the time constants repeatedly, until their means match the drawn ones."""
+    """Measure and scale the time constants in `NUM_PASSES` passes, towards means of `drawn_s`."""
     state = cell.initial_state(inputs.shape[0])
     dt_s = inputs.new_full(inputs.shape[:2], cell.frame_s)
     for _ in range(NUM_PASSES):
@@ -278,7 +278,8 @@ def _set_forget_gates(
     """Set the biases of gates so that the memory of each unit decays over `frames` frames.
 
     Args:
-        biases: Bias vectors, gate after gate; the first one is set, the others are set to zero.
+        biases: Bias vectors, gate after gate. The entries of the two gates are set in the first
+            vector and cleared in the others, which are added to it; other gates stay.
         frames: Time constant of each unit [frames].
         enter: Index of the input gate; None if it is one minus the forget gate.
         forget: Index of the forget gate, which keeps the memory when open.

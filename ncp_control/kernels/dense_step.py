@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class DenseStep(KernelStep):
     """A cell with a `Cell.program` and its own state, advanced by one frame per call.
 
-    Weights are always up to date: see `KernelStep`. The readout must be a linear map.
+    Changed weights take effect: see `KernelStep`. The readout must be a linear map.
 
     Args:
         cell: The cell to run; see `DenseStep.supports`.

@@ -54,8 +54,8 @@ class _Head(ctypes.Structure):
 class HeadStep:
     """A conv head that processes one frame per call.
 
-    Weights are always up to date: each call compares their values with those that the kernel was
-    prepared for. `is_current` is False if layers or tensors of the head were replaced.
+    Changed weights take effect at once: each call compares their values with those that the kernel
+    was prepared for. `is_current` is False if layers or tensors of the head were replaced.
 
     Args:
         head: The head to run; see `HeadStep.supports`.

@@ -47,7 +47,7 @@ def reads(parameters: Collection[Tensor]) -> bool:
 class KernelStep:
     """Base class of control steps on a kernel: holds the state and checks the arguments.
 
-    Weights are always up to date: each call compares the values of the cell's parameters with those
+    Changed weights take effect: each call compares the values of the cell's parameters with those
     it was prepared for, and prepares again if they differ. So training and `load_state_dict` take
     effect at once, and so does a replacement of all parameters (`to`,
     `load_state_dict(assign=True)`). A single parameter object replaced by hand takes effect after
@@ -131,7 +131,7 @@ class KernelStep:
 class FusedStep(KernelStep):
     """An LTC cell with its own state, advanced by one frame per call.
 
-    Weights are always up to date: see `KernelStep`.
+    Changed weights take effect: see `KernelStep`.
 
     Args:
         cell: The cell to run; see `FusedStep.supports`.

@@ -101,20 +101,23 @@ class DistillationConfig:
     """Settings of a distillation run."""
 
     rounds: int = 20
-    """Number of rounds; in each the student acts, then learns."""
+    """Number of rounds. In each, the student learns from all rollouts so far, then acts; before the
+    first, the teacher acts alone."""
     worlds: int = 16
-    """Number of parallel environments. In half of them the student always acts alone and its
-    return is measured."""
+    """Number of parallel environments. After each round, the student acts alone in half of them,
+    and its return is measured there."""
     steps_per_round: int = 1000
     """Steps per environment and round; at least the length of an episode."""
     mixed_rounds: int = 6
-    """Number of rounds over which the teacher's share of the actions falls from 1 to 0."""
+    """Number of rounds over which the teacher's share of the actions in the other half of the
+    environments falls from 1 to 0."""
     updates_per_round: int = 1000
     """Number of optimizer steps per round."""
     window: int = 40
     """Number of steps per window; gradients flow back through all of them."""
     burn_in: int = 8
-    """Number of steps at the start of a window that only warm up the hidden state."""
+    """Number of steps at the start of a window that only warm up the hidden state. If an episode
+    begins within them, the steps from its first one on count in the loss."""
     batch_size: int = 128
     """Number of windows per batch."""
     learning_rate: float = 1e-2

@@ -93,7 +93,8 @@ class FaultyLink:
         end_s: Time at which the fault ends, on the loop's clock [s].
         clock: The loop's clock.
         controller: Controller whose state the fault "state" overwrites.
-        seed: Random seed of every reading, so that e.g. the grey patch stays in one place.
+        seed: Random seed, used anew for every reading, so that e.g. the grey patch stays in one
+            place.
     """
 
     def __init__(

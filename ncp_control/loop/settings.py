@@ -69,9 +69,9 @@ class MonitorSettings:
     its readings may stay the same; 0 if they never may. Without effect unless the contract names
     the speed and the commands that raise it; see `standing`."""
     black_below: float = 12.0
-    """A frame is black if 99 % of its pixels are at most this value (normally of 0 to 255)."""
+    """A frame is black if 99 % of its pixel values are at most this, on the scale from 0 to 255."""
     white_above: float = 243.0
-    """A frame is white if 99 % of its pixels are at least this value."""
+    """A frame is white if 99 % of its pixel values are at least this, on the same scale."""
     hold_after_s: float = 0.1
     """Duration of doubtful input after which the robot holds its last good command [s]."""
     stop_after_s: float = 0.3

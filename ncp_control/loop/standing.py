@@ -27,7 +27,8 @@ SPEED, SPEED_UNIT = "speed", "m/s"
 FASTER = "faster"
 """Value of `positive` in the contract that marks a speed command."""
 LEAST_COMMAND = 0.01
-"""Largest command that does not start a movement: it may be the noise of a braking policy."""
+"""Largest excess of a command over its value at rest that does not start a movement: it may be the
+noise of a braking policy."""
 
 
 @dataclass(frozen=True, kw_only=True)

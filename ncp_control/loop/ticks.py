@@ -36,7 +36,7 @@ class TickLog:
 
         Args:
             reading: The reading; None if none came.
-            command: Command that was sent, shape (actions,).
+            command: Command of the tick, shape (actions,); at the level STOP it was not sent.
             level: The level.
             time_s: Time since the loop began [s].
             model_s: Time that monitor and policy took [s].
@@ -94,7 +94,7 @@ class TickLog:
         )
 
     def timing(self) -> dict[str, float]:
-        """Return statistics of the loop's timing: deadlines, model time, jitter [ms]."""
+        """Return statistics of the loop's timing: deadlines, model time [ms] and jitter [ms]."""
         if not self.rows:
             return {"ticks": 0}
         asked = self._column("was_asked").astype(bool)

@@ -29,7 +29,8 @@ class Evaluate:
     crop=[0.3,0.1]."""
     log_share: float = 1.0
     """Share of the recording, at its end, on which to run. For a policy trained on this recording,
-    give the share that was held back (0.2 by default): the rest is not a test."""
+    give the share that training held back (0.2, unless `train_share` was changed): the rest is not
+    a test."""
     log_part: Literal["train", "validation", "test"] | None = None
     """Part of the recording on which to run, as written by data.py split."""
     km: float | None = None

@@ -33,8 +33,8 @@ class Series(NewCircuit):
     """Number of rows from the inputs to the forecast target. 0: estimate the target of the same
     row, which is then not an input. Not used by classify."""
     inputs: tuple[str, ...] = ()
-    """Input columns. If none is given: all columns of numbers, without targets to be estimated
-    (`horizon` 0)."""
+    """Input columns. If none is given: all columns of numbers, without targets of the same row
+    (`horizon` 0, or classify)."""
     time: str | None = None
     """Column of the time, in seconds or ISO 8601; if None: rows are one second apart."""
     series: str | None = None

@@ -54,7 +54,7 @@ _PAUSE_S = 0.1
 """Pause after each message about car and camera [s]. Older simulators take messages that arrive
 together for one message."""
 _TIMEOUT_S = 1.0
-"""Timeout of the socket [s]."""
+"""Longest time to connect, or to wait until the socket takes a command [s]."""
 _RETRY_S = 0.2
 
 

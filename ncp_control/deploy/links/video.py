@@ -21,7 +21,7 @@ from ncp_control.loop.clocks import Clock
 from ncp_control.loop.link import LinkEnded, LinkLost, Reading
 
 LOST_S = 1.0
-"""Time without a frame after which a camera counts as lost [s]; one failure is ignored."""
+"""Time without a frame after which a camera counts as lost [s]; single failures are ignored."""
 _NO_PATH = ("://", "%", "!")
 """Marks of sources that are not paths: stream addresses, patterns of image series, pipelines."""
 _SLACK_S = 1e-9

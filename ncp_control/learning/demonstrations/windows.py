@@ -7,7 +7,7 @@ always the first one after the initial state:
     frame      0    offset                                      n
     window     |¹----|--length--|--length--|--length--|----------²|
 
-The pieces at the two ends are shorter than `length`. They are extended with neighboring frames of
+The pieces at the two ends are shorter than `length`. They are extended with neighbouring frames of
 the episode (¹ to the right, ² to the left, where they warm up the hidden state). `mask` is False on
 these frames, since they count in another window. An episode thus needs at most one extra window. An
 episode shorter than `length` is one window, padded with copies of its last frame at dt = 0 and mask
