@@ -80,7 +80,7 @@ class ActionContract:
         """The command in the range that stands for the value nearest to zero in its unit."""
         offset, factor = self.scale or (0.0, 1.0)
         low, high = self.range
-        return min(max(-offset / factor, low), high)
+        return min(max(-offset / factor, low), high) + 0.0  # no -0.0
 
     def in_unit(self, command: float) -> float:
         """Return the value that a command stands for, in `unit`."""

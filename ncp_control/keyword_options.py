@@ -52,9 +52,14 @@ def write_options(options: Mapping[str, Any]) -> list[str]:
     for name, value in options.items():
         word = f"{name}={value}"
         if not isinstance(value, str) or read_options([word])[name] != value:
-            word = f"{name}={json.dumps(value, separators=(',', ':'))}"
+            word = f"{name}={json.dumps(value, separators=(',', ':'), default=_plain)}"
         words.append(word)
     return words
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON cannot hold as one that it can."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def check_options(

@@ -24,7 +24,7 @@ _NAMES = {ANGLE: "steering", CURVATURE: "curvature", YAW_RATE: "yaw_rate"}
 _UNITS: dict[str, tuple[str, float]] = {
     **{unit: (unit, 1.0) for unit in _NAMES},
     **{unit: (ANGLE, math.radians(1.0)) for unit in ("deg", "degree", "degrees", "°")},
-    **{unit: (YAW_RATE, math.radians(1.0)) for unit in ("deg/s", "degrees/s", "°/s")},
+    **{unit: (YAW_RATE, math.radians(1.0)) for unit in ("deg/s", "degree/s", "degrees/s", "°/s")},
 }
 """Quantity of each unit, and what 1 of it is in that of the quantity."""
 
@@ -79,7 +79,7 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
         offset, factor = entry.scale
         if scale is None or offset != 0.0 or factor <= 0.0:
             raise ValueError(
-                f"`scale` of steering must be [0, a positive factor] and its unit rad, 1/m or rad/s"
+                f"`scale` of steering must be [0, a positive factor] and its unit a known one"
                 f" for {where}, got {list(entry.scale)} and {entry.unit!r}. State the largest"
                 " steering to the left and to the right alike in the policy's contract."
             )

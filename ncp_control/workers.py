@@ -235,15 +235,15 @@ def _work(
     tqdm.set_lock(threading.RLock())  # tqdm's default, a semaphore, would leak when a worker ends
     do: Callable[[Any], Any] | None = None
     failed: Exception | None = None
-    try:
-        import_modules(imports)
-        do = begin(*arguments)
-    except Exception as error:
-        failed = _noted(error)
     with (
         warnings_as_lines(),
         contextlib.suppress(EOFError, OSError),  # the parent process has ended
     ):
+        try:
+            import_modules(imports)
+            do = begin(*arguments)
+        except Exception as error:
+            failed = _noted(error)
         while True:
             task = pipe.recv()
             try:

@@ -352,6 +352,12 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
             f" '{folder}' that are earlier than the one before, first at row {back[0]}. Sort"
             " the log by time."
         )
+    if len(jumps) > max(2, len(center) / 3):
+        raise ValueError(
+            f"the {things} of a log must have times of their own, got {len(jumps)} of"
+            f" {len(center)} in '{folder}' that are not later than the one before, first at row"
+            f" {jumps[0]}. Write the times with more digits."
+        )
     if jumps:
         warnings.warn(
             f"Time does not increase at {len(jumps)} of the {len(center)} center {things} in"

@@ -80,10 +80,17 @@ def load_drive(
         max_missing_frames=max_missing_frames,
     )
     is_as_seen = recording.framing == Framing(image_size=seen.shape[:2], crop=(0.0, 0.0))
-    if action.scale is not None or not is_as_seen:
+    if not is_as_seen:
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
-    return replace(recording, contract=contract, frame_s=contract.frame_s, driver=RECORDED)
+    scale = contract.action[0].scale
+    return replace(
+        recording,
+        contract=contract,
+        scales={} if scale is None else {STEERING: scale},
+        frame_s=contract.frame_s,
+        driver=RECORDED,
+    )
 
 
 @contextmanager
@@ -167,7 +174,6 @@ def _check(played: Playback) -> FramesContract:
 def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[LoggedFrame]:
     action = played.contract.action[0]
     sign = -1.0 if action.positive == "right" else 1.0
-    offset, factor = action.scale or (0.0, 1.0)
     for tick in played.ticks:
         place = f"tick {tick.number}"
         if tick.frame is None:
@@ -184,13 +190,16 @@ def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[
             yield LoggedFrame(
                 row=tick.number,
                 path=tick.frame,
-                numbers={STEERING: sign * (offset + factor * float(tick.command[0]))},
+                numbers={STEERING: sign * action.in_unit(float(tick.command[0]))},
                 time_s=tick.taken_s,
                 place=place,
             )
 
 
 def _left_positive(contract: Contract) -> Contract:
-    """Return the contract for a policy trained on the recording, with left-positive steering."""
+    """Return the contract of a policy that learns from the recording."""
     steering = replace(contract.action[0], positive="left", bounds=None)
+    if contract.action[0].positive == "right" and steering.scale is not None:
+        offset, factor = steering.scale
+        steering = replace(steering, scale=(-offset, factor))
     return replace(contract, action=(steering,), provenance={})

@@ -355,7 +355,12 @@ class Recording:
 
 
 def fit_scales(parts: Sequence[Recording]) -> dict[str, tuple[float, float]]:
-    """Return offset and factor of the actions that must be scaled, fitted to all training parts."""
+    """Return offset and factor of the actions that must be scaled, fitted to all training parts.
+
+    A first recording with a contract, as of a drive by `run.py`, keeps the scales of its own.
+    """
+    if parts[0].contract is not None:
+        return dict(parts[0].scales)
     known = {one.name: one for one in parts[0].quantities}
     episodes = [episode for part in parts for episode in part.episodes]
     scales = {}

@@ -20,6 +20,7 @@ recipes of their own, by name, to `make_cell`. To use your own cell everywhere, 
 """
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -95,8 +96,8 @@ class CellSizes:
         wiring = rule(*sizes, seed=self.seed)
         if not isinstance(wiring, Wiring):
             raise ValueError(
-                f"`wiring` {self.wiring!r} must return a Wiring, got {type(wiring).__name__!r}."
-                " Return Wiring(num_sensory=..., ...)."
+                f"`wiring` {self.wiring or rule!r} must return a Wiring, got"
+                f" {type(wiring).__name__!r}. Return Wiring(num_sensory=..., ...)."
             )
         return wiring
 
@@ -113,6 +114,8 @@ class KnownCell:
     """Class of the cell."""
     build: Build
     """Function that builds it from sizes."""
+    has_own_build: bool = False
+    """Whether it was registered with this function."""
 
 
 CELLS: Registry[KnownCell] = Registry("cell")
@@ -143,7 +146,8 @@ def register_cell(name: str, cls: type[Cell], *, build: Build | None = None) -> 
                 f" (num_inputs, num_units, num_outputs, frame_s=frame_s): {error}. Give a function"
                 " of `CellSizes` that builds it."
             ) from error
-    CELLS.register(name, KnownCell(cls, build or dense_build(cls)), source=cls)
+    known = KnownCell(cls, build or dense_build(cls), has_own_build=build is not None)
+    CELLS.register(name, known, source=cls)
 
 
 def dense_build(cls: Callable[..., Cell], **settings: Any) -> Build:
@@ -186,27 +190,50 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
             f"`reads` must be left out for the cell {name!r}, got {sizes.reads!r}. LTC, STC and LRC"
             " circuits have it."
         )
-    if sizes.wiring is not None and not _has_wiring(cell):
-        raise ValueError(
-            f"`wiring` must be left out for the cell {name!r}, which has none, got"
-            f" {sizes.wiring!r}. Choose a wired circuit, such as ltc."
-        )
+    if sizes.wiring is not None:
+        _check_wired(name, cell, sizes.wiring)
     if foreign_module(type(cell)) is not None:
         check_step(name, cell)
-        check_saved(cell)
+    check_saved(cell)
     return cell
 
 
+def check_takes_wiring(name: str, wiring: str | None) -> None:
+    """Refuse a named wiring for a cell without one, before anything is trained.
+
+    Raises:
+        ValueError: If the cell has no wiring, or one of the names is unknown.
+    """
+    if wiring is not None:
+        WIRINGS.find(wiring)
+        sizes = CellSizes(num_inputs=8, num_units=24, num_outputs=1, frame_s=0.05)
+        with torch.random.fork_rng(devices=[]):
+            _check_wired(name, make_cell(name, sizes), wiring)
+
+
 def check_saved(cell: Cell) -> None:
-    """Refuse a cell of a user's own that a file would not bring back.
+    """Refuse a user's own cell that a file would not bring back; of ours, one that holds such.
 
     Raises:
         ValueError: If its class is not registered, or its settings build another cell.
     """
-    if foreign_module(type(cell)) is not None:
-        config = cell_to_config(cell)
-        with torch.random.fork_rng(devices=[]):  # the twin's first weights are of no interest
-            check_comes_back(config["name"], cell, cell_from_config(config))
+    for value in cell.settings().values():
+        if isinstance(value, Cell):
+            check_saved(value)
+    if foreign_module(type(cell)) is None:
+        return
+    config = cell_to_config(cell)
+    try:
+        config = json.loads(json.dumps(config, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`settings` of cell {config['name']!r} must be values that JSON holds, got"
+            f" {shorten(config['settings'])}: {error}. Return numbers, texts, lists or dictionaries"
+            " with texts as keys."
+        ) from error
+    with torch.random.fork_rng(devices=[]):  # the initial weights of the twin do not matter
+        twin = cell_from_config(config)
+    check_comes_back(config["name"], cell, twin)
 
 
 def make_ltc(sizes: CellSizes, rule: Callable[..., Wiring] = auto_ncp) -> LTC:
@@ -305,6 +332,17 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
             f"`settings` of cell {name!r} must match its arguments, got {sorted(settings)}."
             f" {str(error).rstrip('.')}. Let `settings` return the arguments of the constructor."
         ) from error
+
+
+def _check_wired(name: str, cell: Cell, wiring: str) -> None:
+    is_own = foreign_module(type(cell)) is not None
+    if is_own and CELLS[name].has_own_build:
+        return  # its settings may hold the name of the rule and not the wiring
+    if not _has_wiring(cell):
+        raise ValueError(
+            f"`wiring` must be left out for the cell {name!r}, which has none, got {wiring!r}."
+            " Choose a wired circuit, such as ltc."
+        )
 
 
 def _has_wiring(cell: Cell) -> bool:

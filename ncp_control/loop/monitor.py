@@ -88,10 +88,8 @@ class Monitor:
         profile: InputProfile | None = None,
         bounds: Interval | None = None,
     ) -> None:
-        self.settings = s = MonitorSettings() if settings is None else settings
-        self._missing_s = s.patience_s(s.missing_s, contract.frame_s)
-        self._late_s = s.patience_s(s.late_s, contract.frame_s)
-        self._frozen_s = s.patience_s(s.frozen_s, contract.frame_s)
+        self.settings = MonitorSettings() if settings is None else settings
+        self.set_period(contract.frame_s)
         self._levels = Levels(self.settings)
         self._seen, self._profile, self._bounds = contract.observation, profile, bounds
         self._standing = find_standing(contract)
@@ -108,6 +106,17 @@ class Monitor:
                 " Calibrate the monitor of this policy."
             )
         self.restart(0.0)
+
+    def set_period(self, period_s: float) -> None:
+        """Set the default times for missing, late and frozen readings.
+
+        Args:
+            period_s: Interval between readings [s]; at first that of the contract.
+        """
+        s = self.settings
+        self._missing_s = s.patience_s(s.missing_s, period_s)
+        self._late_s = s.patience_s(s.late_s, period_s)
+        self._frozen_s = s.patience_s(s.frozen_s, period_s)
 
     def restart(self, now_s: float) -> None:
         """Forget all readings up to now, e.g. after manual driving."""

@@ -130,6 +130,8 @@ class GuardedPilot:
         settings = LoopSettings() if settings is None else settings
         self._controller, self._clock, self._monitor = controller, clock, monitor
         self.period_s = settings.period_s(contract.frame_s)
+        if monitor is not None:
+            monitor.set_period(max(self.period_s, contract.frame_s))
         if contract.dt_s[1] < self.period_s:
             raise ValueError(
                 f"`rate_hz` must give ticks of at most {contract.dt_s[1]:g} s, the longest time"

@@ -329,13 +329,15 @@ def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:
-    """Refuse cells and wirings that are not registered; `setting` names the cell in the message."""
+    """Refuse cells and wirings that are not registered, and a wiring for a cell without one.
+
+    `setting` names the cell in the message.
+    """
     from ncp_control.cells import CELLS
-    from ncp_control.wiring_rules import WIRINGS
+    from ncp_control.cells.known import check_takes_wiring
 
     CELLS.find(cell, setting=setting)
-    if wiring is not None:
-        WIRINGS.find(wiring)
+    check_takes_wiring(cell, wiring)
 
 
 def check_head(name: str) -> None:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import ClassVar
 
 import gymnasium
@@ -252,6 +253,27 @@ def test_a_driver_is_chosen_and_measured_on_tracks_that_nobody_learns_on(
             _, info = env.reset(seed=seed)
             assert info["track"] in tracks
         env.close()
+
+
+def test_the_checkpoint_is_chosen_on_validation_tracks(tmp_path, monkeypatch):
+    settings = quick(tmp_path, "LaneKeeping-v0", expert=None)
+    world, expert = imitate.find_scene(settings)
+    chosen_in = []
+
+    def act(policy, where, *_):
+        chosen_in.append(where)
+        return [SimpleNamespace(total_reward=1.0)]
+
+    monkeypatch.setattr(imitate, "act", act)
+    monkeypatch.setattr(imitate, "find_or_demonstrate", lambda *_: None)
+    monkeypatch.setattr(
+        imitate, "learn_from_expert", lambda *_, validate, **__: validate(None)["score"]
+    )
+    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
+    assert imitate.imitate_expert(policy, expert, world, settings, None) == -1.0
+    env = chosen_in[0].make()
+    assert env.reset(seed=0)[1]["track"] in VALIDATION_TRACKS
+    env.close()
 
 
 def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path, monkeypatch):

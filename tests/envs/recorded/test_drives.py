@@ -9,6 +9,7 @@ import pytest
 
 from envs.recorded import drive_as_demonstrations, load_recording, load_recordings
 from envs.recorded.drives import NO_COMMAND, OTHER_SHAPE, STOPPED
+from envs.recorded.recording import fit_scales
 from ncp_control.command_line import run_job
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.loop.clocks import SimulatedClock
@@ -163,7 +164,14 @@ def test_steering_that_the_policy_scales_is_read_in_its_unit(policy, recorded, t
     degrees = recording.episodes[0].numbers["steering"]
     np.testing.assert_allclose(degrees, -(0.5 + 8.0 * done.episode.actions[:, 0]), rtol=1e-6)
     (steering,) = recording.choose().action
-    assert (steering.unit, steering.positive) == ("deg", "left")
+    assert (steering.unit, steering.positive, steering.scale) == ("deg", "left", (-0.5, 8.0))
+    assert recording.contract.world == contract.world
+    with recording.as_demonstrations() as store:
+        np.testing.assert_allclose(store.actions, -done.episode.actions, rtol=1e-4, atol=1e-6)
+    assert fit_scales([recording]) == {"steering": (-0.5, 8.0)}
+    cropped = load_recording(tmp_path / "r.mcap", options={"crop": (0.1, 0.0)})
+    assert cropped.contract is None
+    np.testing.assert_allclose(cropped.episodes[0].numbers["steering"], degrees)
     with pytest.raises(ValueError, match="`log` must be recordings of one kind"):
         load_recordings([tmp_path / "r.mcap", recorded[1]])
 

@@ -4,10 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from ncp_control import CellSizes, VectorPolicy, load, make_cell, register_cell, register_wiring
+from ncp_control import (
+    CellSizes,
+    MixedMemory,
+    VectorPolicy,
+    load,
+    make_cell,
+    register_cell,
+    register_wiring,
+)
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.known import CELLS
 from ncp_control.wiring_rules import WIRINGS
+from scripts.training.settings import check_circuit
 
 SIZES = CellSizes(num_inputs=3, num_units=5, num_outputs=2, frame_s=0.05)
 
@@ -28,6 +37,10 @@ class Told(Leaky):
 
     def settings(self):
         return {**super().settings(), "gain": self.gain}
+
+
+class Plainly(Told):
+    """The same, registered without a function that builds it."""
 
 
 class OtherNames(Leaky):
@@ -66,6 +79,40 @@ class Undefined(Leaky):
         return super().step(projected, state, dt_s) / 0.0 * 0.0
 
 
+class Noisy(Told):
+    """The same, with dropout, batch statistics and noise."""
+
+    def __init__(self, *sizes, frame_s=0.05, gain=1.0, input_size=3, hidden_size=5, output_size=2):
+        super().__init__(*(sizes or (input_size, hidden_size, output_size)), frame_s=frame_s)
+        self.gain, self.drop, self.norm = gain, nn.Dropout(0.5), nn.BatchNorm1d(self.hidden_size)
+
+    def step(self, projected, state, dt_s):
+        after = self.norm(super().step(self.drop(projected), state, dt_s))
+        return after + 0.1 * torch.randn_like(after)
+
+
+class Forgetful(Noisy):
+    """The same, which does not tell its gain."""
+
+    def settings(self):
+        return {k: v for k, v in super().settings().items() if k != "gain"}
+
+
+class Typed(Told):
+    """The same, with a setting that JSON does not hold."""
+
+    def settings(self):
+        return {**super().settings(), "gain": torch.float32}
+
+
+class Lazy(Leaky):
+    """The same, whose weights have no size before the first call."""
+
+    def __init__(self, input_size, hidden_size, output_size, *, frame_s=0.05):
+        super().__init__(input_size, hidden_size, output_size, frame_s=frame_s)
+        self.drive = nn.LazyLinear(hidden_size)
+
+
 def built(cls, **settings):
     """Return what builds a cell of a class from sizes."""
     return lambda s: cls(s.num_inputs, s.num_units, s.num_outputs, frame_s=s.frame_s, **settings)
@@ -97,6 +144,9 @@ def known():
         (TwoStates, {}, r"`step` of cell 'twostates' must return a tensor of shape \(2, 5\), got"
          " 'tuple'. A cell has one state: put h and c side by side"),
         (Short, {}, r"`step` of cell 'short' must be of shape \(2, 5\), got \(2, 4\)"),
+        (Forgetful, {"gain": 0.1}, "`settings` of cell 'forgetful' must build an equal cell"),
+        (Typed, {}, "`settings` of cell 'typed' must be values that JSON holds, got"),
+        (Lazy, {}, "`build` of cell 'lazy' must give every weight its size, got a lazy module"),
         (Undefined, {}, "`step` of cell 'undefined' must be finite, got NaN or infinity"),
     ],
 )  # fmt: skip
@@ -114,15 +164,47 @@ def test_a_cell_that_tells_its_settings_comes_back(known, tmp_path):
     assert torch.equal(policy(seen)[0], again(seen)[0])
 
 
-def test_the_check_draws_no_weights(known):
-    """A cell begins with the weights that it has without the check."""
-    name = known(Told, gain=0.1)
+@pytest.mark.parametrize("cls", [Told, Noisy])
+def test_the_check_changes_nothing(known, cls, tmp_path):
+    """Neither weights nor statistics, modes or random numbers are others than without it."""
+    name = known(cls, gain=0.1)
     torch.manual_seed(0)
     cell, drawn_next = make_cell(name, SIZES), torch.rand(1)
     torch.manual_seed(0)
-    plain = built(Told, gain=0.1)(SIZES)
-    assert torch.equal(cell.drive.weight, plain.drive.weight)
+    plain = built(cls, gain=0.1)(SIZES)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(cell.state_dict()[key], value)
     assert torch.equal(drawn_next, torch.rand(1)) and cell.training
+    if cls is Noisy:
+        cell.drop.eval()
+        VectorPolicy(cell, observation_size=3).save(tmp_path / "policy")
+        assert cell.training and cell.norm.training and not cell.drop.training
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_policy_of_another_precision_comes_back(known, tmp_path, dtype):
+    policy = VectorPolicy(make_cell(known(Told, gain=0.1), SIZES), observation_size=3).to(dtype)
+    policy.save(tmp_path / "policy")
+    again = load(tmp_path / "policy")
+    assert torch.equal(again.circuit.cell.drive.weight, policy.circuit.cell.drive.weight)
+
+
+def test_a_cell_of_ours_that_holds_a_faulty_one_is_not_saved(known, tmp_path):
+    known(Leaky)
+    policy = VectorPolicy(MixedMemory(Leaky(3, 5, 2, gain=0.1)), observation_size=3)
+    with pytest.raises(ValueError, match="`settings` of cell 'leaky' must build an equal cell"):
+        policy.save(tmp_path / "policy")
+
+
+def test_a_cell_may_keep_the_rule_of_its_wiring_and_not_the_wiring(known):
+    sizes = CellSizes(num_inputs=3, num_units=8, num_outputs=1, frame_s=0.05, wiring="random")
+    assert isinstance(make_cell(known(Told), sizes), Told)
+    register_cell("plainly", Plainly)
+    try:
+        with pytest.raises(ValueError, match="`wiring` must be left out for the cell 'plainly'"):
+            make_cell("plainly", sizes)
+    finally:
+        del CELLS._things["plainly"], CELLS._sources["plainly"]
 
 
 def test_a_policy_that_could_not_come_back_is_not_saved(known, tmp_path):
@@ -138,8 +220,11 @@ def test_a_wiring_is_refused_by_a_cell_that_has_none(name):
     sizes = CellSizes(num_inputs=3, num_units=8, num_outputs=1, frame_s=0.05, wiring="random")
     with pytest.raises(ValueError, match=f"`wiring` must be left out for the cell '{name}'"):
         make_cell(name, sizes)
+    with pytest.raises(ValueError, match=f"`wiring` must be left out for the cell '{name}'"):
+        check_circuit(name, "random")  # before a job trains the first of its models
     for wired in ("ltc", "lrc", "wired_cfc", "mixed_ltc"):
         make_cell(wired, sizes)
+        check_circuit(wired, "random")
 
 
 def test_a_rule_that_returns_no_wiring_is_told():

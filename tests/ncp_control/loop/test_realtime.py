@@ -270,6 +270,17 @@ def test_a_slow_loop_keeps_its_memory_from_tick_to_tick(contract, clock, frame_s
         GuardedPilot(Echo(clock), quick, clock=clock, settings=LoopSettings(rate_hz=rate_hz))
 
 
+def test_a_loop_slower_than_its_policy_waits_for_its_own_ticks(contract, clock):
+    quick = dataclasses.replace(contract, frame_s=0.03)
+    monitor = Monitor(quick)
+    pilot = GuardedPilot(
+        Echo(clock), quick, clock=clock, monitor=monitor, settings=LoopSettings(rate_hz=5)
+    )
+    pilot.decide(Reading(observation=good(1)[0], time_s=0.0), 0.0)
+    assert pilot.decide(None, 0.2).level == Level.DRIVE
+    assert pilot.decide(None, 0.6).level >= Level.HOLD
+
+
 def test_a_drive_begins_with_what_stands_for_nothing_in_the_units_of_the_command(contract):
     """A wheel whose command 0 stands for 2.4 rad/s must not turn before anything was seen."""
     for scale, still in (((2.4, 2.0), -1.0), ((1.0, -2.0), 0.5), ((0.0, 3.0), 0.0)):
