@@ -84,7 +84,8 @@ def test_an_arm_without_a_camera_is_learned(type_command, tmp_path, own_names, c
     (entry,) = policy.contract.action
     assert (entry.unit, entry.scale) == ("deg", pytest.approx((0.0, 1.1 * 90), abs=0.5))
     words = [the_run(tmp_path) / "policy", "--log", tmp_path / "arm", "--results", "judged.csv"]
-    assert type_command(evaluate_policy, Evaluate, *words) == 0
+    with pytest.warns(UserWarning, match="the policy was trained on a recording 'arm'"):
+        assert type_command(evaluate_policy, Evaluate, *words) == 0
     assert float(read(tmp_path / "judged.csv")[0]["mean_squared_error"]) < 2.0, "it is scaled"
 
 
