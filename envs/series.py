@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.recorded.columns import find_separator, split_cells
 from envs.recorded.tally import Tally
-from envs.recorded.text import read_lines
+from envs.recorded.text import read_table_lines
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
 """Cells, in lower case, that stand for a missing value."""
@@ -126,7 +126,7 @@ def _read_file(
     path: Path, time: str | None, series: str | None, words: Sequence[str], tally: Tally
 ) -> list[_Raw]:
     """Return the series of a file; rows that cannot be used are counted in `tally`."""
-    lines = read_lines(path)
+    lines = read_table_lines(path)
     separator = find_separator(lines[:100])
     head = next((i for i, line in enumerate(lines) if line), None)
     names = [] if head is None else split_cells(lines[head], separator)

@@ -33,7 +33,7 @@ from envs.recorded.images import Framing, ImageFile
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.tally import Tally
-from envs.recorded.text import read_lines
+from envs.recorded.text import read_table_lines
 from envs.recorded.video import Video, VideoFrame, import_av
 
 TABLE_FILE = "frames.csv"
@@ -84,7 +84,7 @@ def is_table(path: Path) -> bool:
 
 
 def _list(folder: Path) -> Listing:
-    lines = read_lines(folder / TABLE_FILE)
+    lines = read_table_lines(folder / TABLE_FILE)
     separator = find_separator(lines)
     rows = [(number, split_cells(line, separator)) for number, line in enumerate(lines, start=1)]
     rows = [(number, cells) for number, cells in rows if any(cells)]

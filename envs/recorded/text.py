@@ -1,6 +1,7 @@
 """Read text of machine-written logs, in any encoding and with any line ends, even if damaged."""
 
 import codecs
+import warnings
 from pathlib import Path
 
 _UTF_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -14,6 +15,27 @@ def read_lines(path: Path) -> list[str]:
     """
     text = _decode(path.read_bytes())
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def read_table_lines(path: Path) -> list[str]:
+    """Return the lines of a table as `read_lines` does.
+
+    Names of columns become part of a policy's contract, so a header whose letters are a guess gives
+    a warning.
+    """
+    lines = read_lines(path)
+    head = next((line for line in path.read_bytes().splitlines() if line.strip()), b"")
+    is_plain = not any(head.startswith(mark) for mark, _ in _UTF_16) and b"\0" not in head
+    try:
+        head.decode()
+    except UnicodeDecodeError:
+        if is_plain:
+            warnings.warn(
+                f"The header of '{path}' is not UTF-8: it was read as Windows-1252. If letters of"
+                " its columns are wrong, save the file as UTF-8.",
+                stacklevel=3,
+            )
+    return lines
 
 
 def is_file(path: Path) -> bool:
