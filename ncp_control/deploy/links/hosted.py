@@ -216,15 +216,14 @@ class Host:
 
     def run(self) -> None:
         """Hold the link until the loop is gone and the body has stopped."""
-        gone_s = 0.0
-        while self._has_loop or self._clock.now_s() - gone_s < STANDSTILL_S:
+        gone_s: float | None = None
+        while gone_s is None or self._clock.now_s() - gone_s < STANDSTILL_S:
             self._read()
-            if self._has_loop:
-                self._listen()
-                if not self._has_loop:
-                    gone_s = self._clock.now_s()
-                    self._note("the loop's process is gone")
-                    self._stop()
+            self._listen()
+            if not self._has_loop and gone_s is None:  # the pipe may break in either of them
+                gone_s = self._clock.now_s()
+                self._note("the loop's process is gone")
+                self._stop()
             if self._clock.now_s() - self._heard_s > self._watchdog_s and not self._is_stopped:
                 self._note("watchdog: the loop is silent")
                 self._stop()

@@ -60,6 +60,28 @@ def hosted(tmp_path):
     return make
 
 
+def test_a_loop_that_dies_while_it_waits_for_a_reading_leaves_a_stopped_body(hosted, tmp_path):
+    """The pipe then breaks while the host answers, and not while it listens."""
+    asked = []
+
+    def loop(now_s, pipe):
+        if not asked:
+            send_message(pipe, "ask")
+            asked.append(now_s)
+        elif not pipe.closed:
+            pipe.close()
+
+    host, _, body = hosted(loop)
+    host.run()
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in events] == [
+        "the loop's process is gone",
+        "stop",
+        "the host ends",
+    ]
+    assert body.is_braking and body.speed_mps < 0.05
+
+
 def test_a_loop_that_hangs_is_stopped_by_the_watchdog_and_goes_on_when_it_speaks(hosted, tmp_path):
     def loop(now_s, pipe):
         if now_s <= 1.0 or 1.5 <= now_s <= 2.0:
