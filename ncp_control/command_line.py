@@ -12,8 +12,6 @@ import os
 import shlex
 import signal
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -22,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from tqdm import tqdm
 
 from ncp_control import files
-from ncp_control.imports import import_modules
+from ncp_control.imports import import_modules, own_frame
 from ncp_control.learning.run import Run, watch_runs
 from ncp_control.names import check_name
 from ncp_control.plain_warnings import warnings_as_lines
@@ -162,20 +160,8 @@ def _place(error: ValueError | OSError) -> str:
 
     Also "" for OSErrors, because they name the file.
     """
-    place = ""
-    if isinstance(error, OSError):
-        return place
-    ours = Path(__file__).resolve().parents[1]
-    folders = [ours / name for name in ("ncp_control", "envs", "policies", "scripts")]
-    folders += [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename).resolve()
-        is_program = path == Path(sys.argv[0]).resolve()
-        is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
-        is_known = is_program or is_installed or any(map(path.is_relative_to, folders))
-        if path.is_file() and not is_known:
-            place = f" (in {frame.filename}, line {frame.lineno})"
-    return place
+    frame = None if isinstance(error, OSError) else own_frame(error)
+    return "" if frame is None else f" (in {frame.filename}, line {frame.lineno})"
 
 
 def _sentence(error: ValueError | OSError) -> str:

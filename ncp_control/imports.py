@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,15 +100,23 @@ def _reason(error: BaseException, name: str) -> str:
         return f"{said}. Run the job in the folder of the module, or put it on PYTHONPATH."
     if isinstance(error, SyntaxError):
         return f"{error.msg}, in line {error.lineno} of {error.filename}."
-    frame = _own_frame(traceback.extract_tb(error.__traceback__))
+    frame = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {said}, in line {frame.lineno} of {frame.filename}."
 
 
-def _own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary:
-    """Return the last frame in the file of the module that was imported, and not of a library."""
-    of_import = (__file__, importlib.__file__)
-    files = [frame.filename for frame in frames]
-    first = next(
-        (name for name in files if name not in of_import and not name.startswith("<frozen")), None
-    )
-    return next((frame for frame in reversed(frames) if frame.filename == first), frames[-1])
+def own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """Return the last frame of a user's own module in an error's traceback; None if there is none.
+
+    Not a user's own are this project, installed packages, the standard library and the program.
+    """
+    project = Path(__file__).resolve().parents[1]
+    folders = [project / name for name in ("ncp_control", "envs", "policies", "scripts")]
+    folders += [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        is_program = path == Path(sys.argv[0]).resolve()
+        is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+        is_known = is_program or is_installed or any(map(path.is_relative_to, folders))
+        if path.is_file() and not is_known:
+            return frame
+    return None
