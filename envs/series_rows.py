@@ -6,12 +6,12 @@ one; an extra input is 1 while the value is missing. Rows without a target are l
 time is added to the elapsed time of the next row.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from envs.recorded.columns import split_title
 from envs.series import LARGEST, TimeSeries
 from ncp_control.contract import ActionContract, Entry, VectorContract
 
@@ -20,7 +20,6 @@ MAX_CLASSES = 100
 MARGIN = 1.5
 """Range of a forecast, as a multiple of the training range about its middle. Forecasts outside it
 are clipped."""
-_TITLE = re.compile(r"(\S.*?)\s*\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,9 +267,7 @@ def _named(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
 
     Titles stay whole where two columns would have the same name.
     """
-    found = {}
-    for title in titles:
-        match = _TITLE.fullmatch(title)
-        found[title] = (match[1], match[2].strip()) if match else (title, "")
-    names = [name for name, _ in found.values()]
-    return found if len(set(names)) == len(names) else {title: (title, "") for title in titles}
+    split = [split_title(title) for title in titles]
+    if len({name for name, _ in split}) < len(split):
+        split = [(title, None) for title in titles]
+    return {title: (name, unit or "") for title, (name, unit) in zip(titles, split, strict=True)}

@@ -19,6 +19,7 @@ NEEDED = ("center", "steering")
 
 _SPELLINGS = {"centre": "center", "steer": "steering"}
 _TITLE = re.compile(r"[a-z][\w ()\[\]/-]*|")  # cell of a header: neither number nor file name
+_WITH_UNIT = re.compile(r"(\S.*?)\s*\[([^\[\]]*)\]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+")
 
@@ -49,6 +50,12 @@ def find_separator(lines: Sequence[str]) -> str:
         best = max(";\t,", key=line.count)
         votes[best] += best in line
     return max(",;\t", key=lambda separator: votes[separator])
+
+
+def split_title(title: str) -> tuple[str, str | None]:
+    """Return name and unit of a column: `speed [m/s]` is speed in m/s; None if there is no unit."""
+    match = _WITH_UNIT.fullmatch(title)
+    return (match[1], match[2].strip()) if match else (title, None)
 
 
 def split_cells(line: str, separator: str) -> list[str]:

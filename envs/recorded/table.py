@@ -28,7 +28,7 @@ from envs.recorded.assembly import (
     finite_number,
     left_positive_steering,
 )
-from envs.recorded.columns import find_separator, number_in, split_cells
+from envs.recorded.columns import find_separator, number_in, split_cells, split_title
 from envs.recorded.images import Framing, ImageFile
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
@@ -40,7 +40,7 @@ TABLE_FILE = "frames.csv"
 TIME, PATH, VIDEO_FRAME, EPISODE = "time_s", "path", "video_frame", "episode"
 NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
 """Columns that are not quantities of the recording."""
-_TITLE = re.compile(r"(\w[\w./ -]*?)\s*(?:\[([^\[\]]*)\])?")
+_NAME = re.compile(r"\w[\w./ -]*")
 _MOST_COLUMNS = 1000
 _MISSING = ("", "nan")
 """Contents of a cell for a missing number, in lower case."""
@@ -118,11 +118,12 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
     """
     found = []
     for title in titles[:_MOST_COLUMNS]:
-        match = _TITLE.fullmatch(title)
-        name, unit = match.groups() if match else ("", None)
+        name, unit = split_title(title)
+        if not _NAME.fullmatch(name):
+            name, unit = "", None
         known = KNOWN.get(name, Quantity(name=name))
-        if unit is not None and unit.strip() != known.unit:
-            known = Quantity(name=name, unit=unit.strip(), positive=known.positive)
+        if unit is not None and unit != known.unit:
+            known = Quantity(name=name, unit=unit, positive=known.positive)
         found.append(known)
     names = [one.name for one in found]
     twice = next((name for name in names if name and names.count(name) > 1), None)

@@ -1,6 +1,7 @@
 """Read text of machine-written logs, in any encoding and with any line ends, even if damaged."""
 
 import codecs
+import io
 import warnings
 from pathlib import Path
 
@@ -13,8 +14,7 @@ def read_lines(path: Path) -> list[str]:
     UTF-8 and UTF-16 are read with and without a byte-order mark. A line that is neither is read as
     Windows-1252, which includes Latin-1; damage of a line affects no other line.
     """
-    text = _decode(path.read_bytes())
-    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return _lines_of(path.read_bytes())
 
 
 def read_table_lines(path: Path) -> list[str]:
@@ -23,19 +23,15 @@ def read_table_lines(path: Path) -> list[str]:
     Names of columns become part of a policy's contract, so a header whose letters are a guess gives
     a warning.
     """
-    lines = read_lines(path)
-    head = next((line for line in path.read_bytes().splitlines() if line.strip()), b"")
-    is_plain = not any(head.startswith(mark) for mark, _ in _UTF_16) and b"\0" not in head
-    try:
-        head.decode()
-    except UnicodeDecodeError:
-        if is_plain:
-            warnings.warn(
-                f"The header of '{path}' is not UTF-8: it was read as Windows-1252. If letters of"
-                " its columns are wrong, save the file as UTF-8.",
-                stacklevel=3,
-            )
-    return lines
+    data = path.read_bytes()
+    head = next(filter(bytes.strip, io.BytesIO(data)), b"").lstrip().partition(b"\r")[0]
+    if _utf_16_of(data) is None and not _is_utf_8(head):
+        warnings.warn(
+            f"The header of '{path}' is not UTF-8: it was read as Windows-1252. If letters of its"
+            " columns are wrong, save the file as UTF-8.",
+            stacklevel=3,
+        )
+    return _lines_of(data)
 
 
 def is_file(path: Path) -> bool:
@@ -46,16 +42,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def _lines_of(data: bytes) -> list[str]:
+    text = _decode(data)
+    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
 def _decode(data: bytes) -> str:
-    for mark, encoding in _UTF_16:
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    # Without a mark: a log begins with two ASCII characters, which are four bytes in UTF-16.
-    first, second, third, fourth = data[:4] if len(data) >= 4 else b"\xff" * 4
-    if first and third and not second and not fourth:
-        return data.decode("utf-16-le", errors="replace")
-    if second and fourth and not first and not third:
-        return data.decode("utf-16-be", errors="replace")
+    encoding = _utf_16_of(data)
+    if encoding is not None:
+        return data.decode(encoding, errors="replace")
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode()
@@ -64,7 +59,26 @@ def _decode(data: bytes) -> str:
 
 
 def _decode_line(line: bytes) -> str:
+    return line.decode() if _is_utf_8(line) else line.decode("cp1252", errors="replace")
+
+
+def _utf_16_of(data: bytes) -> str | None:
+    """Return the encoding of UTF-16 text; None if it is another text."""
+    for mark, encoding in _UTF_16:
+        if data.startswith(mark):
+            return encoding
+    # Without a mark: a log begins with two ASCII characters, which are four bytes in UTF-16.
+    first, second, third, fourth = data[:4] if len(data) >= 4 else b"\xff" * 4
+    if first and third and not second and not fourth:
+        return "utf-16-le"
+    if second and fourth and not first and not third:
+        return "utf-16-be"
+    return None
+
+
+def _is_utf_8(data: bytes) -> bool:
     try:
-        return line.decode()
+        data.decode()
     except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace")
+        return False
+    return True
