@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ from envs.recorded import Recording, load_recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
-from ncp_control.keyword_options import read_options, write_options
+from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import as_seen
 from ncp_control.learning.imitation import imitation_error
@@ -117,9 +118,9 @@ def evaluate_in(
 ) -> None:
     """Let the policy act in each place, and write measures, film and report."""
     world = places[0].world
-    options = dict(world.contract.world_options)
-    options |= measured_options(world.name, read_options(settings.world_options))
-    print(" ".join(["measured ", world.name, *write_options(options)]))
+    asked = measured_options(world.name, read_options(settings.world_options))
+    measured_in = replace(world.contract, world_options={**world.contract.world_options, **asked})
+    print(f"measured  {measured_in.world_told}")
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
     shown = shown_in(places, settings, longest_s)

@@ -19,13 +19,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, check_home, find_world, full_name, short_name_of
 from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
-from scripts.evaluation.places import (
-    DRIVING_WORLD,
-    Place,
-    check_fit,
-    measured_options,
-    validation_options,
-)
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, measured_options
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
 
@@ -89,15 +83,18 @@ class WalkSettings:
 
         In RoadDriving-v0 the car is also put back after a crash. Given options are kept.
         """
-        options = measured_options(full_name(self.env), read_options(self.options))
-        return replace(self, options=words_of("full", options))
+        return self._on("held_out")
 
     def validation(self) -> "WalkSettings":
         """Return the settings for validation: on validation tracks, if the environment has tracks.
 
         Everything else is as in `held_out`.
         """
-        options = validation_options(full_name(self.env), read_options(self.options))
+        return self._on("validation")
+
+    def _on(self, tracks: str) -> "WalkSettings":
+        asked = read_options(self.options)
+        options = measured_options(full_name(self.env), asked, tracks=tracks)
         return replace(self, options=words_of("full", options))
 
     def describe(self) -> str:

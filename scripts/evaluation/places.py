@@ -32,28 +32,21 @@ MEASURED_WITH: Mapping[str, Mapping[str, Any]] = {
 """Default options of an environment for evaluation, where they differ from training."""
 
 
-def measured_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def measured_options(
+    world: str, asked: Mapping[str, Any], *, tracks: str = "held_out"
+) -> dict[str, Any]:
     """Return the options of an environment for evaluation: given ones, and else the defaults.
 
     Args:
         world: Full name of the environment.
         asked: Given options.
+        tracks: Tracks of an environment that has them: "held_out", or "validation" to choose a
+            checkpoint.
     """
-    return {**MEASURED_WITH.get(world, {}), **asked}
-
-
-def validation_options(world: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an environment for validation, which chooses a checkpoint.
-
-    They are those of `measured_options`, with validation tracks instead of held-out ones.
-
-    Args:
-        world: Full name of the environment.
-        asked: Given options.
-    """
-    measured = MEASURED_WITH.get(world, {})
-    tracks = {"tracks": "validation"} if "tracks" in measured else {}
-    return {**measured, **tracks, **asked}
+    usual = dict(MEASURED_WITH.get(world, {}))
+    if "tracks" in usual:
+        usual["tracks"] = tracks
+    return {**usual, **asked}
 
 
 CLEAN = "clean"
