@@ -4,13 +4,16 @@ The colours are distinguishable with any kind of colour vision. Source: Okabe & 
 universal design"; the grey is ours.
 """
 
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # those who only take colours, such as pages, need no matplotlib
+    from matplotlib.axes import Axes
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#888888"
 
 
-def tidy(axes: Axes) -> None:
+def tidy(axes: "Axes") -> None:
     """Remove the upper and right spine of the axes, and draw a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

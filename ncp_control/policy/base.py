@@ -3,7 +3,6 @@
 Its contract states its observations and actions; `folder.py` describes the saved files.
 """
 
-import copy
 import hashlib
 import json
 import math
@@ -35,10 +34,10 @@ from ncp_control.policy.folder import (
     read_contract,
     weights_content,
 )
+from ncp_control.policy.precision import to_numpy
 from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
-_HALF = (torch.bfloat16, torch.float16)
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
 
 
@@ -388,17 +387,3 @@ def _own(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return an array that torch takes without a warning: contiguous, native order, writable."""
     values = np.ascontiguousarray(values, dtype)
     return values if values.flags.writeable else values.copy()
-
-
-def to_numpy(values: Tensor) -> np.ndarray:
-    """Convert a tensor to NumPy; half precision becomes single, because NumPy has no bfloat16."""
-    return (values.float() if values.dtype in _HALF else values).cpu().numpy()
-
-
-def at_least_single(policy: Policy) -> Policy:
-    """Return a single-precision copy of a half-precision policy; other policies are returned as is.
-
-    The weights keep their values; only the rounding of the computation changes.
-    """
-    is_half = next(policy.parameters()).dtype in _HALF
-    return copy.deepcopy(policy).float() if is_half else policy

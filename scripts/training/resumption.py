@@ -49,15 +49,8 @@ def begun_with(asked: Settings) -> Settings:
             " settings."
         )
     path = folder / "config.json"
-    runs = [folder] if (folder / "metrics.csv").is_file() else folder.resolve().parents
-    run = next(
-        (one for one in runs if (one / "metrics.csv").is_file() and (one / path.name).is_file()),
-        None,
-    )
-    if run not in (None, folder):
-        raise ValueError(
-            f"`resume` must be a run folder, got {str(folder)!r} in one. Name {str(run)!r}."
-        )
+    if not (folder / "metrics.csv").is_file():
+        _refuse_part(folder)
     if not path.is_file():
         raise FileNotFoundError(
             f"`resume` must be a run folder with a config.json, got {str(folder)!r}."
@@ -83,6 +76,15 @@ def begun_with(asked: Settings) -> Settings:
         raise ValueError(
             f"{path} must hold settings of this job, got {error}. Start the training anew."
         ) from error
+
+
+def _refuse_part(folder: Path) -> None:
+    """Raise ValueError if a folder lies in a run, which is the one to name."""
+    for run in folder.resolve().parents:
+        if all((run / name).is_file() for name in ("config.json", "metrics.csv")):
+            raise ValueError(
+                f"`resume` must be a run folder, got {str(folder)!r} in one. Name {str(run)!r}."
+            )
 
 
 def _changed(settings: Any) -> list[str]:

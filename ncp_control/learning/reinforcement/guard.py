@@ -1,6 +1,6 @@
 """Wrap stable-baselines3's `learn`: clear errors on divergence, no empty log folders."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-from ncp_control.learning.divergence import DivergenceError
+from ncp_control.learning.divergence import DivergenceError, first_not_finite
 from ncp_control.learning.reinforcement.checkpoint import check_learned
 
 _REFUSED_BY_TORCH = "Expected parameter "
@@ -90,7 +90,7 @@ def _refusal_of_torch_told(model: BaseAlgorithm) -> Iterator[None]:
 def _no_action(model: BaseAlgorithm) -> DivergenceError:
     """Return the error for a non-finite action, with its likely cause."""
     advice = "Begin it anew with a lower learning rate."
-    if not _is_finite(cast(Any, model._last_obs)):
+    if first_not_finite(model._last_obs) is not None:
         advice = "The environment returned NaN or infinity: correct its observations."
     elif not _has_learned(model):
         advice = "Nothing has been learned yet: look for the cause in the cell of the policy."
@@ -106,8 +106,3 @@ def _has_learned(model: BaseAlgorithm) -> bool:
     owners = [policy, *(getattr(policy, name, None) for name in ("actor", "critic"))]
     optimizers = [getattr(owner, "optimizer", None) for owner in owners]
     return any(one is not None and bool(one.state) for one in optimizers)
-
-
-def _is_finite(observation: np.ndarray | Mapping[str, np.ndarray] | None) -> bool:
-    parts = observation.values() if isinstance(observation, Mapping) else [observation]
-    return all(part is None or np.isfinite(part).all() for part in parts)

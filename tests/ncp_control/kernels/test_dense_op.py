@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn.utils import prune
 
 from ncp_control import CTRNN, GRU, ODERNN, CfC, Circuit
@@ -143,7 +143,7 @@ def test_the_operator_keeps_the_rules_of_torch(cell, tools):
         list(program.options),
         True,
     )
-    torch.library.opcheck(torch.ops.ncp_control.dense_unroll, arguments)
+    library.opcheck(torch.ops.ncp_control.dense_unroll, arguments)
 
 
 def test_a_subclass_with_a_step_of_its_own_is_not_run_by_the_kernel(tools):
