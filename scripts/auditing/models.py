@@ -32,7 +32,7 @@ from ncp_control.policy import Policy
 from scripts.auditing.parts import follow, resting_values
 from scripts.auditing.remembering import find_effects, find_reach
 from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
-from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.driving import drive_km
 
 HEADER = ("policy", "quantity", "of", "value", "low", "high")
 _QUANTILE = 1.96
@@ -131,7 +131,7 @@ def closed_loop_rows(
     }
     rows = []
     for name, driver in tqdm(cases.items(), desc=f"{audited.name}: ablation", leave=False):
-        found = summarize(evaluate(driver, where, description=name or "whole", seed=seed))
+        found = summarize(where.place(seed).run(driver, description=name or "whole"))
         quantity = "crashes_per_km_without" if name else "crashes_per_km"
         rows.append(
             ModelRow(policy=audited.name, quantity=quantity, of=name, value=found.crashes_per_km,

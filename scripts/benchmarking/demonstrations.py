@@ -16,9 +16,9 @@ from envs.driving import LaneKeepingEnv, OpenCvCamera
 from envs.driving.car import Car
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.markdown import markdown_table
-from scripts.evaluation.driving import DriveSettings, make_expert, record
-from scripts.training.drive import expert_error
-from scripts.training.driving_settings import Drive
+from scripts.training.drive import driving_task
+from scripts.training.from_expert import record
+from scripts.training.imitation_settings import Drive
 
 TRACKS = 8
 """Tracks that the expert drives, each for as long as `train.py drive` has it do."""
@@ -79,15 +79,11 @@ def demonstrations_table(found: list[RecordingCost]) -> str:
 
 
 def _record(tracks: int) -> RecordingCost:
-    seconds = Drive().seconds_per_track
-    where = DriveSettings(tracks="train", num_tracks=tracks, seconds_per_track=seconds)
-    expert, spent_s = make_expert(), dict.fromkeys(PARTS, 0.0)
-    error = expert_error(Drive())
+    settings, spent_s = Drive(tracks=tracks), dict.fromkeys(PARTS, 0.0)
+    task = driving_task(settings)
     with tempfile.TemporaryDirectory() as folder, _timed(spent_s):
         start_s = time.process_time()
-        shown = record(
-            Path(folder) / "shown", where, expert, error=error, description="expert", seed=0
-        )
+        shown = record(Path(folder) / "shown", task.shown, task, settings)
         total_s = time.process_time() - start_s
     spent_s[REST] = total_s - sum(spent_s.values())
     part_us = {part: 1e6 * seconds / len(shown) for part, seconds in spent_s.items()}

@@ -22,7 +22,7 @@ from ncp_control.loop.pilot import Controller
 from ncp_control.markdown import markdown_table
 from ncp_control.worlds import find_world
 from scripts.benchmarking.timing import Action
-from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.driving import drive_km
 
 SHIPPED = (
     "drive-ncp",
@@ -233,10 +233,10 @@ def measure_drives(km: float) -> list[ExportedDrive]:
     drives = []
     for name, weights in (("policy", None), ("C", "float32"), ("C with int8 head", "int8")):
         if weights is None:
-            traces, differences = evaluate(policy, drive_km(km), description=name), np.zeros(1)
+            traces, differences = drive_km(km).place().run(policy, description=name), np.zeros(1)
         else:
             pilot = ComparedPilot(CController(policy, head_weights=weights), policy)
-            traces = evaluate(pilot, drive_km(km, parallel=1), description=name)
+            traces = drive_km(km, parallel=1).place().run(pilot, description=name)
             differences = np.concatenate(pilot.differences)
         drives.append(
             ExportedDrive(

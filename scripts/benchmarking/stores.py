@@ -20,9 +20,9 @@ from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
 from scripts.benchmarking.fresh import measure_afresh, memory_mb
 from scripts.benchmarking.timing import Action, measure
-from scripts.evaluation.driving import DriveSettings, make_expert, record
-from scripts.training.drive import expert_error
-from scripts.training.driving_settings import Drive
+from scripts.training.drive import driving_task
+from scripts.training.from_expert import record
+from scripts.training.imitation_settings import Drive
 
 DISTINCT = 2_000
 """Frames that the expert demonstrates; longer stores repeat them, each time written anew."""
@@ -92,9 +92,9 @@ def stores_table(found: list[Store]) -> str:
 
 def demonstrate(folder: Path) -> Demonstrations:
     """Return `DISTINCT` frames of an expert's driving."""
-    where = DriveSettings(tracks="train", num_tracks=8, seconds_per_track=DISTINCT / 8 / 30.0)
-    error = expert_error(Drive())
-    return record(folder, where, make_expert(), error=error, description="expert", seed=0)
+    settings = Drive(tracks=8, seconds_per_track=DISTINCT / 8 / 30.0)
+    task = driving_task(settings)
+    return record(folder, task.shown, task, settings)
 
 
 def repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) -> None:

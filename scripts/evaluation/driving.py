@@ -3,20 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
-from envs.driving import LaneKeepingConfig, LaneKeepingEnv
+from envs.driving import LaneKeepingConfig
 from envs.driving.config import TRACKS
-from envs.driving.pure_pursuit import PurePursuit
-from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Pilot
-from ncp_control.learning.demonstrations import Demonstrations
-from ncp_control.learning.demonstrations.expert import demonstrate
-from ncp_control.learning.experts import ExpertError
-from ncp_control.policy import Policy
-from ncp_control.worlds import Expert, World, find_world
+from ncp_control.worlds import World, find_world
 from scripts.evaluation.locomotion import place_in
 from scripts.evaluation.places import DRIVING_WORLD, Place
 
@@ -175,72 +166,6 @@ def road_place(
     labels = {name: text for name, text in place.labels.items() if name != "episodes"}
     described = place.described.replace(f"episodes={episodes}", f"km={km:g}")
     return replace(place, least_km=km, parallel=ROAD_PARALLEL, labels=labels, described=described)
-
-
-def make_expert() -> PurePursuit:
-    """Return the pure-pursuit expert for the car of `LaneKeepingEnv`."""
-    world = LaneKeepingEnv()
-    return PurePursuit(wheelbase_m=world.car.wheelbase_m, max_steer_rad=world.config.max_steer_rad)
-
-
-def record(
-    folder: Path,
-    settings: DriveSettings,
-    expert: PurePursuit,
-    *,
-    learner: Policy | Pilot | None = None,
-    error: ExpertError | None = None,
-    description: str,
-    seed: int,
-    workers: int = 1,
-    frames_as: str = "raw",
-) -> Demonstrations:
-    """Drive, and record the observations with the actions that the expert would have chosen.
-
-    Args:
-        folder: Folder for the demonstrations.
-        settings: Tracks and driving time.
-        expert: The expert.
-        learner: Policy that drives, for DAgger; None: the expert drives.
-        error: Error added to the actions of the expert while it drives.
-        description: Text of the progress bar.
-        seed: Seed of the environments.
-        workers: Number of processes that share the tracks; the result does not depend on it.
-        frames_as: Encoding of the frames; see `DemonstrationWriter`.
-    """
-    place = settings.place(seed)
-    return demonstrate(
-        folder,
-        place.disturbed,
-        asked(expert),
-        place.seeds,
-        options=place.options,
-        num_steps=place.num_steps,
-        parallel=settings.parallel,
-        learner=learner,
-        error=error,
-        description=description,
-        workers=workers,
-        find=partial(find_scene, settings, seed, expert),
-        frames_as=frames_as,
-    )
-
-
-def find_scene(settings: DriveSettings, seed: int, expert: PurePursuit) -> tuple[World, Expert]:
-    """Return the environment of the settings with its disturbances, and the expert in it."""
-    return settings.place(seed).disturbed, asked(expert)
-
-
-def asked(expert: PurePursuit) -> Expert:
-    """Return a pure-pursuit expert as a function of environment, observation and info."""
-    return lambda env, seen, info: expert(info["preview_m"])
-
-
-def evaluate(
-    policy: Policy | Pilot, settings: DriveSettings, *, description: str, seed: int = 0
-) -> list[Episode]:
-    """Drive in closed loop, and return the episode of each track."""
-    return settings.place(seed).run(policy, description=description)
 
 
 def track_place(

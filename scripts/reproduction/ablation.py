@@ -36,12 +36,14 @@ from ncp_control.learning.training_state import seconds_learned
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy
 from ncp_control.wiring_rules import ncp19
-from scripts.evaluation.driving import drive_km, evaluate
+from scripts.evaluation.driving import drive_km
 from scripts.reproduction import halfcheetah
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.conditions import begun_run
 from scripts.reproduction.forecasts import fit, traces_note
-from scripts.training.drive import Drive, find_or_record, imitate_expert
+from scripts.training.drive import driving_task
+from scripts.training.from_expert import demonstrations_folder, find_or_record, imitate_expert
+from scripts.training.imitation_settings import Drive
 
 
 def random_like(wiring: Wiring, seed: int) -> Wiring:
@@ -146,7 +148,10 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
         # Record before the trainings start in parallel.
         drive = drive_settings(settings.epochs)
-        find_or_record(drive)
+        task = driving_task(drive)
+        folder = demonstrations_folder(task, drive)
+        assert folder is not None  # Drive names one unless told otherwise
+        find_or_record(task, drive, folder)
     train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
     complete(results, jobs, train, settings)
     for task in tasks:
@@ -244,7 +249,7 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
     own = runs / job.checkpoint.stem  # for this training only
     settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
     run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
-    policy = imitate_expert(policy, settings, run)
+    policy = imitate_expert(policy, driving_task(settings), settings, run)
     seconds = seconds_learned(run.folder)
     run.forget_training()  # another table trains from scratch
     metrics = {
@@ -253,7 +258,7 @@ def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Jo
     }
     for prefix, variance in (("", 0.0), ("noisy_", NOISE_VARIANCE)):
         where = drive_km(EVALUATION_KM, noise_variance=variance)
-        summary = summarize(evaluate(policy, where, description="held-out tracks"))
+        summary = summarize(where.place().run(policy, description="held-out tracks"))
         metrics[f"{prefix}cross_track_m"] = summary.mean_cross_track_m
         metrics[f"{prefix}crashes_per_km"] = summary.crashes_per_km
     return {"parameters": num_parameters(policy), **metrics}

@@ -68,9 +68,9 @@ from scripts.reproduction.asked_drives import (
 )
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.condition_figures import draw_conditions, draw_crashes
-from scripts.training.drive import imitate_expert
-from scripts.training.driving_settings import Drive
-from scripts.training.settings import Imitate
+from scripts.training.drive import driving_task
+from scripts.training.from_expert import imitate_expert
+from scripts.training.imitation_settings import Drive, FromExpert
 
 DEFAULT_MODELS = ("ncp", "ncp-fast", "lstm", "cnn")
 MEASURES = ("driven_km", "crashes", "cross_track_m", "roughness_radps")
@@ -203,7 +203,8 @@ class Lesson:
         use_threads(1)
         torch.manual_seed(seed)
         policy = make_driving_policy(cell, head=settings.head, seed=seed)
-        return imitate_expert(policy, settings, begun_run("drive", cell, settings))
+        run = begun_run("drive", cell, settings)
+        return imitate_expert(policy, driving_task(settings), settings, run)
 
 
 def taught(epochs: int, **changes: Any) -> ImitationConfig:
@@ -211,7 +212,7 @@ def taught(epochs: int, **changes: Any) -> ImitationConfig:
     return ImitationConfig(epochs=epochs, dagger_epochs=None, **changes)
 
 
-def begun_run(task: str, model: str, settings: Drive | Imitate) -> Run:
+def begun_run(task: str, model: str, settings: FromExpert) -> Run:
     """Return the run of a stopped training, or a new run.
 
     Args:

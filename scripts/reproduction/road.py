@@ -47,8 +47,9 @@ from scripts.reproduction.asked_drives import (
 )
 from scripts.reproduction.completion import Measured, Reproduce
 from scripts.reproduction.conditions import TAU_S, Lesson, begun_run, compare
-from scripts.training.imitate import imitate_expert
-from scripts.training.settings import Imitate
+from scripts.training.from_expert import imitate_expert
+from scripts.training.imitate import imitation_task
+from scripts.training.imitation_settings import Imitate
 
 MODELS: Mapping[str, tuple[str, int]] = {
     "ltc": ("ltc", 24),
@@ -204,8 +205,6 @@ class RoadLesson(Lesson):
         )
         use_threads(1)
         torch.manual_seed(seed)
-        world = open_world(ROAD_WORLD, settings.world_options)
-        policy = untrained(model, world.contract, seed)
-        assert world.expert is not None
-        run = begun_run("road", model, settings)
-        return imitate_expert(policy, world.expert, world, settings, run)
+        task = imitation_task(settings)
+        policy = untrained(model, task.shown.world.contract, seed)
+        return imitate_expert(policy, task, settings, begun_run("road", model, settings))

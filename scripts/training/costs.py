@@ -4,7 +4,7 @@ from math import prod
 
 from envs.driving import CameraGeometry, LaneKeepingConfig
 from scripts.evaluation.driving import DriveSettings, drive_km
-from scripts.training.driving_settings import Drive
+from scripts.training.imitation_settings import Drive
 from scripts.training.kept_frames import SHARE_OF_RAW
 
 RECORD_MS, LEARN_MS, ACT_MS, REPORT_S = 0.6, 0.4, 0.7, 16.0

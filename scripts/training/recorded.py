@@ -42,7 +42,7 @@ from policies.driving import NEURONS, UNITS, make_driving_policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.report import write_recorded_report
 from scripts.training.contracts import with_bounds
-from scripts.training.driving_settings import Recorded
+from scripts.training.recorded_settings import Recorded
 from scripts.training.recordings import (
     SplitStores,
     contract_of_recordings,

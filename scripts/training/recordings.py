@@ -20,7 +20,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, as_seen
 from ncp_control.records import array_of, frames_part, record_frame
 from scripts.training.contracts import with_origin
-from scripts.training.driving_settings import Recorded
+from scripts.training.recorded_settings import Recorded
 
 Parts = dict[str, Recording]
 """Parts of a recording, by the names in `PARTS`."""

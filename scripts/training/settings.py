@@ -8,18 +8,15 @@ from typing import Annotated, Any
 
 from ncp_control.keyword_options import read_options
 from ncp_control.learning.schedule import check_learning_rates
-from ncp_control.learning.settings import DistillationConfig, ImitationConfig
+from ncp_control.learning.settings import DistillationConfig
 from ncp_control.ranges import (
     check_at_least,
-    check_not_negative,
     check_positive,
     check_seed,
     check_share,
 )
 from scripts.disturbances import DISTURBANCE_OF
 from scripts.options import one_of
-from scripts.training.kept_frames import KeptFrames
-from scripts.training.met_conditions import MetConditions
 from scripts.training.new_circuit import NewCircuit
 
 
@@ -186,106 +183,6 @@ class Teacher:
         read_options(self.world_options)
         check_at_least(self, 1, "examination_episodes", "evaluation_episodes", "threads")
         check_seed(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imitate(MetConditions, KeptFrames, NewCircuit):
-    """Imitate an expert in any environment: first from demonstrations, then by DAgger."""
-
-    world: str | None = None
-    """Environment: halfcheetah, walker2d, hopper, LaneKeeping-v0, RoadDriving-v0, gymnasium:<id>,
-    or <module>:<function>, your own function that returns a Gymnasium environment."""
-    world_options: tuple[str, ...] = ()
-    """Options of the environment as name=value, e.g. crop_bottom=0.125 height=42 width=48
-    stack=2."""
-    expert: str | None = None
-    """Expert: <module>:<function>, called with environment, observation and info, or the folder or
-    shipped name of a policy, which gets observations without disturbances. If None: the expert
-    that comes with the environment."""
-    policy: Path | None = None
-    """Saved policy of this environment to train further; the scaling of its numeric inputs is kept.
-    If None: a new policy."""
-    cell: Annotated[str, one_of("cell")] = "ltc"
-    """Cell of the circuit, or a baseline network."""
-    neurons: int = 24
-    """Number of neurons of a wired circuit, motor neurons included; of units, for other cells."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head of a new policy, for frames."""
-    encoder: tuple[int, ...] = ()
-    """Widths of the dense layers between observation and cell, if the observation has no frames."""
-    imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(
-            epochs=8,
-            window=16,
-            batch_size=8,
-            dagger_epochs=(2, 3, 4, 5, 6),
-            turn_weight=0.0,
-            weight_average=0.99,
-        )
-    )
-    """Settings of the training loop. `seed` below replaces the seed among them."""
-    episodes: int = 24
-    """Number of episodes that the expert demonstrates."""
-    dagger_episodes: int = 6
-    """Number of further episodes in which the learner acts before each DAgger epoch."""
-    dagger_repeat: float = 0.0
-    """Largest share of `dagger_episodes` that repeat earlier failures: DAgger episodes in which the
-    learner crashed or which the environment terminated. An episode is repeated until the learner
-    no longer fails in it."""
-    expert_noise: tuple[float, ...] = (0.2,)
-    """Standard deviation of the slowly varying error added to the actions of the expert; for
-    discrete actions, the share of random ones. One number, or one for each entry of the action."""
-    mirror: bool = False
-    """Mirror half of the windows of frames, and flip the sign of actions whose positive side is
-    left or right."""
-    relight: bool = False
-    """Add random shadows and bright spots to frames."""
-    validation_episodes: int = 6
-    """Number of validation episodes after each epoch, by which the best policy is chosen."""
-    evaluation_episodes: int = 20
-    """Number of evaluation episodes after training, with other seeds."""
-    data: Path | None = None
-    """Folder that keeps demonstrations. Later runs with the same environment, expert, errors,
-    episodes and seed reuse them, unless you edit the module of your environment or expert, or a
-    module imported by --import. If None: the run folder."""
-    results: Path | None = None
-    """CSV file to which the result is appended; if None: a new file in the run folder."""
-    workers: int = 1
-    """Number of processes that share the episodes. The result does not depend on it."""
-    threads: int | None = None
-    """Number of PyTorch threads; if None: all cores, since convolutions use them."""
-    runs: Path = Path("runs")
-    """Folder in which the run folder is created."""
-    resume: Path | None = None
-    """Run folder of a stopped run to resume, with the settings that it was started with."""
-    seed: int = 0
-    """Seed of environments, weights and windows."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_conditions(self.imitation.asked_epochs)
-        self.check_frames()
-        if self.world is None and self.resume is None:
-            raise ValueError("`world` must be given, got None. Name one with --world.")
-        check_circuit(self.cell, self.wiring)
-        check_head(self.head)
-        read_options(self.world_options)
-        check_at_least(self, 1, "neurons", "episodes", "dagger_episodes", "threads", "workers")
-        check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
-        check_share("dagger_repeat", self.dagger_repeat)
-        if self.dagger_repeat and len(self.imitation.asked_epochs) < 2:
-            raise ValueError(
-                "`dagger_repeat` must be left out where the learner acts before fewer than two"
-                f" epochs, got {self.dagger_repeat!r}. Name more, e.g. with"
-                " --imitation.dagger-epochs 1 2."
-            )
-        check_seed(self)
-        if self.policy is not None:
-            of_a_new_one = ("cell", "neurons", "wiring", "head", "encoder")
-            of_a_new_one += ("reads", "tau_s", "synapses")
-            refuse_changed(self, of_a_new_one, "--policy")
-        for std in self.expert_noise:
-            check_not_negative("expert_noise", std)
 
 
 def refuse_changed(

@@ -19,7 +19,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from policies.augmentation import mirrored_entries
 
 if TYPE_CHECKING:
-    from scripts.training.driving_settings import Recorded
+    from scripts.training.recorded_settings import Recorded
 
 SMOOTHING_S = 0.2
 """Standard deviation of the Gaussian that smooths steering, if validation decides on it [s]."""

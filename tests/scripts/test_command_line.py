@@ -17,7 +17,7 @@ import torch
 from ncp_control.command_line import use_threads
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.learning.run import Run
-from scripts.training.driving_settings import Drive
+from scripts.training.imitation_settings import Drive
 
 
 @dataclass(frozen=True)

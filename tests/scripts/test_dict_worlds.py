@@ -28,8 +28,8 @@ from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.settings import Evaluate
 from scripts.train import train
 from scripts.training.imitate import augmentation, train_imitate
+from scripts.training.imitation_settings import Imitate
 from scripts.training.jobs import JOBS
-from scripts.training.settings import Imitate
 
 OWN = "tests.scripts.test_dict_worlds"
 SHAPE = (24, 48, 3)

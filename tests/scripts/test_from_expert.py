@@ -6,13 +6,15 @@ import time
 import numpy as np
 
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
-from scripts.training.from_expert import find_or_show
+from scripts.training import from_expert
+from scripts.training.drive import driving_task
+from scripts.training.imitation_settings import Drive
 
 
-def test_demonstrations_are_made_once_and_waited_for(tmp_path, capsys):
+def test_demonstrations_are_made_once_and_waited_for(tmp_path, capsys, monkeypatch):
     folder, made, found = tmp_path / "data" / "drives", [], []
 
-    def show():
+    def record(*_):
         made.append(threading.get_ident())
         time.sleep(0.3)
         with DemonstrationWriter(folder, (2,), np.float32, 1) as writer:
@@ -20,8 +22,13 @@ def test_demonstrations_are_made_once_and_waited_for(tmp_path, capsys):
                 writer.append(np.ones(2, np.float32), [0.5], 0.1)
         return Demonstrations.open(folder)
 
-    askers = [threading.Thread(target=lambda: found.append(find_or_show(folder, show)))
-              for _ in range(3)]  # fmt: skip
+    def ask():
+        found.append(from_expert.find_or_record(task, settings, folder))
+
+    monkeypatch.setattr(from_expert, "record", record)
+    settings = Drive(tracks=1)
+    task = driving_task(settings)
+    askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:
         asker.start()
     for asker in askers:

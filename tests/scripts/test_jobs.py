@@ -22,10 +22,12 @@ from scripts.evaluation.settings import Evaluate
 from scripts.train import train
 from scripts.training import recorded
 from scripts.training.costs import RECORD_MS, foretell, frame_counts
-from scripts.training.drive import VALIDATION, find_or_record
-from scripts.training.driving_settings import Drive, Recorded
+from scripts.training.drive import VALIDATION, driving_task
+from scripts.training.from_expert import demonstrations_folder, find_or_record
+from scripts.training.imitation_settings import Drive
 from scripts.training.jobs import JOBS
 from scripts.training.recorded import train_model
+from scripts.training.recorded_settings import Recorded
 from scripts.training.recordings import PARTS, cut
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
@@ -388,12 +390,13 @@ def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     Policy.load(run / "policy")
     assert (run / "report" / "film.mp4").stat().st_size > 10_000
-    assert list((tmp_path / "data").glob("lane-keeping-*")), "kept for the next run"
+    assert list((tmp_path / "data").glob("LaneKeeping-v0-*")), "kept for the next run"
 
 
 def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
     asked = Drive(tracks=2, dagger_tracks=3, seconds_per_track=0.5, data=tmp_path)
-    store = find_or_record(asked)
+    task = driving_task(asked)
+    store = find_or_record(task, asked, demonstrations_folder(task, asked))
     frames, about, learned = frame_counts(asked)
     assert (frames, about) == (len(store), 3 * 15), "DAgger asks once, before epoch 3"
     assert learned == 6 * len(store) + 3 * 45

@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 
 from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
+from envs.driving.pure_pursuit import keep_lane
 from envs.driving.road import HELD_OUT_TRACKS, make_road
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
@@ -18,7 +19,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.replay import looked_into, replay
 from policies.driving import make_driving_policy
 from scripts.evaluation import episode_figures as figures
-from scripts.evaluation.driving import make_expert, track_place
+from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, DriveLayout, Shot
 from scripts.evaluation.report import (
     metrics_table,
@@ -154,8 +155,9 @@ def test_episode_recorded_again_is_what_was_driven(episode):
 
 
 def test_expert_is_asked_where_the_policy_decides(episode):
-    _, info = LaneKeepingEnv().reset(options={"track": HELD_OUT_TRACKS[0], "start_m": 0.0})
-    expected = make_expert()(info["preview_m"])
+    env = LaneKeepingEnv()
+    _, info = env.reset(options={"track": HELD_OUT_TRACKS[0], "start_m": 0.0})
+    expected = keep_lane(env, None, info)
     np.testing.assert_allclose(episode.expert_actions[0], expected)
 
 

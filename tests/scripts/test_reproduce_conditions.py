@@ -144,7 +144,9 @@ def test_the_folder_of_a_table_that_was_stopped_stays(monkeypatch, tmp_path):
 
 def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(conditions, "imitate_expert", lambda policy, asked, run: seen.append(asked))
+    monkeypatch.setattr(
+        conditions, "imitate_expert", lambda policy, task, asked, run: seen.append(asked)
+    )
     lesson = conditions.Lesson(tmp_path)
     lesson.learn("ncp", 1, "conditions", tmp_path / "a", epochs=3)
     lesson.learn("ncp-fast", 1, "clean", tmp_path / "b", epochs=3)
@@ -169,7 +171,7 @@ def test_a_training_meets_what_the_table_says(monkeypatch, tmp_path):
 def test_a_training_that_was_stopped_goes_on_in_its_run(monkeypatch, tmp_path):
     runs = []
 
-    def imitate(policy, asked, run):
+    def imitate(policy, task, asked, run):
         runs.append(run.folder)
         recorded = run.folder / "dagger" / "epoch-3"
         recorded.mkdir(parents=True, exist_ok=True)

@@ -100,8 +100,9 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     road.RoadLesson(tmp_path).learn(
         "gru-10", 2, "conditions", tmp_path / "one", epochs=3, steps=9, episodes=12
     )
-    ((policy, expert, world, asked, _),) = seen
-    assert policy.circuit.cell.hidden_size == 10 and expert is world.expert
+    ((policy, task, asked, _),) = seen
+    assert policy.circuit.cell.hidden_size == 10
+    assert task.expert is task.shown.world.expert
     assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
     assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 6, 2)
     assert asked.imitation.epoch_steps == 9
@@ -110,7 +111,7 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     road.RoadLesson(tmp_path).learn(
         "gru-10", 2, "clean", tmp_path / "other", epochs=3, steps=9, episodes=12
     )
-    assert not seen[1][3].conditions and not seen[1][3].dagger_conditions
+    assert not seen[1][2].conditions and not seen[1][2].dagger_conditions
 
 
 @pytest.mark.parametrize("model", road.MODELS)
@@ -118,7 +119,7 @@ def test_every_model_can_begin_as_its_training_asks(monkeypatch, tmp_path, model
     seen = []
     monkeypatch.setattr(road, "imitate_expert", lambda *given: seen.append(given))
     road.RoadLesson(tmp_path).learn(model, 0, "clean", tmp_path, epochs=1, steps=1, episodes=1)
-    ((policy, _, _, asked, _),) = seen
+    ((policy, _, asked, _),) = seen
     cell = policy.circuit.cell
     inputs = torch.randn(4, 8, cell.input_size)
     before = {name: value.clone() for name, value in cell.named_parameters()}

@@ -8,9 +8,9 @@ from ncp_control.learning import trainer
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.training_state import TrainingState
 from scripts.train import train
+from scripts.training.imitation_settings import Imitate
 from scripts.training.jobs import JOBS
 from scripts.training.resumption import add_row, begun_with
-from scripts.training.settings import Imitate
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 ONE_WAY = "--mirror True --smoothing-s 0.2 --shift True --balance True".split()

@@ -14,8 +14,8 @@ from scripts.curating.splitting import keep_apart
 from scripts.data import COMMANDS
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.settings import Evaluate
-from scripts.training.driving_settings import Recorded
 from scripts.training.recorded import train_recorded
+from scripts.training.recorded_settings import Recorded
 from scripts.training.recordings import load
 
 

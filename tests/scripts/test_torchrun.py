@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ncp_control.learning.run import Run
 from scripts.train import train
-from scripts.training.driving_settings import Drive
+from scripts.training.imitation_settings import Drive
 from scripts.training.jobs import JOBS
 from scripts.training.resumption import begun_with
 from tests.scripts.processes import descendants, started, status_of

@@ -20,13 +20,25 @@ from ncp_control.learning.demonstrations import Demonstrations, windows
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import TrainingState
+from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
-from scripts.training import imitate
-from scripts.training.imitate import act, augmentation, load_expert, train_imitate
-from scripts.training.settings import Imitate
+from policies.locomotion import make_policy_for
+from scripts.training import from_expert, imitate
+from scripts.training.from_expert import (
+    demonstrations_folder,
+    find_or_record,
+    imitate_expert,
+    load_expert,
+)
+from scripts.training.imitate import (
+    augmentation,
+    imitation_task,
+    train_imitate,
+)
+from scripts.training.imitation_settings import Imitate
 
 OWN = "tests.scripts.test_train_imitate"
 """This module: it holds the worlds and experts of the tests."""
@@ -111,12 +123,12 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_policy(tmp_path, monkey
         save(state, path)
         raise KeyboardInterrupt
 
-    def demonstrate(folder, *others, show=imitate.demonstrate, **options):
+    def demonstrate(folder, *others, show=from_expert.demonstrate, **options):
         demonstrated.append(folder.name)
         return show(folder, *others, **options)
 
     monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
-    monkeypatch.setattr(imitate, "demonstrate", demonstrate)
+    monkeypatch.setattr(from_expert, "demonstrate", demonstrate)
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
@@ -155,16 +167,17 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
     """In a record of frame and speed, the frames of most windows are black for a while."""
     seen = []
     monkeypatch.setattr(
-        imitate, "learn_from_expert", lambda policy, *_, augment, **__: seen.append(augment)
+        from_expert, "imitate", lambda policy, *_, augment, **__: seen.append(augment) or policy
     )
     road = {"world_options": ("episode_s=0.2",), "expert": None, "conditions": ("blackout:5",)}
     road["condition_share"] = 1.0
     asked = quick(tmp_path, "RoadDriving-v0", **road, data=tmp_path / "data", episodes=1)
-    world = imitate.open_world("RoadDriving-v0", asked.world_options)
-    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
+    task = imitation_task(asked)
+    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    monkeypatch.setattr(policy, "save", lambda folder: None)
     for _ in range(2):
         run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
-        imitate.imitate_expert(policy, world.expert, world, asked, run)
+        imitate_expert(policy, task, asked, run)
     (store,) = (tmp_path / "data").iterdir()  # made once, and found again
     shown = Demonstrations.open(store)
     (batch,) = windows(shown, 6, 4, seed=0)
@@ -181,9 +194,9 @@ def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkey
     road = {"world_options": ("episode_s=2.0",), "expert": None, "conditions": ("sun:5",)}
     asked = quick(tmp_path, "RoadDriving-v0", **road, dagger_conditions=is_met, condition_share=1.0,
                   episodes=1, dagger_episodes=1)  # fmt: skip
-    world = imitate.open_world("RoadDriving-v0", asked.world_options)
-    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
-    acts = []
+    task = imitation_task(asked)
+    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    acts, shown = [], []
 
     class Watched(PolicyPilot):
         def __call__(self, observations, *others):
@@ -192,12 +205,15 @@ def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkey
 
     monkeypatch.setattr("envs.conditions.training.PolicyPilot", Watched)
     monkeypatch.setattr("ncp_control.recorder.PolicyPilot", Watched)
-    monkeypatch.setattr(
-        imitate, "learn_from_expert", lambda *_, ask, **__: ask(tmp_path / "asked", policy, 0)
-    )
+
+    def ask(policy, *_, aggregate, **__):
+        shown.append(aggregate(policy, 0))
+        return policy
+
+    monkeypatch.setattr(from_expert, "imitate", ask)
     run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
-    shown = imitate.imitate_expert(policy, world.expert, world, asked, run)
-    recorded = frames_in(np.array(shown.observations), (78, 200, 3)).mean((1, 2, 3))
+    imitate_expert(policy, task, asked, run)
+    recorded = frames_in(np.array(shown[0].observations), (78, 200, 3)).mean((1, 2, 3))
     differences = np.array(acts) - recorded
     assert (differences > 1.0).all() if is_met else not differences.any()
 
@@ -257,20 +273,23 @@ def test_a_driver_is_chosen_and_measured_on_tracks_that_nobody_learns_on(
 
 def test_the_checkpoint_is_chosen_on_validation_tracks(tmp_path, monkeypatch):
     settings = quick(tmp_path, "LaneKeeping-v0", expert=None)
-    world, expert = imitate.find_scene(settings)
-    chosen_in = []
+    task, chosen_in, measured = imitation_task(settings), [], []
 
-    def act(policy, where, *_):
-        chosen_in.append(where)
+    def run_place(place, policy, **_):
+        chosen_in.append(place.world)
         return [SimpleNamespace(total_reward=1.0)]
 
-    monkeypatch.setattr(imitate, "act", act)
-    monkeypatch.setattr(imitate, "find_or_demonstrate", lambda *_: None)
-    monkeypatch.setattr(
-        imitate, "learn_from_expert", lambda *_, validate, **__: validate(None)["score"]
-    )
-    policy = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
-    assert imitate.imitate_expert(policy, expert, world, settings, None) == -1.0
+    def validate_once(policy, *_, validate, **__):
+        measured.append(validate(policy))
+        return policy
+
+    monkeypatch.setattr(from_expert.Place, "run", run_place)
+    monkeypatch.setattr(from_expert, "find_or_record", lambda *_: None)
+    monkeypatch.setattr(from_expert, "imitate", validate_once)
+    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    run = Run.create("imitate", "ltc", settings, root=tmp_path / "runs")
+    imitate_expert(policy, task, settings, run)
+    assert measured[0]["score"] == -1.0
     env = chosen_in[0].make()
     assert env.reset(seed=0)[1]["track"] in VALIDATION_TRACKS
     env.close()
@@ -285,14 +304,18 @@ def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path,
 
 def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_else(tmp_path):
     asked = quick(tmp_path, "Reach", episodes=1, data=tmp_path / "data")
-    world = imitate.open_world(asked.world, asked.world_options)
-    expert = imitate.make_policy_for(world.contract, "ltc", num_neurons=12)
-    run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
+    world = imitation_task(asked).shown.world
+    teacher = tmp_path / "teacher"
+    expert = make_policy_for(world.contract, "ltc", num_neurons=12)
+    asked = dataclasses.replace(asked, expert=str(teacher))
     for stores in (1, 1, 2):
         if stores == 2:
             with torch.no_grad():
                 next(expert.parameters()).add_(0.5)
-        imitate.find_or_demonstrate(expert, world, asked, run)
+        expert.contract = world.contract
+        expert.save(teacher)
+        task = imitation_task(asked)
+        find_or_record(task, asked, demonstrations_folder(task, asked))
         assert len(list((tmp_path / "data").iterdir())) == stores
 
 
@@ -348,7 +371,7 @@ def test_it_learns_what_the_expert_does(tmp_path):
     policy = train_imitate(quick(tmp_path, "Reach", imitation=config))
     world = find_world(f"{OWN}:Reach")
     idle = -20.0  # a return of about minus the first places times the steps
-    returns = [episode.total_reward for episode in act(policy, world, 10, 0)]
+    returns = [episode.total_reward for episode in run_episodes(world, policy, seeds=range(10))]
     assert np.mean(returns) > idle / 3
 
 

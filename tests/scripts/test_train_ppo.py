@@ -14,13 +14,14 @@ from ncp_control.learning.settings import ImitationConfig
 from scripts.evaluation.locomotion import WalkSettings, walk
 from scripts.train import train
 from scripts.training.distill import train_distill
+from scripts.training.imitation_settings import Imitate
 from scripts.training.jobs import JOBS
 from scripts.training.places import where_to_learn
 from scripts.training.ppo import describe, make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
 from scripts.training.resumption import begun_with, open_run
-from scripts.training.settings import Distill, Imitate
+from scripts.training.settings import Distill
 
 
 def settings(tmp_path, *, observe="positions", **changes) -> PPO:

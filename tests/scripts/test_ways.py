@@ -17,7 +17,7 @@ from ncp_control.contract import (
 )
 from ncp_control.learning.demonstrations import Batch, Demonstrations
 from policies.augmentation import STEERING_PER_WIDTH, FrameAugmentation, steering_signs
-from scripts.training.driving_settings import Recorded
+from scripts.training.recorded_settings import Recorded
 from scripts.training.ways import (
     SMOOTHING_S,
     Way,

@@ -1,4 +1,4 @@
-"""Settings of `train.py drive` and `recorded`; imports nothing heavy."""
+"""Settings of `train.py recorded`; imports nothing heavy."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,82 +10,12 @@ from ncp_control.ranges import (
     check_given,
     check_not_negative,
     check_part,
-    check_positive,
     check_seed,
 )
 from scripts.options import one_of
 from scripts.training.kept_frames import KeptFrames
-from scripts.training.met_conditions import MetConditions
 from scripts.training.new_circuit import NewCircuit
-from scripts.training.settings import check_circuit, check_head, check_sees_one_frame
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drive(MetConditions, KeptFrames, NewCircuit):
-    """Train a policy to keep the lane in the simulator, by imitation of an expert."""
-
-    model: Annotated[str, one_of("cell")] = "ncp"
-    """Cell of the circuit, e.g. ncp (the paper's 19 neurons), or a baseline network: lstm, cnn."""
-    neurons: int | None = None
-    """Number of neurons of a wired circuit, of units of any other. If None: 19 and 64."""
-    head: Annotated[str, one_of("head")] = "light"
-    """Conv head: light has 18,072 parameters, paper 79,420."""
-    imitation: ImitationConfig = field(
-        default_factory=lambda: ImitationConfig(epochs=6, dagger_epochs=None)
-    )
-    """Settings of the training loop. `seed` below replaces the seed among them."""
-    tracks: int = 64
-    """Number of training tracks on which the expert demonstrates."""
-    dagger_tracks: int = 16
-    """Number of further training tracks on which the learner drives before each DAgger epoch."""
-    seconds_per_track: float = 17.0
-    """Driving time on each training track [s]."""
-    expert_noise: float = 0.2
-    """Standard deviation of the steering error added while the expert demonstrates."""
-    evaluation_km: float = 2.0
-    """Distance driven on held-out tracks after training [km]."""
-    data: Path = Path("data")
-    """Folder that keeps demonstrations. Later runs with the same settings reuse them."""
-    workers: int = 1
-    """Number of processes that share the tracks. The result does not depend on it."""
-    threads: int | None = None
-    """Number of PyTorch threads; if None: all cores, since convolutions use them."""
-    runs: Path = Path("runs")
-    """Folder in which the run folder is created."""
-    resume: Path | None = None
-    """Run folder of a stopped run to resume, with the settings that it was started with."""
-    seed: int = 0
-    """Seed of demonstrations, weights and windows."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        from envs.driving.config import TRACKS, LaneKeepingConfig
-        from scripts.evaluation.driving import check_km
-
-        check_circuit(self.model, self.wiring, setting="model")
-        check_head(self.head)
-        check_sees_one_frame(self.head, "LaneKeeping-v0")
-        self.check_conditions(self.imitation.asked_epochs)
-        self.check_frames()
-        check_at_least(self, 1, "tracks", "dagger_tracks", "neurons", "threads", "workers")
-        check_positive(self, "seconds_per_track")
-        check_not_negative("expert_noise", self.expert_noise)
-        check_km("evaluation_km", self.evaluation_km)
-        check_seed(self)
-        frame_s = LaneKeepingConfig().control_period_s
-        if self.seconds_per_track < frame_s:
-            raise ValueError(
-                f"`seconds_per_track` must be at least a frame of {frame_s:.3f} s, got"
-                f" {self.seconds_per_track!r}. Raise it."
-            )
-        num_tracks = self.tracks + (max(self.imitation.asked_epochs, default=-1) + 1) * (
-            self.dagger_tracks
-        )
-        if num_tracks > len(TRACKS["train"]):
-            raise ValueError(
-                f"`tracks` and the `dagger_tracks` of every epoch must be at most"
-                f" {len(TRACKS['train'])} together, got {num_tracks!r}. Lower one of them."
-            )
+from scripts.training.settings import check_circuit, check_head
 
 
 @dataclass(frozen=True, kw_only=True)
