@@ -12,14 +12,11 @@ from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
 from scripts.disturbances import DISTURBANCES
 from scripts.evaluation.driving import (
-    DriveSettings,
-    VectorDriveSettings,
     changes_of,
     drive_km,
     road_place,
     track_place,
 )
-from scripts.evaluation.locomotion import open_world, place_in, where_to_act, words_of
 from scripts.evaluation.places import (
     CLEAN,
     DRIVING_WORLD,
@@ -28,6 +25,7 @@ from scripts.evaluation.places import (
     check_fit,
 )
 from scripts.evaluation.settings import Evaluate
+from scripts.evaluation.worlds import open_world, place_in, where_to_act, words_of
 
 TORCH, BACKEND = "torch", "back end"
 """Name of the back end that is the policy itself, and column of the back end in tables."""
@@ -146,11 +144,11 @@ def _lane_changes(settings: Evaluate) -> dict[str, Any]:
 def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
     """Return a place in LaneKeeping-v0 with disturbances; tracks are held out by default."""
     km = LANE_KM if settings.km is None else settings.km
-    where: DriveSettings = drive_km(km, **_lane_changes(settings))
     seen = settings.camera
     if observe == "numbers":
         refuse(settings, ("camera",), "a policy that sees no frames")
-        where, seen = VectorDriveSettings(**dataclasses.asdict(where)), "numbers"
+        seen = "numbers"
+    where = drive_km(km, observe=observe, **_lane_changes(settings))
     others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
     is_plain = all(getattr(settings, name) == (0,) for name in others)
     words = [] if is_plain else [f"{name}={text}" for name, text in others.items()]

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from envs.driving import LaneKeepingConfig
 from envs.driving.config import TRACKS
 from ncp_control.worlds import World, find_world
-from scripts.evaluation.locomotion import place_in
 from scripts.evaluation.places import DRIVING_WORLD, Place
+from scripts.evaluation.worlds import place_in
 
 ROAD_PARALLEL = 8
 """Number of parallel environments of `RoadDriving-v0`; affects results only in the last digits."""
@@ -35,11 +35,10 @@ class DriveSettings:
     """Whether light, colours, markings and shadows are random for each track."""
     camera: str = "opencv"
     """Renderer of the camera images: opencv or mujoco."""
+    observe: str = "full"
+    """Observation of the policy: numbers, or full for frames."""
     parallel: int = 16
     """Number of parallel environments, i.e. batch size of the policy."""
-
-    observe: ClassVar[str] = "frames"
-    """Observation of the policy: frames or numbers."""
 
     @property
     def track_numbers(self) -> list[int]:
@@ -57,7 +56,7 @@ class DriveSettings:
         """The environment without pixel noise; its episodes outlast `seconds_per_track`."""
         return find_world(
             DRIVING_WORLD,
-            observe=self.observe,
+            observe="frames" if self.observe == "full" else self.observe,
             camera=self.camera,
             tracks=self.tracks,
             on_crash="recover",
@@ -82,13 +81,6 @@ class DriveSettings:
             labels={"noise variance": f"{self.noise_variance:g}"},
             parallel=self.parallel,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorDriveSettings(DriveSettings):
-    """Like `DriveSettings`, for policies that observe numbers instead of frames."""
-
-    observe: ClassVar[str] = "numbers"
 
 
 LONGEST_KM = 0.4 * len(TRACKS["held_out"])
@@ -129,7 +121,7 @@ def drive_km(distance_km: float, **changes: Any) -> DriveSettings:
 def changes_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `DriveSettings` that options of `LaneKeeping-v0` set.
 
-    `observe` is left out: `VectorDriveSettings` is the class for numbers.
+    `observe` is left out: the policy that is measured decides on it.
 
     Raises:
         ValueError: If one of the options is set by every measured drive.
@@ -177,13 +169,17 @@ def track_place(
         track: Number of the track.
         seconds: Driving time [s].
         seed: Seed of the appearance of the track, as in evaluation.
-        observe: Observation: numbers, or full for frames.
+        observe: Observation of the policy: numbers, or full for frames.
         changes: Other values for fields of `DriveSettings`.
     """
-    kind = VectorDriveSettings if observe == "numbers" else DriveSettings
-    usual = {"tracks": "held_out", "num_tracks": 1, "seconds_per_track": seconds}
+    usual = {
+        "observe": observe,
+        "tracks": "held_out",
+        "num_tracks": 1,
+        "seconds_per_track": seconds,
+    }
     return replace(
-        kind(**(usual | changes)).place(seed),
+        DriveSettings(**(usual | changes)).place(seed),
         seeds=[seed * 100_000 + track],
         options=[{"track": track, "start_m": 0.0}],
         where=f"track {track}",

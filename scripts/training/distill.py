@@ -17,14 +17,14 @@ from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy, shipped_policies
 from ncp_control.worlds import short_name_of
-from policies.locomotion import make_walking_policy
-from scripts.evaluation.locomotion import (
-    WalkSettings,
+from policies.for_contract import make_vector_policy
+from scripts.evaluation.worlds import (
+    WorldSettings,
     check_continuous,
     check_observation,
     mean_and_std,
+    returns_in,
     returns_table,
-    walk,
     write_returns,
 )
 from scripts.training.contracts import trained_in
@@ -44,7 +44,7 @@ def train_distill(asked: Distill) -> Policy:
     teacher = load_teacher(settings)
     where = where_to_learn(settings, teacher)
     check_continuous(where.env, where.world)
-    whole = WalkSettings(env=where.env, options=where.options, episodes=where.episodes)
+    whole = WorldSettings(env=where.env, options=where.options, episodes=where.episodes)
     check_observation("teacher", teacher, whole)
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
@@ -65,7 +65,7 @@ def train_distill(asked: Distill) -> Policy:
         student.contract = trained_in(where.world, student)
         student.save(run.policy)
         here, there = where.held_out(), whole.held_out()
-        returns, taught = walk(student, here), walk(teacher, there)
+        returns, taught = returns_in(student, here), returns_in(teacher, there)
         rows = [("teacher", there, taught), (settings.cell, here, returns)]
         write_returns(run.report / "returns.csv", rows)
         results.place(run.results)
@@ -80,12 +80,12 @@ def train_distill(asked: Distill) -> Policy:
     return student
 
 
-def make_student(settings: Distill, where: WalkSettings, world: gymnasium.Env) -> VectorPolicy:
+def make_student(settings: Distill, where: WorldSettings, world: gymnasium.Env) -> VectorPolicy:
     """Build the untrained student for an environment."""
     size, joints = (
         cast(Any, space).shape[0] for space in (world.observation_space, world.action_space)
     )
-    return make_walking_policy(
+    return make_vector_policy(
         settings.cell,
         observation_size=size,
         num_joints=joints,
@@ -145,7 +145,7 @@ def teacher_folder(settings: Distill) -> Path:
     return shipped[name]
 
 
-def describe(settings: Distill, where: WalkSettings) -> str:
+def describe(settings: Distill, where: WorldSettings) -> str:
     """Return environment, observation and settings (without cell and seed) as one table cell."""
     rest = {"neurons": settings.neurons, "encoder": settings.encoder, **settings.disturbances}
     rest["evaluation_episodes"] = settings.evaluation_episodes

@@ -25,8 +25,8 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load, shipped_policies
 from ncp_control.shares import Find
 from ncp_control.worlds import Expert, World
-from scripts.evaluation.locomotion import plain_stem
 from scripts.evaluation.places import Place
+from scripts.evaluation.worlds import plain_stem
 from scripts.training.contracts import trained_in
 from scripts.training.imitation_settings import FromExpert
 from scripts.training.met_conditions import one_after_another

@@ -26,10 +26,10 @@ from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
-from policies.locomotion import make_policy_for
-from scripts.evaluation.locomotion import WalkSettings, open_world
+from policies.for_contract import make_policy_for
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import Measured, results_table
+from scripts.evaluation.worlds import WorldSettings, open_world
 from scripts.training.from_expert import (
     ImitationTask,
     folder_of_epoch,
@@ -37,7 +37,7 @@ from scripts.training.from_expert import (
     load_expert,
 )
 from scripts.training.imitation_settings import Imitate
-from scripts.training.places import place
+from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import refuse_unused
 
@@ -150,9 +150,9 @@ def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
     return world, load_expert(settings.expert, world)
 
 
-def asked_place(settings: Imitate) -> WalkSettings:
+def asked_place(settings: Imitate) -> WorldSettings:
     """Return the environment of the settings as a place to evaluate policies in."""
-    return place(cast(str, settings.world), read_options(settings.world_options))
+    return world_settings(cast(str, settings.world), read_options(settings.world_options))
 
 
 def describe(settings: Imitate) -> str:

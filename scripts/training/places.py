@@ -6,11 +6,11 @@ from typing import Any
 
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
-from scripts.evaluation.locomotion import WalkSettings, home_of, plain_stem
+from scripts.evaluation.worlds import WorldSettings, home_of, plain_stem
 from scripts.training.settings import Learner
 
 
-def where_to_learn(settings: Learner, policy: Policy | None = None) -> WalkSettings:
+def where_to_learn(settings: Learner, policy: Policy | None = None) -> WorldSettings:
     """Return the environment for training and evaluation, with its disturbances.
 
     Args:
@@ -25,29 +25,31 @@ def where_to_learn(settings: Learner, policy: Policy | None = None) -> WalkSetti
     if settings.world is None and policy is not None and policy.contract is not None:
         env, observe, known = home_of(policy)
         options = {"observe": observe} | read_options(known) | options
-    return place(env, options, episodes=settings.evaluation_episodes, **settings.disturbances)
+    return world_settings(
+        env, options, episodes=settings.evaluation_episodes, **settings.disturbances
+    )
 
 
-def place(env: str, options: Mapping[str, Any], **fields: Any) -> WalkSettings:
-    """Return an environment as `WalkSettings`.
+def world_settings(env: str, options: Mapping[str, Any], **fields: Any) -> WorldSettings:
+    """Return an environment as `WorldSettings`.
 
     Args:
         env: Name of the environment.
         options: Options of the environment, by name.
-        **fields: Further fields of `WalkSettings`.
+        **fields: Further fields of `WorldSettings`.
     """
     others = {name: value for name, value in options.items() if name != "observe"}
     words = tuple(f"{name}={json.dumps(value)}" for name, value in others.items())
     observe = str(options.get("observe", "full"))
-    return WalkSettings(env=env, observe=observe, options=words, **fields)
+    return WorldSettings(env=env, observe=observe, options=words, **fields)
 
 
-def describe_place(where: WalkSettings) -> str:
+def describe_place(where: WorldSettings) -> str:
     """Return environment, observation and options as one text: the beginning of settings cells."""
     return " ".join([where.env, where.observe, *where.options])
 
 
-def run_name(where: WalkSettings, who: str) -> str:
+def run_name(where: WorldSettings, who: str) -> str:
     """Return the middle part of the name of a run folder."""
     observed = () if where.observe == "full" else (where.observe,)
     return "-".join([plain_stem(where.env), *observed, who])

@@ -37,9 +37,9 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.policy.heads import head_width
-from policies.locomotion import make_frames_cell
+from policies.for_contract import make_frames_cell
 from policies.motor_circuits import make_motor_cell
-from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.worlds import WorldSettings
 from scripts.training.places import describe_place
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import (
@@ -79,7 +79,7 @@ def reinforce(task: Task) -> tuple[Policy, dict[str, float | str], Run]:
     return train_and_measure(task, "ppo", make_model(task))
 
 
-def describe(settings: PPO, where: WalkSettings, *, sees_frames: bool = False) -> str:
+def describe(settings: PPO, where: WorldSettings, *, sees_frames: bool = False) -> str:
     """Return environment, observation and settings (without cell and seed) as one table cell.
 
     Args:

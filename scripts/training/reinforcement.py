@@ -37,12 +37,12 @@ from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import World
 from policies.from_sb3 import check_finite, policy_from_sb3
 from policies.motor_circuits import make_motor_cell
-from scripts.evaluation.driving import DRIVING_WORLD, VectorDriveSettings, drive_km
-from scripts.evaluation.locomotion import (
-    WalkSettings,
+from scripts.evaluation.driving import DRIVING_WORLD, drive_km
+from scripts.evaluation.worlds import (
+    WorldSettings,
     mean_and_std,
     open_world,
-    walk,
+    returns_in,
 )
 from scripts.training.contracts import trained_in
 from scripts.training.places import run_name, where_to_learn
@@ -65,7 +65,7 @@ class Task:
     """Settings of a job, with its environment and its policy."""
 
     settings: PPO | SAC
-    where: WalkSettings
+    where: WorldSettings
     """Name, options and disturbances of the environment."""
     world: World
     policy: Policy | None
@@ -188,12 +188,11 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     episodes = task.settings.evaluation_episodes
     if not task.drives:
         parameters = num_parameters(policy)
-        return {**mean_and_std(walk(policy, task.where.held_out())), "parameters": parameters}
+        return {**mean_and_std(returns_in(policy, task.where.held_out())), "parameters": parameters}
     options = read_options(task.where.options)
     looks = {name: options[name] for name in ("camera", "randomize_appearance") if name in options}
-    where = drive_km(EPISODE_KM * episodes, **looks)
-    if isinstance(policy, VectorPolicy):
-        where = VectorDriveSettings(**dataclasses.asdict(where))
+    observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
+    where = drive_km(EPISODE_KM * episodes, observe=observe, **looks)
     place = dataclasses.replace(where.place(), strengths=task.where.strengths)
     return dataclasses.asdict(summarize(place.run(policy, description="held-out tracks")))
 

@@ -20,7 +20,7 @@ from ncp_control.learning.reinforcement.sac import SequenceSAC, SequenceTQC
 from ncp_control.learning.reinforcement.soft_actor import check_spaces
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
-from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.worlds import WorldSettings
 from scripts.training.places import describe_place
 from scripts.training.reinforcement import (
     Task,
@@ -49,7 +49,7 @@ def train_sac(asked: SAC) -> Policy:
     return policy
 
 
-def describe(settings: SAC, where: WalkSettings) -> str:
+def describe(settings: SAC, where: WorldSettings) -> str:
     """Return environment, observation and settings (without cell and seed) as one table cell."""
     names = ("algorithm", "batch_size", "evaluation_episodes", "first_steps", "gamma")
     names += ("learning_rate", "num_envs", "replay_steps", "steps", "updates")

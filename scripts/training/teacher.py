@@ -18,17 +18,17 @@ from ncp_control.learning.run import Run
 from ncp_control.policy import Policy
 from ncp_control.worlds import short_name_of
 from policies.from_sb3 import policy_from_sb3
-from scripts.evaluation.locomotion import (
-    WalkSettings,
+from scripts.evaluation.worlds import (
+    WorldSettings,
     check_continuous,
     mean_and_std,
     plain_stem,
+    returns_in,
     returns_table,
-    walk,
     write_returns,
 )
 from scripts.training.contracts import trained_in
-from scripts.training.places import place
+from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Teacher
 
@@ -52,7 +52,7 @@ def train_teacher(asked: Teacher) -> Policy:
         seed=settings.seed,
     )
     options = read_options(settings.world_options)
-    where = place(settings.world, options, episodes=settings.evaluation_episodes)
+    where = world_settings(settings.world, options, episodes=settings.evaluation_episodes)
     check_continuous(settings.world, where.world)
     examined = replace(where, episodes=settings.examination_episodes, seed=1000)
     make_one = cast(Any, examined.make_world)
@@ -67,7 +67,7 @@ def train_teacher(asked: Teacher) -> Policy:
         policy = Policy.load(run.checkpoints / "best")
         policy.save(run.policy)
         held_out = where.held_out()
-        rows = [("teacher", held_out, walk(policy, held_out))]
+        rows = [("teacher", held_out, returns_in(policy, held_out))]
         results.place(run.results)
         measured = mean_and_std(rows[0][2])
         add_row(results, settings, config.algorithm, describe(settings, config), measured)
@@ -94,7 +94,7 @@ def describe(settings: Teacher, config: teacher.TeacherConfig) -> str:
 class _Examiner:
     """Validates a teacher, logs its mean return, and saves the last and the best as policies."""
 
-    def __init__(self, run: Run, where: WalkSettings) -> None:
+    def __init__(self, run: Run, where: WorldSettings) -> None:
         self.run, self.where = run, where
         self.best = best_of(run, "mean_return")
         self.first_step = int(run.rows[-1]["step"]) if run.rows else 0
@@ -103,7 +103,7 @@ class _Examiner:
     def __call__(self, model: Any, step: int) -> None:
         policy = policy_from_sb3(model, frame_s=self.where.world.frame_s)
         policy.contract = trained_in(self.where.world)
-        mean_return = float(walk(policy, self.where).mean())
+        mean_return = float(returns_in(policy, self.where).mean())
         rate = (step - self.first_step) / (time.perf_counter() - self.began)
         self.run.log(step, mean_return=mean_return, steps_per_s=rate)
         print(f"  step {step}  return {mean_return:.0f}  {rate:.0f} steps/s", flush=True)

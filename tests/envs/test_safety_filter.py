@@ -11,7 +11,7 @@ from envs.driving.road_expert import drive_road
 from envs.driving.safety_filter import LANE_M, SafetyFilter, guarded, steering_bounds
 from ncp_control.recorder import run_episodes
 from ncp_control.worlds import find_world
-from scripts.evaluation.locomotion import open_world
+from scripts.evaluation.worlds import open_world
 
 LEFT, RIGHT = np.array([1.0, 1.0], np.float32), np.array([-1.0, 1.0], np.float32)
 

@@ -22,7 +22,7 @@ from scripts.auditing.parts import activity_part, bounds_part, timescales_part
 from scripts.auditing.recording import act
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import track_place
-from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.worlds import WorldSettings
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def nobody_acts(*_, **__):
 def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypatch):
     VectorPolicy(LTC(auto_ncp(5, 16, 6)), observation_size=5).save(tmp_path / "walker")
     names = ("halfcheetah", "walker2d")
-    contracts = {name: WalkSettings(env=name).world.contract for name in names}
+    contracts = {name: WorldSettings(env=name).world.contract for name in names}
     cheetah = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
     cheetah.contract = contracts["halfcheetah"]
     for folder in (tmp_path, tmp_path / "other"):

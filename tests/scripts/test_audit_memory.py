@@ -18,9 +18,9 @@ from scripts.auditing.parts import timescales_part
 from scripts.auditing.recording import act
 from scripts.auditing.remembering import WipingCost, draw_reach, memory_part, verdict, wipe_place
 from scripts.evaluation.driving import track_place
-from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.worlds import WorldSettings
 
-PLACE = WalkSettings(env="halfcheetah", seed=0, episodes=1).place
+PLACE = WorldSettings(env="halfcheetah", seed=0, episodes=1).place
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from scripts.auditing.parts import (
 from scripts.auditing.recording import act
 from scripts.auditing.seeing import overview_part, robustness_part, stability_part
 from scripts.evaluation.driving import track_place
-from scripts.evaluation.locomotion import WalkSettings
+from scripts.evaluation.worlds import WorldSettings
 from scripts.reporting import Part
 
 
@@ -56,9 +56,9 @@ def read(path):
 @pytest.mark.parametrize("env", ["halfcheetah", "walker2d"])
 def test_sensors_have_the_names_of_the_models_joints(env):
     """Against the table of units in the world's docstring, and by moving one joint at a time."""
-    world = WalkSettings(env=env).make_world()
+    world = WorldSettings(env=env).make_world()
     world.reset(seed=0)
-    contract = WalkSettings(env=env).world.contract
+    contract = WorldSettings(env=env).world.contract
     names = [f"{entry.name} [{entry.unit}]" for entry in contract.observation.entries]
     motors = [entry.name for entry in contract.action]
     assert len(set(names)) == 17 and len(set(motors)) == 6
@@ -77,7 +77,7 @@ def test_sensors_have_the_names_of_the_models_joints(env):
         before = body._get_obs()
         body.set_state(position, rate)
         assert np.flatnonzero(np.abs(body._get_obs() - before) > 1e-6).tolist() == [2 + i]
-    positions = WalkSettings(env=env, observe="positions").world.contract
+    positions = WorldSettings(env=env, observe="positions").world.contract
     assert positions.observation.entries == contract.observation.entries[:8]
 
 
@@ -85,7 +85,7 @@ def test_sensors_have_the_names_of_the_models_joints(env):
 def walking(tmp_path_factory):
     torch.manual_seed(0)
     policy = VectorPolicy(LTC(auto_ncp(17, 16, 6), frame_s=0.05), observation_size=17)
-    where = WalkSettings(env="halfcheetah", seed=0)
+    where = WorldSettings(env="halfcheetah", seed=0)
     return policy, act(policy, "walker", where.place, seconds=0.5)
 
 

@@ -24,8 +24,8 @@ from scripts.audit import audit
 from scripts.auditing.settings import Audit
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.film import _camera_of, film
-from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.settings import Evaluate
+from scripts.evaluation.worlds import WorldSettings
 from scripts.train import train
 from scripts.training.imitate import augmentation, train_imitate
 from scripts.training.imitation_settings import Imitate
@@ -275,7 +275,7 @@ def test_of_stacked_frames_the_film_shows_the_newest():
 
 @pytest.mark.parametrize("name", ["Trolley", "Blind"])
 def test_a_world_that_draws_nothing_is_filmed_through_its_camera(name, tmp_path):
-    place, path = WalkSettings(env=f"{OWN}:{name}").place, tmp_path / "film.mp4"
+    place, path = WorldSettings(env=f"{OWN}:{name}").place, tmp_path / "film.mp4"
     numbers = int(name == "Trolley")
     policy = make_driving_policy(
         "mlp", head="light", frame_s=0.1, num_units=8, numbers=numbers, frame_shape=SHAPE

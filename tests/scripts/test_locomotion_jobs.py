@@ -17,15 +17,15 @@ from ncp_control.keyword_options import read_options
 from ncp_control.policy import VectorPolicy
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
-from scripts.evaluation.locomotion import (
-    WalkSettings,
-    home_of,
-    measured_walk,
-    open_world,
-    walk,
-)
 from scripts.evaluation.report import robustness
 from scripts.evaluation.settings import Evaluate
+from scripts.evaluation.worlds import (
+    WorldSettings,
+    home_of,
+    measured_returns,
+    open_world,
+    returns_in,
+)
 from scripts.train import train
 from scripts.training.distill import load_teacher
 from scripts.training.jobs import JOBS
@@ -77,8 +77,8 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     measured = read_rows(run / "report" / "returns.csv")
     returns = [float(row["return"]) for row in measured if row["model"] == cell]
-    where = WalkSettings(env="halfcheetah", observe="positions", episodes=1)
-    np.testing.assert_allclose(walk(policy, where), returns, rtol=1e-6)
+    where = WorldSettings(env="halfcheetah", observe="positions", episodes=1)
+    np.testing.assert_allclose(returns_in(policy, where), returns, rtol=1e-6)
 
     (row,) = read_rows(run / "results.csv")
     assert not (tmp_path / "results").exists(), "published tables are added to by name alone"
@@ -120,11 +120,11 @@ def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
 def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, tmp_path, asked):
     tracks = []
 
-    def walk_noting(policy, where):
+    def measure_noting(policy, where):
         tracks.append(read_options(where.options).get("tracks", "train"))
-        return walk(policy, where)
+        return returns_in(policy, where)
 
-    monkeypatch.setattr("scripts.training.teacher.walk", walk_noting)
+    monkeypatch.setattr("scripts.training.teacher.returns_in", measure_noting)
     words = "teacher --algorithm sac --steps 8 --examination-episodes 1 --evaluation-episodes 1"
     world = ["--world", "LaneKeeping-v0", "--world-options", "observe=numbers", "episode_s=0.5"]
     assert type_command(train, JOBS, *words.split(), *world, *asked) == 0
@@ -179,11 +179,11 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
 
 def test_each_disturbance_is_drawn_with_the_other_at_rest():
     places = [
-        WalkSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop)
+        WorldSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop)
         for noise in (0.0, 0.1)
         for drop in (0.0, 0.2, 0.4)
     ]
-    rows = [measured_walk("m", place, np.ones(3)) for place in places]
+    rows = [measured_returns("m", place, np.ones(3)) for place in places]
     figure = robustness(rows, places[0].world.disturbances)
     assert figure is not None
     panels = figure.axes
@@ -196,9 +196,9 @@ def test_each_disturbance_is_drawn_with_the_other_at_rest():
 def test_what_a_condition_costs_is_no_point_of_a_disturbance():
     """Pixel noise is a condition and a disturbance: only what was asked for as one is drawn."""
     asked = [(0.2, "clean"), (0.0, "clean"), (0.3, "noise:5")]
-    places = [WalkSettings(env="walker2d", sensor_noise_std=noise) for noise, _ in asked]
+    places = [WorldSettings(env="walker2d", sensor_noise_std=noise) for noise, _ in asked]
     rows = [
-        replace(measured_walk("m", place, np.array([-9.0, -11.0])), labels={"condition": told})
+        replace(measured_returns("m", place, np.array([-9.0, -11.0])), labels={"condition": told})
         for place, (_, told) in zip(places, asked, strict=True)
     ]
     disturbances = places[0].world.disturbances
@@ -214,7 +214,7 @@ def test_what_a_condition_costs_is_no_point_of_a_disturbance():
 @pytest.mark.parametrize(("env", "drop"), [("halfcheetah", 0.6), ("walker2d", 0.3)])
 def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop):
     """With dropped frames a step lasts several, and so does its picture."""
-    where = WalkSettings(env=env, drop_probability=drop)
+    where = WorldSettings(env=env, drop_probability=drop)
     world, shown, rate = where.make_world(), [], []
     elapsed_s = [0.0]
     take_step = world.step
@@ -255,7 +255,7 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
-    place = WalkSettings(env="halfcheetah").place
+    place = WorldSettings(env="halfcheetah").place
     episode, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
     assert len(episode) == 10, "what it did is known all the same"
     assert sentence is not None and sentence.startswith("No film: there is no OpenGL")
@@ -269,7 +269,7 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr("gymnasium.envs.mujoco.MujocoEnv.render", fail)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
-    place = WalkSettings(env="halfcheetah").place
+    place = WorldSettings(env="halfcheetah").place
     _, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
     assert sentence == "No film: rendering failed (no driver)."
     assert not list(tmp_path.iterdir())

@@ -13,8 +13,8 @@ from ncp_control.markdown import plain
 from scripts.auditing.audit_figures import largest_steps
 from scripts.auditing.audit_job import open_report
 from scripts.evaluation import report as report_module
-from scripts.evaluation.locomotion import WalkSettings
 from scripts.evaluation.tables import Measured, metrics_table, of_returns
+from scripts.evaluation.worlds import WorldSettings
 from scripts.reporting import Part, Report, Table
 
 METRICS = LaneMetrics(
@@ -64,7 +64,7 @@ def test_the_page_of_a_drive(run):
 def test_the_page_of_a_walk(run, monkeypatch):
     skipped = "No film: OpenGL failed (<class 'X'>)."
     monkeypatch.setattr(report_module, "film", lambda *_, **__: (None, skipped))
-    place, returns = WalkSettings(env="walker2d", episodes=2).place, np.array([1.0, 2.0])
+    place, returns = WorldSettings(env="walker2d", episodes=2).place, np.array([1.0, 2.0])
     row = Measured(model=NAME, labels=place.labels, measures=of_returns(returns), returns=returns)
     report_module.write_report(run, None, [row], place, seconds=1.0)
     check((run.report / "report.md").read_text())

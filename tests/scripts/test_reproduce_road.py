@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from scripts.evaluation.locomotion import open_world
+from scripts.evaluation.worlds import open_world
 from scripts.reproduce import reproduce
 from scripts.reproduction import road
 from scripts.reproduction.completion import Reproduce

@@ -11,7 +11,7 @@ import torch
 from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.settings import ImitationConfig
-from scripts.evaluation.locomotion import WalkSettings, walk
+from scripts.evaluation.worlds import WorldSettings, returns_in
 from scripts.train import train
 from scripts.training.distill import train_distill
 from scripts.training.imitation_settings import Imitate
@@ -52,8 +52,8 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     assert f"run folder: {run}" in capsys.readouterr().out
 
     # What stands in the table is what the shipped policy does.
-    where = WalkSettings(env="walker2d", observe="positions", drop_probability=0.3, episodes=2)
-    returns = walk(Policy.load(run / "policy"), where)
+    where = WorldSettings(env="walker2d", observe="positions", drop_probability=0.3, episodes=2)
+    returns = returns_in(Policy.load(run / "policy"), where)
     (row,) = rows(tmp_path)
     assert float(row["mean_return"]) == pytest.approx(float(np.mean(returns)), abs=0.06)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ncp_control import Policy
-from scripts.evaluation.locomotion import WalkSettings, walk
+from scripts.evaluation.worlds import WorldSettings, returns_in
 from scripts.train import train
 from scripts.training.jobs import JOBS
 from scripts.training.places import where_to_learn
@@ -48,7 +48,7 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     assert f"run folder: {run}" in capsys.readouterr().out
     policy = Policy.load(run / "policy")
     assert policy.to_config()["squash"] == "tanh"
-    returns = walk(policy, WalkSettings(env=PENDULUM, episodes=2))
+    returns = returns_in(policy, WorldSettings(env=PENDULUM, episodes=2))
     (row,) = rows(tmp_path)
     assert float(row["mean_return"]) == pytest.approx(float(np.mean(returns)), abs=0.06)
 

@@ -13,7 +13,7 @@ import torch
 from ncp_control.learning.reinforcement import progress
 from ncp_control.learning.reinforcement.checkpoint import save_checkpoint
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from scripts.evaluation.locomotion import WalkSettings, walk
+from scripts.evaluation.worlds import WorldSettings, returns_in
 from scripts.train import train
 from scripts.training.jobs import JOBS
 from scripts.training.ppo_settings import PPO
@@ -38,7 +38,7 @@ def test_a_training_ends_with_a_policy_that_acts_in_gymnasiums_world(
     told = settings_of(row)
     assert (told["num_worlds"], told["device"]) == (8, "cpu") and "num_envs" not in told
     policy = Policy.load(run / "policy")
-    returns = walk(policy, WalkSettings(env=WORLD, episodes=3))
+    returns = returns_in(policy, WorldSettings(env=WORLD, episodes=3))
     assert float(row["mean_return"]) == pytest.approx(returns.mean(), abs=0.06)
     rows = read(run / "metrics.csv")
     assert [int(row["step"]) for row in rows] == [512, 1024, 1536, 2048]
@@ -97,7 +97,7 @@ def test_a_body_in_mujoco_warp_learns_and_walks_in_gymnasiums_world(
     words = f"ppo --world {world} --num-worlds 16 --steps 1024 --rollout-steps 32 --neurons 12"
     assert type_command(train, JOBS, *words.split(), "--evaluation-episodes", "1") == 0
     (run,) = (tmp_path / "runs").iterdir()
-    returns = walk(Policy.load(run / "policy"), WalkSettings(env=world, episodes=1))
+    returns = returns_in(Policy.load(run / "policy"), WorldSettings(env=world, episodes=1))
     (row,) = read(run / "results.csv")
     assert float(row["mean_return"]) == pytest.approx(returns[0], abs=0.06)
 

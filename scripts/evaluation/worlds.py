@@ -25,7 +25,7 @@ from scripts.reporting import csv_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkSettings:
+class WorldSettings:
     """Environment with disturbances, and episodes, for the evaluation of a policy."""
 
     env: str
@@ -78,21 +78,21 @@ class WalkSettings:
         settings = rendering if self.world.has_camera else {}
         return self.place.disturbed.make(render_mode=render_mode, **settings)
 
-    def held_out(self) -> "WalkSettings":
+    def held_out(self) -> "WorldSettings":
         """Return the settings for evaluation: on held-out tracks, if the environment has tracks.
 
         In RoadDriving-v0 the car is also put back after a crash. Given options are kept.
         """
         return self._on("held_out")
 
-    def validation(self) -> "WalkSettings":
+    def validation(self) -> "WorldSettings":
         """Return the settings for validation: on validation tracks, if the environment has tracks.
 
         Everything else is as in `held_out`.
         """
         return self._on("validation")
 
-    def _on(self, tracks: str) -> "WalkSettings":
+    def _on(self, tracks: str) -> "WorldSettings":
         asked = read_options(self.options)
         options = measured_options(full_name(self.env), asked, tracks=tracks)
         return replace(self, options=words_of("full", options))
@@ -126,7 +126,7 @@ def place_in(
     )
 
 
-Row = tuple[str, WalkSettings, np.ndarray]
+Row = tuple[str, WorldSettings, np.ndarray]
 """Model, environment with disturbances, and return of each episode."""
 
 
@@ -208,13 +208,13 @@ def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[
     return (*options,) if observe == "full" else (f"observe={observe}", *options)
 
 
-def walk(policy: Policy, where: WalkSettings) -> np.ndarray:
+def returns_in(policy: Policy, where: WorldSettings) -> np.ndarray:
     """Run a policy and return the return of each episode, shape (episodes,)."""
     check_observation("policy", policy, where)
     return np.array([episode.total_reward for episode in where.place.run(policy)])
 
 
-def check_observation(name: str, policy: Policy, where: WalkSettings) -> None:
+def check_observation(name: str, policy: Policy, where: WorldSettings) -> None:
     """Refuse a policy that does not fit an environment, see `check_fit`."""
     check_fit(name, policy, where.world, f"{where.env!r} with observe={where.observe!r}")
 
@@ -225,7 +225,7 @@ def mean_and_std(returns: np.ndarray) -> dict[str, float]:
     return {"mean_return": float(returns.mean()), "std_return": std}
 
 
-def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measured:
+def measured_returns(model: str, where: WorldSettings, returns: np.ndarray) -> Measured:
     """Return the measures of a model in a place, from the return of each episode."""
     place = where.place
     return Measured(
@@ -239,10 +239,10 @@ def measured_walk(model: str, where: WalkSettings, returns: np.ndarray) -> Measu
 
 def returns_table(rows: Sequence[Row]) -> str:
     """Return a table of mean returns with their standard deviation and 95 % interval."""
-    return results_table([measured_walk(*row) for row in rows])
+    return results_table([measured_returns(*row) for row in rows])
 
 
 def write_returns(path: Path, rows: Sequence[Row]) -> None:
     """Write the return of each episode as CSV: a line for each model, setting and episode."""
-    table = returns_of_each([measured_walk(*row) for row in rows])
+    table = returns_of_each([measured_returns(*row) for row in rows])
     files.write_file(path, csv_text(*table))

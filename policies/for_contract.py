@@ -1,4 +1,4 @@
-"""Recipes of policies for robots and other environments: from observations to actions."""
+"""Untrained policies for the observations and actions of any contract."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ncp_control.records import entries_of, frames_part
 from policies.motor_circuits import make_motor_cell
 
 
-def make_walking_policy(
+def make_vector_policy(
     cell: str,
     *,
     observation_size: int,
@@ -107,7 +107,7 @@ def make_policy_for(
         return FramesPolicy(
             built, head=head, frame_shape=frames.shape, choices=contract.choices, numbers=size
         )
-    return make_walking_policy(
+    return make_vector_policy(
         cell,
         observation_size=size,
         num_joints=num_outputs,
