@@ -9,7 +9,7 @@ To evaluate your own driver, put it in place of `world.expert`.
 import argparse
 
 import envs  # noqa: F401 - registers the world
-from ncp_control.recorder import iterate_episodes
+from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.worlds import find_world
 
 

@@ -86,6 +86,27 @@ def test_imports_go_down_only():
             assert other == room or FLOORS[other] < FLOORS[room], f"{name} imports {target}"
 
 
+def packages_of(graph):
+    """Return what each package or module directly below a floor imports from others there.
+
+    A floor's own `__init__` is left out: it offers names of all its packages.
+    """
+    found = {}
+    for name, targets in graph.items():
+        if "." in name:
+            own = ".".join(name.split(".")[:2])
+            others = {".".join(target.split(".")[:2]) for target in targets if "." in target}
+            found.setdefault(own, set()).update(others - {own})
+    return found
+
+
+def test_packages_do_not_import_each_other_in_a_circle():
+    """So that each package can be read without those above it."""
+    packages = packages_of(graph_of(ROOT))
+    assert "ncp_control.cells" in packages["ncp_control.circuit"]
+    assert find_cycle(packages) == []
+
+
 @pytest.mark.parametrize(
     ("second", "cycle"),
     [

@@ -37,12 +37,12 @@ PACKAGES = (ncp_control, envs, policies)
 INTERNAL = {
     "ncp_control": (
         "command_line", "commands", "files", "framing", "gymnasium_names", "imports", "json_files",
-        "kernels", "layers", "markdown", "names", "ranges", "shares", "tensor_budget", "workers",
-        "audit.rerun", "deploy.c.dense_cells", "deploy.c.header", "deploy.c.self_test",
-        "deploy.c.senses", "deploy.c.stages", "deploy.c.tables", "deploy.c.wired", "deploy.c.words",
-        "deploy.onnx.check", "deploy.onnx.dense_cells", "deploy.onnx.graph", "deploy.onnx.senses",
-        "deploy.onnx.wired", "deploy.synapses", "learning.launched", "learning.stored",
-        "learning.team",
+        "kernels", "layers", "markdown", "names", "ranges", "tensor_budget", "workers",
+        "acting.shares", "audit.rerun", "deploy.c.dense_cells", "deploy.c.header",
+        "deploy.c.self_test", "deploy.c.senses", "deploy.c.stages", "deploy.c.tables",
+        "deploy.c.wired", "deploy.c.words", "deploy.onnx.check", "deploy.onnx.dense_cells",
+        "deploy.onnx.graph", "deploy.onnx.senses", "deploy.onnx.wired", "learning.launched",
+        "learning.stored", "learning.team",
     ),
     "envs": (
         "driving.bodies_view", "driving.body_shapes", "driving.car_shape", "driving.episode_start",

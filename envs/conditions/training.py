@@ -10,8 +10,8 @@ import torch
 from envs.conditions import PICTURES
 from envs.conditions.draws import Scene
 from envs.conditions.pictures import Effect
+from ncp_control.acting.closed_loop import Info, Pilot, PolicyPilot
 from ncp_control.framing import once_a_frame
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import Policy
 from ncp_control.records import change_frame, frames_in, with_frames

@@ -13,7 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from envs.seeding import SeededWrapper, check_action, check_continuous
-from ncp_control.learning.closed_loop import elapsed_of
+from ncp_control.acting.closed_loop import elapsed_of
 from ncp_control.ranges import check_not_negative, check_share
 
 

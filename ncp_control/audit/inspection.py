@@ -13,8 +13,8 @@ from ncp_control.audit.rerun import rerun_data
 from ncp_control.audit.saliency import saliency
 from ncp_control.audit.timescales import timescales_of
 from ncp_control.cells import Cell
+from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.cells.synaptic import SynapticCell
-from ncp_control.deploy.c.tables import to_float32
 from ncp_control.episode import Episode
 from ncp_control.layers import num_parameters
 from ncp_control.policy import Policy

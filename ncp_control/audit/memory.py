@@ -30,8 +30,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ncp_control.acting.closed_loop import Info, PolicyPilot
 from ncp_control.audit.checks import check_finite, check_num_frames
-from ncp_control.learning.closed_loop import Info, PolicyPilot
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_count
 

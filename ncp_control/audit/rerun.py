@@ -14,8 +14,13 @@ from ncp_control.audit.inspector_data import pack_floats
 from ncp_control.cells import LTC, Cell, WiredCfC
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.membrane import find_layers
-from ncp_control.deploy.c.tables import to_float32
-from ncp_control.deploy.synapses import ltc_numbers, motor_numbers, synapse_ends, synapse_sources
+from ncp_control.cells.plain_numbers import (
+    ltc_numbers,
+    motor_numbers,
+    synapse_ends,
+    synapse_sources,
+    to_float32,
+)
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy, VectorPolicy
 

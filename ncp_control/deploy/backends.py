@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncp_control.learning.closed_loop import Info
+from ncp_control.acting.closed_loop import Info
 from ncp_control.loop.pilot import Controller
 from ncp_control.policy import Policy
 from ncp_control.policy.folder import weights_sha256

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncp_control.learning.closed_loop import Env
+from ncp_control.acting.closed_loop import Env
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect
 from ncp_control.learning.run import Run
 from ncp_control.learning.schedule import half_cosine

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ncp_control import files
-from ncp_control.learning.closed_loop import Env, Info, PolicyPilot, closed_loop
+from ncp_control.acting.closed_loop import Env, Info, PolicyPilot, closed_loop
 from ncp_control.policy import Policy
 
 

@@ -27,9 +27,9 @@ from scripts.auditing.recording import act, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
+from scripts.evaluation.live import track_map
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
 from scripts.evaluation.worlds import open_world, place_in, where_to_act, words_of
-from scripts.inspection import track_map
 from scripts.recordings import is_drive, is_known, is_store
 from scripts.reporting import Part, Report, Table
 

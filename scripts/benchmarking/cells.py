@@ -26,7 +26,7 @@ from ncp_control import (
     auto_ncp,
 )
 from ncp_control.cells import Cell
-from scripts.benchmarking.timing import Action
+from scripts.timing import Action
 
 INPUTS, UNITS = 32, 19
 """Sizes of NCP19; all other cells have the same."""

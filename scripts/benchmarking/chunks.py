@@ -11,7 +11,7 @@ import torch
 from ncp_control import LRC, LTC, NCP19, CfC, Circuit, MixedMemory
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.fresh import measure_afresh, memory_mb
-from scripts.benchmarking.timing import measure
+from scripts.timing import measure
 
 CELLS = {
     "LTC": lambda: LTC(NCP19),

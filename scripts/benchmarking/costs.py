@@ -20,7 +20,7 @@ from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels import build
 from ncp_control.kernels.native import INTEGRATORS as FUSED
 from ncp_control.markdown import markdown_table
-from scripts.benchmarking.timing import measure
+from scripts.timing import measure
 
 SOLVERS: tuple[tuple[str, int], ...] = (
     ("semi_implicit_euler", 6),

@@ -13,16 +13,16 @@ import torch
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import LTC, FramesPolicy, Policy, VectorPolicy, load
+from ncp_control.acting.closed_loop import Info, PolicyPilot, closed_loop
 from ncp_control.deploy.backends import ControllerPilot
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import CORTEX_M4
-from ncp_control.learning.closed_loop import Info, PolicyPilot, closed_loop
 from ncp_control.loop.pilot import Controller
 from ncp_control.markdown import markdown_table
 from ncp_control.worlds import find_world
-from scripts.benchmarking.timing import Action
 from scripts.evaluation.driving import drive_km
+from scripts.timing import Action
 
 SHIPPED = (
     "drive-ncp",

@@ -50,10 +50,10 @@ from scripts.benchmarking.steps import (
 )
 from scripts.benchmarking.stores import measure_stores, stores_table
 from scripts.benchmarking.tables import measure_tables, tables_table
-from scripts.benchmarking.timing import TimedRow, measure, timing_tables, torch_threads
 from scripts.benchmarking.worlds import measure_worlds, worlds_table
 from scripts.evaluation.driving import check_km
 from scripts.pictures import write_picture
+from scripts.timing import TimedRow, measure, timing_tables, torch_threads
 
 
 def benchmark_circuits(settings: Benchmark, folder: Path) -> None:

@@ -7,7 +7,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from ncp_control.markdown import markdown_table
-from scripts.benchmarking.timing import Action, TimedRow
+from scripts.timing import Action, TimedRow
 from scripts.training.ppo import make_model
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from ncp_control import LTC, NCP19, Circuit, Wiring, random_wiring
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import first, training_step
-from scripts.benchmarking.timing import Action, measure, torch_threads
 from scripts.palette import BLUE
+from scripts.timing import Action, measure, torch_threads
 
 
 def _up_to_all_cores() -> tuple[int, ...]:

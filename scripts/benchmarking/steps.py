@@ -13,7 +13,7 @@ from ncp_control import LTC, NCP19, Circuit
 from ncp_control.kernels.native import require_library
 from ncp_control.kernels.step import FusedStep
 from policies.driving import make_driving_policy
-from scripts.benchmarking.timing import Action
+from scripts.timing import Action
 
 
 def models() -> dict[str, nn.Module]:

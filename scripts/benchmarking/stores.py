@@ -19,7 +19,7 @@ from ncp_control.learning.settings import ImitationConfig
 from ncp_control.markdown import markdown_table
 from policies.driving import make_driving_policy
 from scripts.benchmarking.fresh import measure_afresh, memory_mb
-from scripts.benchmarking.timing import Action, measure
+from scripts.timing import Action, measure
 from scripts.training.drive import driving_task
 from scripts.training.from_expert import record
 from scripts.training.imitation_settings import Drive

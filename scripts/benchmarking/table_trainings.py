@@ -18,7 +18,6 @@ from ncp_control import Circuit
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.sequences import Sequences
-from scripts.benchmarking.timing import Action
 from scripts.reproduction import (
     digits,
     halfcheetah,
@@ -33,6 +32,7 @@ from scripts.reproduction import (
 from scripts.reproduction.completion import Job
 from scripts.reproduction.digit_pictures import NUM_CLASSES
 from scripts.reproduction.uci_sets import PROTOCOLS
+from scripts.timing import Action
 
 VELOCITY, START = "velocity", "spread"
 """Task and first values of the table `memory` that are timed."""

@@ -23,9 +23,9 @@ from ncp_control.learning.forecasting import train
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import on_reference
 from scripts.benchmarking.table_trainings import TABLES, VELOCITY, Trainings, make_memory_step
-from scripts.benchmarking.timing import Action, measure
 from scripts.reproduction import memory
 from scripts.reproduction.completion import Job
+from scripts.timing import Action, measure
 
 STEPS, MOST_ROUNDS = 10, 5
 """Optimizer steps that are timed as one, and how often that is done at most."""

@@ -11,7 +11,7 @@ from ncp_control.gymnasium_contracts import silent_deprecations
 from ncp_control.markdown import markdown_table
 from ncp_control.tensor_worlds import TensorWorlds
 from ncp_control.worlds import World, find_world
-from scripts.benchmarking.timing import Action, measure
+from scripts.timing import Action, measure
 
 PLACES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {

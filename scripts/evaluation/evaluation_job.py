@@ -21,6 +21,7 @@ from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
+from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
 from scripts.evaluation.report import (
@@ -32,7 +33,6 @@ from scripts.evaluation.report import (
 from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
-from scripts.inspection import watch_live
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of the live episode [s]."""

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ncp_control.acting.closed_loop import Step
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Step
 from ncp_control.policy import Policy
 from ncp_control.records import frames_in, frames_part, record_frame
 from scripts.evaluation.opengl import headless_opengl

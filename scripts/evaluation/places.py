@@ -10,14 +10,14 @@ from typing import Any
 import gymnasium
 
 from envs.conditions import CONDITIONS, PICTURES, read_conditions, strengths_of
+from ncp_control.acting.closed_loop import Pilot, PolicyPilot, Step, closed_loop
+from ncp_control.acting.experts import AskedPilot
+from ncp_control.acting.recorder import Recorder, iterate_episodes, run_episodes
+from ncp_control.acting.shares import Share, shares_of
 from ncp_control.contract import FRAME_TOLERANCE, VectorContract
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Pilot, PolicyPilot, Step, closed_loop
-from ncp_control.learning.experts import AskedPilot
 from ncp_control.policy import FramesPolicy, Policy
-from ncp_control.recorder import Recorder, iterate_episodes, run_episodes
 from ncp_control.records import frames_part
-from ncp_control.shares import Share, shares_of
 from ncp_control.worlds import World
 
 DRIVING_WORLD = "LaneKeeping-v0"

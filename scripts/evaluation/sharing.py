@@ -16,12 +16,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ncp_control.acting.closed_loop import Pilot
+from ncp_control.acting.shares import Share
 from ncp_control.command_line import use_threads
 from ncp_control.deploy.backends import ControllerPilot, make_controller
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Pilot
 from ncp_control.policy import Policy, load
-from ncp_control.shares import Share
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
 from scripts.evaluation.film import MakeFilm, film

@@ -37,9 +37,9 @@ from ncp_control.cells import Cell
 from ncp_control.learning.results import newest
 from ncp_control.markdown import markdown_table
 from ncp_control.policy.shipped import load
-from scripts.benchmarking.timing import measure as time_in_turn
-from scripts.benchmarking.timing import torch_threads
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.timing import measure as time_in_turn
+from scripts.timing import torch_threads
 
 MODELS = ("ltc", "ltc_quasi", "ltc_trained", "diagonal_lrc")
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.loop.pilot import needed_contract
 from ncp_control.loop.profile import InputProfile, SeenDrive, has_colours, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
-from ncp_control.recorder import iterate_episodes
 from ncp_control.records import array_of, frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from ncp_control import files
+from ncp_control.acting.closed_loop import Pilot
+from ncp_control.acting.experts import ExpertError, RandomChoices, SlowError
+from ncp_control.acting.shares import Find
 from ncp_control.episode import Episode
 from ncp_control.imports import import_function
-from ncp_control.learning.closed_loop import Pilot
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import PARALLEL, demonstrate
-from ncp_control.learning.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.learning.imitation import Augment, imitate
 from ncp_control.learning.run import Run
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy, load, shipped_policies
-from ncp_control.shares import Find
 from ncp_control.worlds import Expert, World
 from scripts.evaluation.places import Place
 from scripts.evaluation.worlds import plain_stem

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.cells import cell_to_config
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
@@ -22,7 +23,6 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, load
 from ncp_control.policy.folder import weights_sha256
-from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries

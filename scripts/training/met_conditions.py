@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from envs.conditions.training import RandomConditions
-    from ncp_control.learning.closed_loop import Pilot
+    from ncp_control.acting.closed_loop import Pilot
     from ncp_control.learning.imitation import Augment
     from ncp_control.policy import Policy
     from ncp_control.worlds import World

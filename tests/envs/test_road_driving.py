@@ -15,7 +15,7 @@ from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.road_expert import drive_road
 from envs.driving.traffic_draws import LEVELS
-from ncp_control.recorder import run_episodes
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 

@@ -9,7 +9,7 @@ from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.road_expert import drive_road
 from envs.driving.safety_filter import LANE_M, SafetyFilter, guarded, steering_bounds
-from ncp_control.recorder import run_episodes
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.worlds import find_world
 from scripts.evaluation.worlds import open_world
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ncp_control import Circuit, Policy
+from ncp_control import LTC, Circuit, Policy, auto_ncp
 from ncp_control.cells import cell_from_config, cell_to_config
 
 
@@ -36,3 +36,8 @@ def gpu_generator(monkeypatch):
     for name, stand_in in patches.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     return generator
+
+
+@pytest.fixture
+def tiny_policy(flat_policy):
+    return flat_policy(Circuit(LTC(auto_ncp(2, 12, 1), unfolds=2)))

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from ncp_control import LTC, Policy, auto_ncp
+from ncp_control.acting.closed_loop import PolicyPilot
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.audit.ablation import ablation_effects
 from ncp_control.audit.robustness import fault_responses
 from ncp_control.audit.saliency import saliency
 from ncp_control.cells import GRU
 from ncp_control.contract import ActionContract, Contract, FramesContract, VectorContract
 from ncp_control.contract_parts import Entry
-from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.policy import FramesPolicy, VectorPolicy
-from ncp_control.recorder import run_episodes
 from ncp_control.worlds import find_world
 
 CHOICES = (3, 2, 4)

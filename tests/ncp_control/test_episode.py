@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ncp_control import LTC, auto_ncp
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import VectorPolicy
-from ncp_control.recorder import run_episodes
 from ncp_control.replay import looked_into, replay
 from ncp_control.worlds import Disturbance, World, find_world
 

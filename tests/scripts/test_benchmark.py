@@ -33,9 +33,9 @@ from scripts.benchmarking.settings import Benchmark
 from scripts.benchmarking.steps import BLOCK
 from scripts.benchmarking.table_trainings import TABLES
 from scripts.benchmarking.tables import TableTime, tables_table, time_training
-from scripts.benchmarking.timing import TimedRow
 from scripts.benchmarking.worlds import PLACES, Speed, measure_worlds, worlds_table
 from scripts.reproduction.completion import Job
+from scripts.timing import TimedRow
 
 RESULTS = Path(__file__).parents[2] / "results"
 

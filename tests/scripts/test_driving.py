@@ -6,8 +6,8 @@ import torch
 
 from envs.driving import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS, LaneKeepingEnv
 from envs.driving.pure_pursuit import keep_lane
-from ncp_control.learning.closed_loop import PolicyPilot
-from ncp_control.learning.experts import SlowError
+from ncp_control.acting.closed_loop import PolicyPilot
+from ncp_control.acting.experts import SlowError
 from policies.driving import make_driving_policy
 from scripts.evaluation.driving import DriveSettings, drive_km
 from scripts.training.drive import VALIDATION, driving_task

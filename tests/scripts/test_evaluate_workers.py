@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import envs  # noqa: F401 - registers the worlds
-from ncp_control.learning.closed_loop import PolicyPilot, Rows, RowsPilot
+from ncp_control.acting.closed_loop import PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import load
 from ncp_control.worlds import find_world
 from policies.for_contract import make_policy_for

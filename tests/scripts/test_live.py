@@ -4,22 +4,22 @@ import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
 from policies.driving import make_driving_policy
-from scripts import inspection
+from scripts.evaluation import live
 from scripts.evaluation.driving import track_place
 
 
 @pytest.mark.parametrize("model", ["ncp", "lstm"])
 def test_pages_grow_with_the_drive_and_the_last_stands_still(model, tmp_path, monkeypatch):
     policy, pages = make_driving_policy(model, head="light"), []
-    write = inspection.write_inspector
+    write = live.write_inspector
 
     def keep(path, panels, *, title, reload_s=None):
         pages.append((panels[0], reload_s))
         return write(path, panels, title=title, reload_s=reload_s)
 
-    monkeypatch.setattr(inspection, "write_inspector", keep)
+    monkeypatch.setattr(live, "write_inspector", keep)
     place = track_place(HELD_OUT_TRACKS[0], 0.2, 0)
-    path = inspection.watch_live(
+    path = live.watch_live(
         policy, tmp_path / "live.html", place, name=model, seconds=0.2, every_s=0.0
     )
     assert [len(panel.episode) for panel, _ in pages] == [1, 2, 3, 4, 5, 6, 6]

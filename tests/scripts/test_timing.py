@@ -1,7 +1,7 @@
 import pytest
 
-from scripts.benchmarking import timing
-from scripts.benchmarking.timing import measure, timing_tables
+from scripts import timing
+from scripts.timing import measure, timing_tables
 
 
 def test_ratios_are_against_the_first_in_the_same_round(monkeypatch):

@@ -14,13 +14,13 @@ from gymnasium import spaces
 
 from envs.driving import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control import load
+from ncp_control.acting.closed_loop import PolicyPilot
+from ncp_control.acting.recorder import run_episodes
 from ncp_control.learning import trainer
-from ncp_control.learning.closed_loop import PolicyPilot
 from ncp_control.learning.demonstrations import Demonstrations, windows
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import TrainingState
-from ncp_control.recorder import run_episodes
 from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
@@ -204,7 +204,7 @@ def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkey
             return super().__call__(observations, *others)
 
     monkeypatch.setattr("envs.conditions.training.PolicyPilot", Watched)
-    monkeypatch.setattr("ncp_control.recorder.PolicyPilot", Watched)
+    monkeypatch.setattr("ncp_control.acting.recorder.PolicyPilot", Watched)
 
     def ask(policy, *_, aggregate, **__):
         shown.append(aggregate(policy, 0))

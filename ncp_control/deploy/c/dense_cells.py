@@ -21,8 +21,9 @@ from ncp_control.cells import (
 )
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.gated import FusedCell
+from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.deploy.c.stages import CellStage, Stage
-from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
+from ncp_control.deploy.c.tables import number, struct_table, table
 from ncp_control.deploy.c.wired import closed_form_stage
 
 _ACTIVATIONS = {

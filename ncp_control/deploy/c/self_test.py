@@ -9,8 +9,9 @@ import copy
 import numpy as np
 import torch
 
+from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.deploy.c.senses import dequantize
-from ncp_control.deploy.c.tables import defines, number, table, to_float32
+from ncp_control.deploy.c.tables import defines, number, table
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.records import join, numbers_in
 

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.deploy.c.dense_cells import matrix
 from ncp_control.deploy.c.stages import Stage
-from ncp_control.deploy.c.tables import number, struct_table, table, to_float32
+from ncp_control.deploy.c.tables import number, struct_table, table
 from ncp_control.deploy.c.words import comment
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.heads import ConvHead, square_convolutions

@@ -4,29 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 _WIDTH = 100
 """Longest line of a table."""
-
-
-def to_float32(values: Tensor | np.ndarray) -> np.ndarray:
-    """Convert values to single precision.
-
-    Raises:
-        ValueError: If a value is not finite in single precision.
-    """
-    if isinstance(values, Tensor):
-        values = values.detach().double().cpu().numpy()
-    with np.errstate(over="ignore"):
-        converted = values.astype(np.float32)
-    if not np.isfinite(converted).all():
-        bad = float(values[~np.isfinite(converted)].flat[0])
-        raise ValueError(
-            f"`policy` must have weights that are finite in single precision, got {bad!r}."
-            " Train it again, or load another one."
-        )
-    return converted
 
 
 def number(value: Any) -> str:

@@ -9,10 +9,7 @@ import torch
 from ncp_control.cells import STC, SynapticCell, WiredCfC
 from ncp_control.cells.cfc import NUM_HEADS
 from ncp_control.cells.membrane import find_layers
-from ncp_control.cells.saturated import LARGEST_LOGIT
-from ncp_control.deploy.c.stages import CellStage, Stage
-from ncp_control.deploy.c.tables import index_type, number, struct_table, table, to_float32
-from ncp_control.deploy.synapses import (
+from ncp_control.cells.plain_numbers import (
     CircuitNumbers,
     circuit_numbers,
     ltc_numbers,
@@ -20,7 +17,11 @@ from ncp_control.deploy.synapses import (
     scaled_nodes,
     synapse_ends,
     synapse_sources,
+    to_float32,
 )
+from ncp_control.cells.saturated import LARGEST_LOGIT
+from ncp_control.deploy.c.stages import CellStage, Stage
+from ncp_control.deploy.c.tables import index_type, number, struct_table, table
 from ncp_control.wiring import Wiring
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ncp_control.deploy.c.tables import to_float32
+from ncp_control.cells.plain_numbers import to_float32
 
 OPSET, IR_VERSION = 17, 8
 MOST_NODES = 20_000

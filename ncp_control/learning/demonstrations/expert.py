@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ncp_control.acting.closed_loop import Pilot
+from ncp_control.acting.experts import ExpertError
+from ncp_control.acting.recorder import iterate_episodes
+from ncp_control.acting.shares import Find, show_in_workers
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Pilot
 from ncp_control.learning.demonstrations.store import Demonstrations
 from ncp_control.learning.demonstrations.writer import DemonstrationWriter
-from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
-from ncp_control.recorder import iterate_episodes
 from ncp_control.records import array_of, record_frame
-from ncp_control.shares import Find, show_in_workers
 from ncp_control.worlds import Expert, World
 
 PARALLEL = 8

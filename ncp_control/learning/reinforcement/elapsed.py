@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ncp_control.learning.closed_loop import elapsed_of
+from ncp_control.acting.closed_loop import elapsed_of
 from ncp_control.learning.reinforcement.perception import (
     ELAPSED,
     NUMBERS,

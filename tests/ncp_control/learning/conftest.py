@@ -5,15 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from ncp_control import LTC, Circuit, auto_ncp
 from ncp_control.learning import trainer
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.training_state import TrainingState
-
-
-@pytest.fixture
-def tiny_policy(flat_policy):
-    return flat_policy(Circuit(LTC(auto_ncp(2, 12, 1), unfolds=2)))
 
 
 @pytest.fixture(scope="session")

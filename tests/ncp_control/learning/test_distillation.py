@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from ncp_control import Circuit
+from ncp_control.acting.closed_loop import PolicyPilot, closed_loop
 from ncp_control.cells import GRU, Feedforward
-from ncp_control.learning.closed_loop import PolicyPilot, closed_loop
 from ncp_control.learning.distillation import DistillationConfig, DistillationLoss, distill
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.rollouts import MixedPilot, Rollouts, collect, first_returns

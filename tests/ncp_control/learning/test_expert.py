@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from ncp_control.acting.experts import SlowError
 from ncp_control.cells import LTC
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import demonstrate, failed_before
-from ncp_control.learning.experts import SlowError
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world, world_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control.learning.closed_loop import PolicyPilot, closed_loop, elapsed_of
+from ncp_control.acting.closed_loop import PolicyPilot, closed_loop, elapsed_of
 
 
 class Counter:

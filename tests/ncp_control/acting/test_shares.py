@@ -11,10 +11,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ncp_control import shares
-from ncp_control.learning.experts import RandomChoices, SlowError
-from ncp_control.recorder import iterate_episodes
-from ncp_control.shares import shares_of, show_in_workers
+from ncp_control.acting import shares
+from ncp_control.acting.experts import RandomChoices, SlowError
+from ncp_control.acting.recorder import iterate_episodes
+from ncp_control.acting.shares import shares_of, show_in_workers
 from ncp_control.worlds import world_of
 from policies.for_contract import make_policy_for
 

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
+from ncp_control.acting.recorder import Recorder
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.recorder import Recorder
 from ncp_control.replay import looked_into
 from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.places import Place

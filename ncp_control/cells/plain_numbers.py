@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ncp_control.cells import SynapticCell, WiredCfC
-from ncp_control.deploy.c.tables import to_float32
 from ncp_control.wiring import Wiring
 
 _LOG2_E = math.log2(math.e)
@@ -30,6 +29,25 @@ class CircuitNumbers:
     """`rate`, `centre`, and the equation's parameters of synapses, each of shape (synapses,)."""
     neurons: Mapping[str, np.ndarray]
     """Parameters of the neurons, each of shape (neurons,)."""
+
+
+def to_float32(values: Tensor | np.ndarray) -> np.ndarray:
+    """Convert values to single precision.
+
+    Raises:
+        ValueError: If a value is not finite in single precision.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().double().cpu().numpy()
+    with np.errstate(over="ignore"):
+        converted = values.astype(np.float32)
+    if not np.isfinite(converted).all():
+        bad = float(values[~np.isfinite(converted)].flat[0])
+        raise ValueError(
+            f"`policy` must have weights that are finite in single precision, got {bad!r}."
+            " Train it again, or load another one."
+        )
+    return converted
 
 
 def ltc_numbers(cell: SynapticCell) -> CircuitNumbers:

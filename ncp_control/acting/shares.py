@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ncp_control.acting.closed_loop import Pilot, Rows
+from ncp_control.acting.experts import ExpertError
+from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import Pilot, Rows
-from ncp_control.learning.experts import ExpertError
 from ncp_control.policy import Policy
-from ncp_control.recorder import iterate_episodes
 from ncp_control.workers import Workers
 from ncp_control.worlds import Expert, World
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ncp_control.acting.closed_loop import Info, Pilot, PolicyPilot, Rows, RowsPilot
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
-from ncp_control.learning.closed_loop import Info, Pilot, PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import Policy
 from ncp_control.worlds import Expert
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ncp_control.episode import Episode
-from ncp_control.learning.closed_loop import (
+from ncp_control.acting.closed_loop import (
     Info,
     Pilot,
     PolicyPilot,
@@ -16,7 +15,8 @@ from ncp_control.learning.closed_loop import (
     Step,
     closed_loop,
 )
-from ncp_control.learning.experts import AskedPilot, ExpertError
+from ncp_control.acting.experts import AskedPilot, ExpertError
+from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.records import record_frame, sensor_names
 from ncp_control.worlds import Expert, World
