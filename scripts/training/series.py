@@ -64,6 +64,11 @@ def train_series(asked: Series) -> Policy:
             f"warning: not seen, since they hold no numbers: {', '.join(unseen)}. Name a column of"
             " times with --time; write words as numbers to have them seen"
         )
+    if clocks := clock_columns(parts["train"], coder, settings):
+        print(
+            f"warning: inputs that rise in every row, as a clock does: {', '.join(clocks)}. Name a"
+            " column of times with --time; with --inputs, name the columns to be seen"
+        )
     unknown = coder.unknown_classes(parts["validation"] + parts["test"])
     if unknown:
         told = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
@@ -124,6 +129,21 @@ def unseen_columns(one: TimeSeries, coder: RowCoder, settings: Series) -> list[s
     """Return the columns that are not used although the settings name no inputs."""
     used = {*coder.inputs, *coder.targets}
     return [] if settings.inputs else [name for name in one.columns if name not in used]
+
+
+def clock_columns(series: Sequence[TimeSeries], coder: RowCoder, settings: Series) -> list[str]:
+    """Return the inputs that rise in every row; none if the settings name inputs or the time.
+
+    A policy that sees a clock learns when something was recorded; the test part is always later.
+    """
+    if settings.inputs or settings.time is not None:
+        return []
+    long = [one.columns for one in series if len(one) > 2]
+    return [
+        name
+        for name in coder.inputs
+        if long and all((np.diff(columns[name]) > 0.0).all() for columns in long)
+    ]
 
 
 def check_rows(rows: dict[str, list[SeriesRows]]) -> None:

@@ -45,6 +45,14 @@ def results_in(folder):
     return path.parent, row
 
 
+def test_an_input_that_is_a_clock_is_named(waves, type_command, capsys):
+    words = ["series", "--data", waves, "--target", "height", *QUICK, "--imitation.epochs", "1"]
+    for more, is_told in ([], True), (["--time", "t"], False), (["--inputs", "slope"], False):
+        assert type_command(train, JOBS, *words, "--series", "buoy", *more) == 0
+        told = "inputs that rise in every row, as a clock does: t. " in capsys.readouterr().out
+        assert told == is_told
+
+
 def test_the_share_of_persistence_does_not_depend_on_units():
     """One target is told exactly, the other as persistence tells it: half, in any unit."""
     wanted, last = np.array([[0.1, 0.2], [0.2, 0.1]]), np.array([[0.0, 0.0], [0.1, 0.3]])
