@@ -151,7 +151,10 @@ def _advice_on_times(frames: Sequence[LoggedFrame]) -> str:
     step_s = float(np.median(np.abs(steps_s)))
     if step_s == 0.0:
         return f"Most of them have the same time, {times_s[0]:g} s: check the column of the times."
-    return f"From one to the next there are {step_s:g} s: check the unit of the times."
+    return (
+        f"From one to the next there are {step_s:g} s: check the unit of the times, or raise the"
+        " option max_gap_s of the reader."
+    )
 
 
 def check_folder(folder: Path, holds: str = "the recording") -> None:

@@ -41,8 +41,8 @@ class Reader:
     """Content of a recording of this format, e.g. "a driving_log.csv (Udacity simulator)"."""
 
 
-_NO_OPTIONS = ("path", "folder", "max_gap_s", "max_missing_frames")
-"""Settings of a loader that are not options of a job."""
+_NO_OPTIONS = ("path", "folder")
+"""Arguments of a loader that are not options of a job."""
 LEFT_OUT = "left_out"
 """Option of every reader: the file with the marks to leave out, or false to leave out nothing."""
 READERS: Registry[Reader] = Registry("reader")
@@ -163,12 +163,8 @@ def load_recording(
                 f"`log_options` must be options of the reader of '{path}', got {name!r}. It takes"
                 f" {', '.join(own)}."
             )
-    recording = reader.load(
-        path,
-        max_gap_s=max_gap_s,
-        max_missing_frames=max_missing_frames,
-        **{**framing, **options},
-    )
+    cuts = {"max_gap_s": max_gap_s, "max_missing_frames": max_missing_frames}
+    recording = reader.load(path, **{**cuts, **framing, **options})
     return without_marked(recording, recording.folder, left_out)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from envs.recorded.images import ImageFile
+from ncp_control.ranges import check_above_zero, check_count
 
 CENTER = "center"
 
@@ -20,15 +21,8 @@ class Cuts:
     """Number of consecutive missing frames above which a new episode starts."""
 
     def __post_init__(self) -> None:
-        if not self.max_gap_s > 0.0:
-            raise ValueError(
-                f"`max_gap_s` must be positive, got {self.max_gap_s!r}. Use a second or so."
-            )
-        if self.max_missing_frames < 0:
-            raise ValueError(
-                f"`max_missing_frames` must not be negative, got {self.max_missing_frames!r}."
-                " Use 0 to cut at every missing frame."
-            )
+        check_above_zero("max_gap_s", self.max_gap_s)
+        check_count("max_missing_frames", self.max_missing_frames, least=0)
 
     def begins(self, rows: np.ndarray, time_s: np.ndarray) -> np.ndarray:
         """Return True for the frames that begin an episode, shape (N,); the first one does."""

@@ -90,6 +90,14 @@ def test_frames_of_a_video_are_those_that_the_table_names(table, tmp_path):
     np.testing.assert_allclose(levels, [50, 80, 99, 170, 140], atol=3)
 
 
+def test_a_log_slower_than_a_frame_a_second_needs_a_longer_gap(table):
+    folder = table("time_s,joint,load", *(f"{2 * i},{i},1" for i in range(5)))
+    with pytest.raises(ValueError, match=r"there are 2 s: .* raise the option max_gap_s"):
+        load_recording(folder)
+    (episode,) = load_recording(folder, options={"max_gap_s": 3}).episodes
+    np.testing.assert_allclose(episode.time_s, 2.0 * np.arange(5))
+
+
 def test_numbers_alone_need_no_path(table):
     folder = table("time_s;joint [deg];load", *(f"{i / 10:.1f};{i},5;1".replace(".", ",")
                    for i in range(5)))  # fmt: skip

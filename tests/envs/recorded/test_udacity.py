@@ -274,7 +274,11 @@ def test_unusable_udacity_logs(tmp_path, make_udacity):
         ({"crop": (0.5, 0.5)}, r"`crop` must be .* got \(0.5, 0.5\)"),
         ({"crop": (-0.1, 0.5)}, r"`crop` must be .* got \(-0.1, 0.5\)"),
         ({"max_gap_s": 0.0}, "`max_gap_s` must be positive, got 0.0"),
-        ({"max_missing_frames": -1}, "`max_missing_frames` must not be negative, got -1"),
+        ({"max_gap_s": "2"}, "`max_gap_s` must be positive, got '2'"),
+        (
+            {"max_missing_frames": -1},
+            "`max_missing_frames` must be a whole number .* got -1",
+        ),
     ],
 )
 def test_bad_settings(tmp_path, setting, match, quiet_udacity):
