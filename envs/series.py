@@ -128,24 +128,9 @@ def _read_file(
     """Return the series of a file; rows that cannot be used are counted in `tally`."""
     lines = read_table_lines(path)
     separator = find_separator(lines[:100])
-    head = next((i for i, line in enumerate(lines) if line), None)
-    names = [] if head is None else split_cells(lines[head], separator)
-    if not names or any("\0" in name or "\ufffd" in name for name in names):
-        raise ValueError(f"`data` must be CSV files, got {path}, which is empty or no text.")
-    for wanted in filter(None, (time, series, *words)):
-        if wanted not in names:
-            raise ValueError(f"`data` must have the column {wanted!r}, got {names} in {path}.")
-    if len(set(names)) < len(names) or any(_is_number(name, separator) for name in names):
-        raise ValueError(
-            f"`data` must begin with a header of different names, got {', '.join(names)[:100]!r}"
-            f" in {path}. Name each column once."
-        )
+    names, begin = _read_header(lines, path, separator, [*filter(None, (time, series, *words))])
     groups: dict[str, list[tuple[float, list[str]]]] = {}
     num_early = num_times = num_dates = 0
-    begin = 0 if head is None else head + 1
-    after = next((split_cells(line, separator) for line in lines[begin:] if line), [])
-    if len(after) == len(names) + 1:
-        names = ["", *names]  # tables written by R: the column of row names has no heading
     for number, line in enumerate(lines[begin:], begin + 1):
         if not line:
             continue
@@ -189,6 +174,32 @@ def _read_file(
         for name, rows in groups.items()
         if rows
     ]
+
+
+def _read_header(
+    lines: Sequence[str], path: Path, separator: str, wanted: Sequence[str]
+) -> tuple[list[str], int]:
+    """Return the names of the columns, and the index of the line after the header.
+
+    Raises:
+        ValueError: If there is no header of different names, or it lacks one of `wanted`.
+    """
+    head = next((i for i, line in enumerate(lines) if line), None)
+    names = [] if head is None else split_cells(lines[head], separator)
+    if head is None or not names or any("\0" in name or "\ufffd" in name for name in names):
+        raise ValueError(f"`data` must be CSV files, got {path}, which is empty or no text.")
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"`data` must have the column {name!r}, got {names} in {path}.")
+    if len(set(names)) < len(names) or any(_is_number(name, separator) for name in names):
+        raise ValueError(
+            f"`data` must begin with a header of different names, got {', '.join(names)[:100]!r}"
+            f" in {path}. Name each column once."
+        )
+    first = next((split_cells(line, separator) for line in lines[head + 1 :] if line), [])
+    if len(first) == len(names) + 1:
+        names = ["", *names]  # tables written by R: the column of row names has no heading
+    return names, head + 1
 
 
 def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
