@@ -6,9 +6,11 @@
 | sensor_msgs/CompressedImage: JPEG, PNG   | ackermann_msgs/AckermannDrive, AckermannDriveStamped |
 | sensor_msgs/JointState                   | sensor_msgs/JointState                               |
 |                                          | trajectory_msgs/JointTrajectory: its first point     |
+|                                          | std_msgs/Float64MultiArray, Float32MultiArray        |
 
 If there is one topic of each kind, topics are found automatically; else options name them. A
-JointState counts as an observation unless an option names it as the command. `ros2_driving`
+JointState counts as an observation unless an option names it as the command, and an array is read
+only if an option names it. `ros2_driving`
 describes the messages of cars, `ros2_joints` those of robot arms.
 
 A frame is an image; in a bag without images, a state of the joints; without both, a command.
@@ -18,7 +20,7 @@ have one.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from envs.recorded.recording import Recording
 from envs.recorded.ros2_driving import ACKERMANNS, TWISTS, DrivingCommands, read_driving
 from envs.recorded.ros2_joints import (
     ACTION,
+    ARRAYS,
     JOINT_STATE,
     JOINT_TRAJECTORY,
     STATE,
@@ -75,6 +78,7 @@ def load_bag(
     image_topic: str | None = None,
     state_topic: str | None = None,
     command_topic: str | None = None,
+    command_joints: str | Sequence[str] = (),
     max_steer_rad: float | None = None,
     max_yaw_rate_radps: float | None = None,
     wheelbase_m: float | None = None,
@@ -91,7 +95,9 @@ def load_bag(
         image_topic: Topic of the images, if there are several.
         state_topic: Topic of the measured joints, if there are several.
         command_topic: Topic of the commands, if there are several, or if joints are commanded by a
-            JointState.
+            JointState or an array.
+        command_joints: Names of the entries of an array, e.g. "shoulder,elbow"; if none are given:
+            their numbers from 0.
         max_steer_rad: Steering angle that corresponds to the steering 1 [rad].
         max_yaw_rate_radps: Yaw rate that corresponds to the steering 1 [rad/s], for a Twist.
         wheelbase_m: Distance of the axles [m], to convert the yaw rate of a Twist to an angle.
@@ -116,9 +122,12 @@ def load_bag(
         "max_yaw_rate_radps": max_yaw_rate_radps,
         "wheelbase_m": wheelbase_m,
     }
+    names = _entry_names(command_joints, topics, bag)
     if topics.has_joint_commands:
         _check_no_scale(scale, topics.commands)
-        commands = read_joints(bag, topics.commands, ACTION, skipped, age_s=command_age_s)
+        commands = read_joints(
+            bag, topics.commands, ACTION, skipped, age_s=command_age_s, names=names
+        )
     else:
         commands = read_driving(bag, topics.commands, skipped, age_s=command_age_s,
                                 needs_scale=topics.images is not None, **scale)  # fmt: skip
@@ -167,9 +176,9 @@ def _find_topics(
     if image_topic is not None or listed(*IMAGES):
         images = _choose(bag, "image_topic", image_topic, IMAGES)
     is_plain = bool(listed(*COMMANDS))
-    types = COMMANDS if is_plain and command_topic is None else (*COMMANDS, JOINT_STATE)
+    types = COMMANDS if is_plain and command_topic is None else (*COMMANDS, JOINT_STATE, *ARRAYS)
     commands = _choose(bag, "command_topic", command_topic, types, needs_name=not is_plain)
-    has_joint_commands = bag.topics()[commands][0] in (JOINT_STATE, JOINT_TRAJECTORY)
+    has_joint_commands = bag.topics()[commands][0] in (JOINT_STATE, JOINT_TRAJECTORY, *ARRAYS)
     others = [topic for topic in listed(JOINT_STATE) if topic != commands]
     if state_topic is not None or len(others) == 1 or (others and has_joint_commands):
         states = _choose(bag, "state_topic", state_topic, (JOINT_STATE,), without=commands)
@@ -233,6 +242,24 @@ def _check_no_scale(options: dict[str, float | None], topic: str) -> None:
                 f"`{name}` must be left out where joints are commanded, got {value!r} for"
                 f" {topic}. It is of use to a Twist or an AckermannDrive."
             )
+
+
+def _entry_names(given: str | Sequence[str], topics: _Topics, bag: Bag) -> list[str]:
+    """Return the names of the entries of an array of commands.
+
+    Raises:
+        ValueError: If one is given twice or empty, or the commands are no array.
+    """
+    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    kind = bag.topics()[topics.commands][0]
+    if names and kind not in ARRAYS:
+        raise ValueError(
+            f"`command_joints` must be left out for {topics.commands}, got {', '.join(names)}: only"
+            " the entries of an array have no names of their own."
+        )
+    if len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"`command_joints` must name each entry once, got {', '.join(names)}.")
+    return names
 
 
 def _tick(message: Message, image: BagImage | None = None) -> _Tick:

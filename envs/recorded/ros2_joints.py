@@ -4,10 +4,12 @@
 |--------------------------------|----------------------------------------------------------|
 | sensor_msgs/JointState         | position [rad], velocity [rad/s], effort [N m], by joint |
 | trajectory_msgs/JointTrajectory| the same of its first point                              |
+| std_msgs/Float64MultiArray     | its entries, as for the controllers of ros2_control      |
 
 The name of a number has its part, its joint and its kind, as in a LeRobotDataset:
 `observation.state.elbow.position` is measured, `action.elbow.position` is commanded. Messages do
-not tell which joints are prismatic: the true units of these are m, m/s and N.
+not tell which joints are prismatic: the true units of these are m, m/s and N. An array tells
+neither joints nor units: its entries are `action.0`, `action.1` and so on, unless names are given.
 
 A message may have only some joints, in any order, and only some of the three kinds of numbers. Each
 number is valid until the next message that has it, but not longer than an age. NaN is a missing
@@ -18,6 +20,7 @@ import bisect
 import math
 import re
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +31,7 @@ from envs.recorded.tally import Tally
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+ARRAYS = ("std_msgs/msg/Float64MultiArray", "std_msgs/msg/Float32MultiArray")
 STATE, ACTION = "observation.state", "action"
 """First part of the names of measured numbers and of commanded numbers."""
 NO_POINT = "trajectory without a point"
@@ -65,8 +69,9 @@ class Joints:
 
     @property
     def quantities(self) -> list[Quantity]:
-        """Names and units of the numbers."""
-        return [Quantity(name=one, unit=UNITS[one.rpartition(".")[2]]) for one in self.series]
+        """Names and units of the numbers; entries of an array have no unit."""
+        units = {name: UNITS.get(name.rpartition(".")[2], "") for name in self.series}
+        return [Quantity(name=name, unit=unit) for name, unit in units.items()]
 
     def numbers_at(self, time_s: float) -> dict[str, float]:
         """Return the numbers valid at a time [s], without missing ones."""
@@ -86,20 +91,29 @@ class Joints:
         return numbers, ()
 
 
-def read_joints(bag: Bag, topic: str, part: str, skipped: Tally, *, age_s: float) -> Joints:
+def read_joints(
+    bag: Bag,
+    topic: str,
+    part: str,
+    skipped: Tally,
+    *,
+    age_s: float,
+    names: Sequence[str] = (),
+) -> Joints:
     """Read a topic of joints.
 
     Args:
         bag: The bag.
-        topic: Topic of JointState or JointTrajectory.
+        topic: Topic of JointState, JointTrajectory or an array.
         part: First part of the names of the numbers, `STATE` or `ACTION`.
         skipped: Counts unusable messages.
         age_s: Longest time for which a number is valid [s].
+        names: Names of the entries of an array; their numbers from 0 if none are given.
     """
     messages, series = [], {}
-    found = bag.messages(topic, (JOINT_STATE, JOINT_TRAJECTORY), skipped)
+    found = bag.messages(topic, (JOINT_STATE, JOINT_TRAJECTORY, *ARRAYS), skipped)
     for message in sorted(found, key=lambda one: one.time_s):
-        told = _numbers(message.value)
+        told = _numbers(message.value, names)
         if isinstance(told, str):
             skipped.add(f"{told} on {topic}", message.place)
             continue
@@ -112,8 +126,18 @@ def read_joints(bag: Bag, topic: str, part: str, skipped: Tally, *, age_s: float
     return Joints(messages=messages, series=known, age_s=age_s)
 
 
-def _numbers(value: Any) -> dict[str, float] | str:
-    """Return the numbers of a message by joint and kind, or the reason why it is unusable."""
+def _numbers(value: Any, entries: Sequence[str]) -> dict[str, float] | str:
+    """Return the numbers of a message by name, or the reason why it is unusable.
+
+    Args:
+        value: The message.
+        entries: Names of the entries of an array; their numbers from 0 if none are given.
+    """
+    if hasattr(value, "layout"):
+        count = len(value.data)
+        if count > _MOST_JOINTS or len(entries) not in (0, count):
+            return BAD_LENGTH
+        return dict(zip(entries or map(str, range(count)), map(float, value.data), strict=True))
     if hasattr(value, "points"):
         if not value.points:
             return NO_POINT

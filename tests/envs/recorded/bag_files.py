@@ -91,6 +91,13 @@ def joint_trajectory(names, *points):
     )
 
 
+def float_array(names, numbers):
+    """Return the numbers as a command of ros2_control, which has no names."""
+    layout = TYPES["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
+    data = np.array(numbers, np.float64)
+    return TYPES["std_msgs/msg/Float64MultiArray"](layout=layout, data=data)
+
+
 def arm(num_frames=40, *, frame_ns=NS // 20, has_camera=False, command=joint_state):
     """Return the messages of an arm of two joints, and what it was told, shape (frames, 2).
 

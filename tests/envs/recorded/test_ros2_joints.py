@@ -78,6 +78,27 @@ def test_the_first_point_of_a_trajectory_is_the_command_and_found_alone(tmp_path
     np.testing.assert_allclose(numbers_of(recording, TOLD[0]), told[:, 0], atol=1e-7)
 
 
+def test_an_array_is_a_command_if_it_is_named(tmp_path):
+    messages, told = bag_files.arm(12, command=bag_files.float_array)
+    messages.insert(5, ("/leader", messages[4][1] + 1, bag_files.float_array((), [1.0])))
+    path = write_bag(tmp_path / "bag", messages)
+    with pytest.raises(ValueError, match="`command_topic` must be .*MultiArray, got None"):
+        load(path)
+    recording = load(path, **LEADER)
+    assert recording.actions == ("action.0", "action.1")
+    assert {one.unit for one in recording.quantities if one.name in recording.actions} == {""}
+    with pytest.warns(UserWarning, match=f"{BAD_LENGTH} on /leader: 1 "):
+        named = load(path, **LEADER, command_joints="elbow, wrist")
+    assert named.actions == ("action.elbow", "action.wrist")
+    for number, column in zip(named.actions, told.T, strict=True):
+        np.testing.assert_allclose(numbers_of(named, number), column, atol=1e-7)
+    with pytest.raises(ValueError, match="`command_joints` must name each entry once"):
+        load(path, **LEADER, command_joints="elbow,elbow")
+    states = write_bag(tmp_path / "states", bag_files.arm(12)[0])
+    with pytest.raises(ValueError, match="`command_joints` must be left out for /leader"):
+        load(states, **LEADER, command_joints=["elbow", "wrist"])
+
+
 def test_joints_that_come_and_go_keep_their_number_for_a_while(tmp_path):
     """An arm and its gripper send messages of their own; the gripper ends after 1 s."""
     messages = []
