@@ -1,4 +1,4 @@
-"""Ablation: measure the effect of one neuron or synapse by removing it.
+"""Ablation: measure the effect of one neuron, synapse or sensor by removing it.
 
 A neuron is held at a constant value, e.g. its mean over an episode or its resting potential; a
 synapse is cut. The result is an ordinary policy that can act, be recorded and be evaluated.
@@ -7,10 +7,12 @@ An LTC neuron is held by changing its parameters: its synapses are closed, its l
 value, and its capacitance is so small that it stays there. The other neurons therefore see the
 value in every sub-step, with every kernel. A neuron of a wired CfC is held by making its heads
 constant. Units of an unwired cell are overwritten after each frame.
+
+A sensor is held at its mean over an episode: `sensor_effects`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +27,8 @@ from ncp_control.cells.base import Step
 from ncp_control.cells.dense import DenseCell
 from ncp_control.circuit import Circuit
 from ncp_control.names import check_name
-from ncp_control.policy import Policy
+from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.records import frames_in, join, numbers_in
 
 _CLOSED = -80.0
 """Raw conductance of a closed synapse: its softplus is 2e-35, no current in single precision."""
@@ -191,20 +194,72 @@ def ablation_effects(
     Returns:
         Effects of the neurons, then of the synapses, in the order given.
     """
-
-    @torch.no_grad()
-    def act(policy: Policy) -> np.ndarray:
-        outputs, _ = policy.circuit(features[None], dt_s=dt_s[None])
-        return policy.limit(policy.respond(outputs))[0].cpu().double().numpy()
-
-    whole = check_finite("actions", act(policy))
+    whole = check_finite("actions", _act(policy, features, dt_s))
     effects = []
     for name, options in [
         *((name, {"neurons": {name: value}}) for name, value in neurons.items()),
         *((name, {"synapses": [name]}) for name in synapses),
     ]:
-        without = act(ablate(policy, **options))  # type: ignore[arg-type]
+        without = _act(ablate(policy, **options), features, dt_s)  # type: ignore[arg-type]
         change = check_finite(f"actions without {name}", without) - whole
         rms, largest = float(np.sqrt(np.mean(change**2))), float(np.abs(change).max())
         effects.append(AblationEffect(name=name, rms=rms, largest=largest))
     return effects
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorEffect:
+    """Change of the action, on the same frames, with one sensor held at its mean.
+
+    For an action that is a choice, the changes are those of the scores of the choices.
+    """
+
+    name: str
+    """Name of the sensor."""
+    rms: Float[np.ndarray, " action"]
+    """Root mean square change of each entry of the action."""
+
+
+def sensor_effects(
+    policy: Policy,
+    observations: np.ndarray,
+    dt_s: Float[Tensor, " time"],
+    names: Sequence[str],
+) -> list[SensorEffect]:
+    """Hold the sensors at their means one at a time and compare the actions on the same frames.
+
+    The sensor is held from the first frame on, so the effect includes what the memory of the
+    circuit makes of it. Sensors that always change together can stand in for each other: then each
+    has a small effect.
+
+    Args:
+        policy: The policy.
+        observations: Vectors of numbers, shape (time, sensors), or records of a frame and numbers.
+        dt_s: Time elapsed before each frame [s].
+        names: Name of each number that is observed.
+    """
+    frame_shape = policy.frame_shape if isinstance(policy, FramesPolicy) else None
+    numbers = observations if frame_shape is None else numbers_in(observations, frame_shape)
+
+    def act(numbers: np.ndarray) -> np.ndarray:
+        seen = numbers
+        if frame_shape is not None:
+            seen = join(frames_in(observations, frame_shape), numbers)
+        with torch.no_grad():
+            features = policy.features(policy.read_observations(seen)[None])[0]
+        return check_finite("actions", _act(policy, features, dt_s))
+
+    whole, effects = act(numbers), []
+    for k, name in enumerate(names):
+        held = numbers.copy()
+        held[:, k] = numbers[:, k].mean()
+        rms = np.sqrt(np.mean((act(held) - whole) ** 2, axis=0))
+        effects.append(SensorEffect(name=name, rms=rms))
+    return effects
+
+
+@torch.no_grad()
+def _act(policy: Policy, features: Tensor, dt_s: Tensor) -> np.ndarray:
+    """Return the actions for features of consecutive frames, shape (time, action)."""
+    outputs, _ = policy.circuit(features[None], dt_s=dt_s[None])
+    return policy.limit(policy.respond(outputs))[0].cpu().double().numpy()

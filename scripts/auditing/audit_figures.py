@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ncp_control.audit.ablation import AblationEffect
+from ncp_control.audit.ablation import AblationEffect, SensorEffect
 from ncp_control.audit.activity import PrincipalComponents
 from ncp_control.audit.bounds import Certificate, drawn_tau_s
 from ncp_control.audit.robustness import FaultResponse
@@ -241,6 +241,22 @@ def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
     if len(largest) < len(effects):
         axes.set_title(f"the largest {len(largest)} of {len(effects)}", loc="left", size=9)
     tidy(axes)
+    return figure
+
+
+def sensors(names: Sequence[str], effects: Sequence[SensorEffect]) -> Figure:
+    """Draw how much each entry of the action changes with each sensor held, the largest first."""
+    largest = sorted(effects, key=lambda effect: -effect.rms.max())[:_MAX_BARS]
+    values = np.array([effect.rms for effect in largest])
+    size = 2.6 + 0.62 * len(names), 0.26 * len(largest) + 1.9
+    figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(values, cmap=SALIENCY_MAP, vmin=0.0, aspect="auto")
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", size=8)
+    axes.set_yticks(range(len(largest)), [effect.name for effect in largest], size=8)
+    figure.colorbar(drawn, label="RMS change of the action")
+    some = f": the largest {len(largest)} of {len(effects)}" if len(largest) < len(effects) else ""
+    axes.set_title(f"each sensor held at its mean{some}", loc="left", size=9)
     return figure
 
 

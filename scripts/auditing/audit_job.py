@@ -217,6 +217,7 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     names = audited.sensor_names
     if names is not None:
         report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
+        report.part("What it goes by", lambda: parts.sensor_effects_part(policy, audited, names))
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
     report.part(
         "How far back it remembers",

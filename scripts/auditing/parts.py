@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ncp_control.audit import activity as neurons
-from ncp_control.audit.ablation import ablation_effects
+from ncp_control.audit.ablation import ablation_effects, sensor_effects
 from ncp_control.audit.bounds import (
     VACUOUS_TAU_S,
     Certificate,
@@ -84,6 +84,36 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
             "sensors": Table(header=("input", "sensor", *header), rows=sensed),
             "actions": Table(header=("output", "action", *header), rows=done),
         },
+    )
+
+
+def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) -> Part:
+    """Report how each entry of the action changes on the same frames with each sensor held."""
+    names = names[len(names) - audited.numbers.shape[1] :]  # the head's features come first
+    effects = sensor_effects(policy, audited.seen, audited.thought.dt_s[0], names)
+    actions = list(audited.action_names)
+    if len(actions) != len(effects[0].rms):  # scores of choices
+        actions = [f"score {i}" for i in range(len(effects[0].rms))]
+    largest = max(effects, key=lambda effect: float(effect.rms.max()))
+    rows = [(effect.name, *map(float, effect.rms)) for effect in effects]
+    strongest = _largest([float(effect.rms.max()) for effect in effects])
+    text = ["In open loop, each sensor held at its mean over the episode: RMS change of actions."]
+    if len(effects) > 1:
+        text.append(
+            f"What counts most is {plain(largest.name)}. Sensors that change together can stand in"
+            " for each other, and then each has a small effect."
+        )
+    return Part(
+        text=text,
+        tables={
+            "sensor_effects": Table(
+                header=("sensor held", *actions),
+                rows=rows,
+                listed=strongest,
+                choice=f"the {len(strongest)} with the largest effect",
+            )
+        },
+        figures={"sensor_effects": figures.sensors(actions, effects)},
     )
 
 

@@ -27,6 +27,7 @@ from scripts.auditing.parts import (
     activity_part,
     bounds_part,
     followed_neurons,
+    sensor_effects_part,
     sensors_part,
     steps_part,
     synapses_part,
@@ -121,6 +122,17 @@ def test_a_sensor_stands_beside_its_synapses(walking):
     np.testing.assert_allclose(
         table.rows[0][2:], [heights.mean(), heights.min(), heights.max()], rtol=1e-6
     )
+
+
+def test_a_sensor_is_told_with_its_effect_on_each_action(walking):
+    policy, audited = walking
+    part = sensor_effects_part(policy, audited, audited.sensor_names)
+    table = part.tables["sensor_effects"]
+    assert table.header == ("sensor held", *audited.action_names)
+    assert [row[0] for row in table.rows] == list(audited.sensor_names)
+    assert all(min(row[1:]) >= 0.0 and max(row[1:]) > 0.0 for row in table.rows)
+    strongest = max(table.rows, key=lambda row: max(row[1:]))[0]
+    assert f"What counts most is {strongest}. " in part.text[1]
 
 
 def test_what_an_output_reads_directly_is_told_with_its_motor_neuron():
