@@ -201,8 +201,15 @@ class IntervalCircuit:
 
         def relax(gain: Array, drive: Array, duration_s: float, here: slice) -> Array:
             """Return the bound after exact relaxation with conductances and drive held."""
-            decay = np.exp(-duration_s * total[here] / capacitance_s[here])
-            return decay * gain[here] + (1.0 - decay) / total[here] * drive
+            rate = total[here] / capacitance_s[here]
+            # 1 - exp(-x) by expm1, which also holds for rates that are almost 0.
+            share = np.divide(
+                -np.expm1(-duration_s * rate),
+                rate,
+                out=np.full_like(rate, duration_s),
+                where=rate > 0,
+            )
+            return np.exp(-duration_s * rate) * gain[here] + share / capacitance_s[here] * drive
 
         everyone, gain = slice(None), np.zeros_like(from_inputs)
         for _ in range(self.unfolds):
