@@ -93,6 +93,9 @@ def inspected(
     """
     visible = visible_part(policy.circuit.cell, episode.thought)
     wiring = getattr(policy.circuit.cell, "wiring", None)
+    if wiring is None or list(visible.neuron_names) != wiring.neuron_names:
+        # A wiring inside another cell, or of neurons with other names, is not drawn.
+        wiring, visible = None, replace(visible, synaptic_currents=None)
     facts = {
         "neurons": str(len(visible.neuron_names)),
         "circuit parameters": f"{num_parameters(policy.circuit):,}",

@@ -1,5 +1,6 @@
 """`ncp audit`: certified bounds of a policy, and a table of the activity of its neurons."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,10 +94,15 @@ def neuron_rows(
     names, states = unit_activity(cell, thought)
     features, dt_s = _tensors(episode)
     held = dict(zip(names, states.mean(axis=0).tolist(), strict=True))
-    effects = ablation_effects(policy, features, dt_s, neurons=held)
+    effects = dict.fromkeys(names, "–")
+    with contextlib.suppress(ValueError):  # neurons of this cell cannot be held one by one
+        effects |= {
+            effect.name: f"{effect.rms:.3g}"
+            for effect in ablation_effects(policy, features, dt_s, neurons=held)
+        }
     taus_s = None if thought.timescales_s is None else timescales_of(thought)
     frame_s, rows = frame_interval_s(thought), []
-    for i, (name, effect) in enumerate(zip(names, effects, strict=True)):
+    for i, name in enumerate(names):
         low, high = states[:, i].min(), states[:, i].max()
         certified = "–"
         if certificate is not None and name in certificate.neuron_names:
@@ -108,9 +114,7 @@ def neuron_rows(
             if not np.isnan(of).any():
                 tau = f"{of.min():.3g}, {of.mean():.3g}, {of.max():.3g}"
                 in_frames = f"{of.mean() / 1e3 / frame_s:.2g}"
-        rows.append(
-            [name, f"{low:.2f} to {high:.2f}", certified, tau, in_frames, f"{effect.rms:.3g}"]
-        )
+        rows.append([name, f"{low:.2f} to {high:.2f}", certified, tau, in_frames, effects[name]])
     return rows
 
 

@@ -4,13 +4,18 @@ import hashlib
 import shlex
 import sys
 
+import numpy as np
 import pytest
 
-from ncp_control import LTC, NCP19, VectorPolicy, load
+from ncp_control import LTC, NCP19, VectorPolicy, load, make_cell
 from ncp_control.audit.bounds import certify
+from ncp_control.audit.excerpt import write_excerpt
+from ncp_control.cells import CellSizes
 from ncp_control.commands.ncp import main
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.deploy.links import world
 from ncp_control.deploy.links.world import open_world_link
+from ncp_control.episode import Episode
 from ncp_control.kernels.build import BuildError, find_compiler
 from ncp_control.learning.run import typed_command
 from ncp_control.loop.clocks import RealClock
@@ -81,6 +86,31 @@ def test_audit_of_a_policy_that_saw_nothing_asks_for_a_drive(ncp, capsys, tmp_pa
     for command in ("audit", "demo"):
         assert ncp(command, "policy") == 2
         assert "drive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["lrc", "stc", "mixed_ltc", "gru"])
+def test_a_policy_of_any_cell_can_be_looked_into(ncp, capsys, tmp_path, name):
+    """With an excerpt of its own; neurons that cannot be held one by one have no effect."""
+    sizes = CellSizes(num_inputs=2, num_units=8, num_outputs=1, frame_s=0.1)
+    policy = VectorPolicy(make_cell(name, sizes), observation_size=2)
+    policy.contract = Contract(
+        observation=VectorContract(entries=(Entry(name="a"), Entry(name="b"))),
+        action=(ActionContract(name="c"),),
+        frame_s=0.1,
+    )
+    policy.save(tmp_path / "policy")
+    seen = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    episode = Episode(time_s=0.1 * np.arange(20), dt_s=np.full(20, 0.1), observations=seen,
+                      actions=np.zeros((20, 1)), rewards=np.zeros(20), where="noise")  # fmt: skip
+    write_excerpt(tmp_path / "policy" / "excerpt.safetensors", episode)
+    assert ncp("audit", "policy") == 0
+    said = capsys.readouterr().out
+    assert "memory: " in said
+    effects = [line.split("|")[-2].strip() for line in said.splitlines() if line.startswith("| ")]
+    assert all(effect == "–" for effect in effects[2:]) == (name != "gru")
+    assert ncp("demo", "policy", "--no-open") == 0
+    (page,) = tmp_path.glob("demo-*.html")
+    assert policy.circuit.cell.neuron_names[0] in page.read_text()
 
 
 def test_export_writes_what_the_script_writes(ncp, capsys, tmp_path):
