@@ -118,6 +118,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     | written: one sentence, no run folder without a result |               |
     | Ctrl-C, or signal n of SIGTERM and SIGHUP: one line   | 130, 128 + n  |
     | that says what was saved                              |               |
+    | printing to a closed pipe, e.g. of head, without a run| 141           |
 
     Args:
         job: Function that runs the job with the parsed settings.
@@ -151,6 +152,8 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         except (ValueError, OSError) as error:
             if stop is not None:  # e.g. the terminal was closed, so printing failed
                 _end_stopped(stop, runs, asked)
+            if isinstance(error, BrokenPipeError) and not runs:
+                _end("", 128 + signal.SIGPIPE)  # whoever reads has read enough, e.g. head
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 
@@ -208,7 +211,8 @@ def _end(sentence: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):  # the terminal may be closed
         for bar in list(getattr(tqdm, "_instances", ())):
             bar.close()  # so that the sentence starts on a new line
-        print(sentence, file=sys.stderr)
+        if sentence:
+            print(sentence, file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # a closed pipe or a full disk; Python would fail again when it exits

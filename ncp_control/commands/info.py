@@ -6,22 +6,45 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ncp_control.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Describe a saved policy."""
+    """Describe a saved policy, or list the shipped ones."""
 
-    policy: tyro.conf.Positional[str]
-    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
+    policy: tyro.conf.Positional[str | None] = None
+    """Folder of the policy, or the name of a shipped one, e.g. drive-ncp. If None: all shipped
+    policies are listed."""
 
 
 def info(settings: Info) -> None:
-    """Print the contract, cell, neurons, parameters, certified bounds and hash of a policy."""
-    from ncp_control.policy import load
+    """Print contract, cell, neurons, parameters, bounds and hash of a policy, or all names."""
+    from ncp_control.policy import load, shipped_policies
 
-    print_description(load(settings.policy))
+    if settings.policy is None:
+        print(shipped_table({name: load(path) for name, path in shipped_policies().items()}))
+    else:
+        print_description(load(settings.policy))
+
+
+def shipped_table(policies: "Mapping[str, Policy]") -> str:
+    """Return a table of policies: name, cell, parameters, and the world of the contract."""
+    from ncp_control.layers import num_parameters
+    from ncp_control.markdown import markdown_table
+
+    rows = [
+        [
+            name,
+            type(policy.circuit.cell).__name__,
+            f"{num_parameters(policy):,}",
+            "–" if policy.contract is None else policy.contract.world_told or "–",
+        ]
+        for name, policy in policies.items()
+    ]
+    return markdown_table(["policy", "cell", "parameters", "learned in"], rows)
 
 
 def print_description(policy: "Policy") -> None:

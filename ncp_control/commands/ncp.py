@@ -5,12 +5,16 @@
     ncp run drive-ncp --link udacity         drive in real time
     ncp replay drive-ncp drive.mcap          run it on a recorded drive, and compare the actions
     ncp audit drive-ncp                      print certified bounds and a table of its neurons
+    ncp info                                 list the shipped policies
     ncp demo                                 show its neurons, camera and wiring on a web page
 
 A policy is a folder that training has saved, or the name of a shipped policy. `--help` after the
-name of a job lists its settings.
+name of a job lists its settings, and `ncp --version` prints the version.
 """
 
+import sys
+
+from ncp_control import __version__
 from ncp_control.command_line import Command, run_command, run_job
 
 _ROOM = "ncp_control.commands"
@@ -26,7 +30,10 @@ JOBS = {
 
 
 def main() -> None:
-    """Run the job that the command line names."""
+    """Run the job that the command line names, or print the version."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"ncp-control {__version__}")
+        return
     run_job(lambda settings: run_command(JOBS, settings), JOBS, __doc__)
 
 

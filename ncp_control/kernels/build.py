@@ -70,6 +70,14 @@ def load_library(real_bits: int, processor_flags: tuple[str, ...] | None = None)
                 return _load(_compile(compiler, real_bits, choices, folder, key))
     try:
         with tempfile.TemporaryDirectory(prefix="ncp-control-") as temporary:
+            if not is_writable:
+                warnings.warn(
+                    f"the kernels cannot be kept in {folder or 'a home folder'}, so each process"
+                    " builds them again, which takes some seconds. Set XDG_CACHE_HOME to a folder"
+                    " that you can write to.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             path = _compile(compiler, real_bits, choices, Path(temporary), key)
             return _load(path)  # stays loaded after its file is removed
     except OSError as error:

@@ -2,11 +2,13 @@
 
 import hashlib
 import shlex
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import ncp_control
 from ncp_control import LTC, NCP19, VectorPolicy, load, make_cell
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.excerpt import write_excerpt
@@ -49,6 +51,26 @@ def test_info_says_what_a_policy_is(ncp, capsys):
     assert f"{parameters:,} parameters, " in said
     assert "every state stays within [-1.11, 1.06]: certified" in said
     assert f"sha256    {hashlib.sha256(weights).hexdigest()}" in said
+
+
+def test_info_without_a_name_lists_the_shipped_policies(ncp, capsys):
+    assert ncp("info") == 0
+    listed = [line.split("|")[1:4] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [name.strip() for name, _, _ in listed] == list(shipped_policies())
+    parameters = sum(one.numel() for one in load("drive-lstm").parameters())
+    assert ["drive-lstm", "LSTM", f"{parameters:,}"] in [
+        [cell.strip() for cell in row] for row in listed
+    ]
+
+
+def test_the_version_is_told_and_a_reader_may_stop_early(ncp, capsys):
+    assert ncp("--version") == 0
+    assert capsys.readouterr().out == f"ncp-control {ncp_control.__version__}\n"
+    line = f"{shlex.quote(sys.executable)} -m ncp_control info | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("| policy ") and done.stderr == ""
 
 
 def test_info_says_what_is_not_known(ncp, capsys, tmp_path):
