@@ -20,7 +20,7 @@ from ncp_control import files
 from ncp_control.cells import Cell, ControlStep
 from ncp_control.cells.known import check_saved
 from ncp_control.circuit import Circuit
-from ncp_control.contract import Contract
+from ncp_control.contract import FRAME_TOLERANCE, Contract, check_contract
 from ncp_control.json_files import shorten
 from ncp_control.policy.choices import check_choices, check_same_choices, choose
 from ncp_control.policy.folder import (
@@ -35,7 +35,7 @@ from ncp_control.policy.folder import (
     weights_content,
 )
 from ncp_control.policy.precision import to_numpy
-from ncp_control.records import pack
+from ncp_control.records import array_of, pack
 from ncp_control.registry import import_advice
 
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
@@ -89,22 +89,40 @@ class Policy(nn.Module):
         """Contract of the policy's observations and actions; None if it has none.
 
         Raises:
-            ValueError: When set, if the contract does not have the policy's choices or its number
-                of action entries.
+            TypeError: When set, if it is not a Contract.
+            ValueError: When set, if the contract does not have the policy's choices, its number of
+                action entries, the shape of its observations, or its frame interval.
         """
         return self._contract
 
     @contract.setter
     def contract(self, contract: Contract | None) -> None:
         if contract is not None:
-            check_same_choices(self.choices, contract.action)
+            check_same_choices(self.choices, check_contract(contract).action)
             if len(contract.action) != self.action_size:
                 raise ValueError(
                     f"`contract` must have an entry for each of the policy's {self.action_size}"
                     f" actions, got {len(contract.action)}. Give each action an entry, or build a"
                     " policy with that many outputs."
                 )
+            taken, told = self.observed_shape, array_of(contract.observation)[0]
+            if taken is not None and taken != told:
+                raise ValueError(
+                    f"`contract` must have observations of shape {taken}, which the policy takes,"
+                    f" got {told}. Correct one of the two."
+                )
+            frame_s = self.circuit.frame_s
+            if not math.isclose(frame_s, contract.frame_s, rel_tol=FRAME_TOLERANCE):
+                raise ValueError(
+                    f"`contract` must have the circuit's frame interval of {frame_s:g} s, got"
+                    f" {contract.frame_s:g} s. Build the cell with the `frame_s` of the contract."
+                )
         self._contract = contract
+
+    @property
+    def observed_shape(self) -> tuple[int, ...] | None:
+        """Shape of the array that holds an observation; None if the class does not tell it."""
+        return None
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Compute features (frames, input) of observations (frames, …)."""

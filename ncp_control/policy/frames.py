@@ -81,6 +81,13 @@ class FramesPolicy(Policy):
                 " Build its wiring with that many sensory neurons."
             )
 
+    @property
+    def observed_shape(self) -> tuple[int, ...]:
+        """Shape of a frame, or of a record of a frame and numbers."""
+        if self.numbers:
+            return (record_size(self.frame_shape, self.numbers),)
+        return tuple(self.frame_shape)
+
     def read_observations(self, observations: np.ndarray) -> Tensor:
         """Check frames or records and convert them to a tensor, as in `Policy.read_observations`.
 

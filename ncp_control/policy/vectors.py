@@ -88,6 +88,11 @@ class VectorPolicy(Policy):
         self.register_buffer("observation_mean", torch.zeros(observation_size))
         self.register_buffer("observation_std", torch.ones(observation_size))
 
+    @property
+    def observed_shape(self) -> tuple[int, ...]:
+        """Number of entries of an observation."""
+        return (self.observation_size,)
+
     def normalize(self, observation: Float[Tensor, "*any observation"]) -> Tensor:
         """Normalise observations (…, observation) to about zero mean and unit variance.
 

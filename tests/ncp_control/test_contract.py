@@ -180,6 +180,26 @@ def test_a_contract_that_commands_nothing_is_refused():
         dataclasses.replace(DRIVER, action=())
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("drive-ncp", {"frame_s": 5.0}, "circuit's frame interval of 0.0333333 s, got 5 s"),
+        ("drive-ncp", {"observation": VectorContract(entries=(Entry(name="x"),))},
+         r"observations of shape \(78, 200, 3\), .* got \(1,\)"),
+        ("walker2d-ltc", {"observation": VectorContract(entries=(Entry(name="x"),))},
+         r"observations of shape \(17,\), .* got \(1,\)"),
+    ],
+)  # fmt: skip
+def test_a_contract_of_another_size_or_rate_is_refused(name, change, match):
+    policy = load(name)
+    known = policy.contract
+    with pytest.raises(ValueError, match=match):
+        policy.contract = dataclasses.replace(known, **change)
+    with pytest.raises(TypeError, match="`contract` must be a Contract, got 'str'"):
+        policy.contract = "walker2d"
+    assert policy.contract is known
+
+
 def test_a_contract_of_another_number_of_actions_is_refused():
     policy = load("drive-ncp")
     assert policy.contract is not None

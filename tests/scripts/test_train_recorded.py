@@ -254,8 +254,9 @@ def test_images_of_another_size_teach_a_policy_that_sees_them(type_command, udac
 def test_a_policy_of_a_log_acts_in_a_world_that_its_contract_fits_or_not_at_all(
     refuse, udacity_log, tmp_path
 ):
-    policy = make_driving_policy("cnn", head="light")
-    policy.contract = contract_of_recordings([load_recording(udacity_log).choose()])
+    contract = contract_of_recordings([load_recording(udacity_log).choose()])
+    policy = make_driving_policy("cnn", head="light", frame_s=contract.frame_s)
+    policy.contract = contract
     policy.save(tmp_path / "learned")
     told = "`world` must be given for a policy whose config.json has no contract with a world"
     refuse(evaluate_policy, Evaluate, [tmp_path / "learned"], told)
