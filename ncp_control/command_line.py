@@ -31,6 +31,8 @@ of 300,000 takes longer than the kernel of a circuit, so idle threads would bloc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _STOPS = (signal.SIGTERM, signal.SIGHUP)
+_PIPE_STATUS = 128 + 13
+"""Exit status that shells show for a program which SIGPIPE ended."""
 _MAY_BE_EMPTY = ("encoder",)
 """List options that may be given without a value: `--encoder` alone means no encoder."""
 _IMPORT_HELP = """
@@ -153,7 +155,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             if stop is not None:  # e.g. the terminal was closed, so printing failed
                 _end_stopped(stop, runs, asked)
             if isinstance(error, BrokenPipeError) and not runs:
-                _end("", 128 + signal.SIGPIPE)  # whoever reads has read enough, e.g. head
+                _end("", _PIPE_STATUS)  # whoever reads has read enough, e.g. head
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)
 

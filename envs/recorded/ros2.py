@@ -250,7 +250,8 @@ def _entry_names(given: str | Sequence[str], topics: _Topics, bag: Bag) -> list[
     Raises:
         ValueError: If one is given twice or empty, or the commands are no array.
     """
-    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    listed = given if isinstance(given, list | tuple) else str(given).split(",")
+    names = [str(name).strip() for name in listed]
     kind = bag.topics()[topics.commands][0]
     if names and kind not in ARRAYS:
         raise ValueError(
