@@ -89,7 +89,8 @@ class CellSizes:
             num_motor: Number of motor neurons; if None: one for each output.
 
         Raises:
-            ValueError: If the rule returns something that is not a Wiring.
+            ValueError: If the rule returns something that is not a Wiring, or a wiring of other
+                numbers of inputs or motor neurons.
         """
         rule = rule if self.wiring is None else WIRINGS[self.wiring]
         sizes = (self.num_inputs, self.num_units, num_motor or self.num_outputs)
@@ -98,6 +99,12 @@ class CellSizes:
             raise ValueError(
                 f"`wiring` {self.wiring or rule!r} must return a Wiring, got"
                 f" {type(wiring).__name__!r}. Return Wiring(num_sensory=..., ...)."
+            )
+        if (wiring.num_sensory, wiring.num_motor) != (sizes[0], sizes[2]):
+            raise ValueError(
+                f"`wiring` {self.wiring or rule!r} must have {sizes[0]} inputs and {sizes[2]} motor"
+                f" neurons, got {wiring.num_sensory} and {wiring.num_motor}. Let the rule use the"
+                " sizes that it is given."
             )
         return wiring
 
@@ -171,11 +178,12 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
     Raises:
         TypeError: If the builder returns something that is not a Cell.
         ValueError: If the name is unknown, a size does not fit, the cell does not take `num_inputs`
-            inputs, a wiring is named for a cell without one, or a user's own cell is faulty: see
-            `check_step` and `check_saved`.
+            inputs or a registered one does not give `num_outputs` outputs, a wiring is named for a
+            cell without one, or a user's own cell is faulty: see `check_step` and `check_saved`.
     """
     known = CELLS.find(name)
-    cell = (recipes or {}).get(name, known.build)(sizes)
+    recipe = (recipes or {}).get(name)
+    cell = (recipe or known.build)(sizes)
     if not isinstance(cell, Cell):
         raise TypeError(
             f"`build` of cell {name!r} must return a Cell, got {type(cell).__name__!r}."
@@ -184,6 +192,11 @@ def make_cell(name: str, sizes: CellSizes, recipes: Mapping[str, Build] | None =
         raise ValueError(
             f"`build` of cell {name!r} must return one of {sizes.num_inputs} inputs, got"
             f" {cell.input_size}. Use `sizes.num_inputs`."
+        )
+    if recipe is None and cell.output_size != sizes.num_outputs:
+        raise ValueError(
+            f"`build` of cell {name!r} must return one of {sizes.num_outputs} outputs, got"
+            f" {cell.output_size}. Use `sizes.num_outputs`."
         )
     if sizes.reads is not None and getattr(cell, "reads", None) != sizes.reads:
         raise ValueError(

@@ -15,7 +15,7 @@ from ncp_control import (
 )
 from ncp_control.cells.dense import DenseCell
 from ncp_control.cells.known import CELLS
-from ncp_control.wiring_rules import WIRINGS
+from ncp_control.wiring_rules import WIRINGS, fully_connected
 from scripts.training.settings import check_circuit
 
 SIZES = CellSizes(num_inputs=3, num_units=5, num_outputs=2, frame_s=0.05)
@@ -227,11 +227,30 @@ def test_a_wiring_is_refused_by_a_cell_that_has_none(name):
         check_circuit(wired, "random")
 
 
-def test_a_rule_that_returns_no_wiring_is_told():
-    register_wiring("ones", lambda *sizes, seed: torch.ones(3, 3))
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda *sizes, seed: torch.ones(3, 3), "must return a Wiring, got 'Tensor'"),
+        (lambda inputs, units, motors, seed: fully_connected(inputs, units, motors + 1),
+         "must have 3 inputs and 1 motor neurons, got 3 and 2. Let the rule use the sizes"),
+        (lambda inputs, units, motors, seed: fully_connected(2, units, motors),
+         "must have 3 inputs and 1 motor neurons, got 2 and 1"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_returns_another_wiring_is_told(rule, message):
+    register_wiring("mine", rule)
     try:
-        sizes = CellSizes(num_inputs=3, num_units=8, num_outputs=1, frame_s=0.05, wiring="ones")
-        with pytest.raises(ValueError, match="`wiring` 'ones' must return a Wiring, got 'Tensor'"):
+        sizes = CellSizes(num_inputs=3, num_units=8, num_outputs=1, frame_s=0.05, wiring="mine")
+        with pytest.raises(ValueError, match=f"`wiring` 'mine' {message}"):
             make_cell("ltc", sizes)
     finally:
-        del WIRINGS._things["ones"], WIRINGS._sources["ones"]
+        del WIRINGS._things["mine"], WIRINGS._sources["mine"]
+
+
+def test_a_build_of_another_number_of_outputs_is_told():
+    register_cell("wide", Told, build=lambda sizes: Told(sizes.num_inputs, sizes.num_units, 7))
+    try:
+        with pytest.raises(ValueError, match="`build` of cell 'wide' .* 2 outputs, got 7. Use"):
+            make_cell("wide", SIZES)
+    finally:
+        del CELLS._things["wide"], CELLS._sources["wide"]
