@@ -8,6 +8,7 @@ A wiring has at most `MAX_NODES` nodes and `MAX_SYNAPSES` synapses (see `wiring`
 the sizes before it allocates memory.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from numbers import Integral
 
@@ -281,8 +282,21 @@ def register_wiring(name: str, rule: Callable[..., Wiring]) -> None:
             `rule(num_sensory, num_neurons, num_motor, seed=seed)`.
 
     Raises:
-        ValueError: If the name is taken.
+        TypeError: If `rule` cannot be called.
+        ValueError: If the name is taken, or the rule cannot be called so.
     """
+    if not callable(rule):
+        raise TypeError(
+            f"`rule` must be a function that draws a wiring, got {type(rule).__name__!r}. Give"
+            " a function of num_sensory, num_neurons, num_motor and seed."
+        )
+    try:
+        inspect.signature(rule).bind(1, 1, 1, seed=0)
+    except TypeError as error:
+        raise ValueError(
+            "`rule` must take (num_sensory, num_neurons, num_motor, seed=seed), got"
+            f" {inspect.signature(rule)}: {error}. Change its arguments."
+        ) from error
     WIRINGS.register(name, rule)
 
 

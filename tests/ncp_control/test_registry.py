@@ -203,3 +203,13 @@ def test_a_head_that_gives_other_features_is_told():
     )
     with pytest.raises(ValueError, match=r"`head` 'short' must give 32 features of a frame"):
         policy.act(np.zeros((78, 200, 3), np.uint8))
+
+
+def test_a_rule_that_cannot_draw_a_wiring_is_refused():
+    with pytest.raises(TypeError, match="`rule` must be a function .*, got 'Wiring'. Give a fun"):
+        register_wiring("mine", NCP19)
+    with pytest.raises(
+        ValueError, match=r"seed=seed\), got \(a, b, c\): got an unexpected .*'seed'"
+    ):
+        register_wiring("mine", lambda a, b, c: NCP19)
+    assert "mine" not in WIRINGS
