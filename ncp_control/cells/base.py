@@ -73,6 +73,16 @@ class Cell(nn.Module):
         self.output_size = output_size
         self.frame_s = float(frame_s)  # a NumPy number could not be saved
 
+    def extra_repr(self) -> str:
+        """Return the sizes and the frame interval [s], which `print` shows."""
+        wiring, units = getattr(self, "wiring", None), getattr(self, "hidden_size", None)
+        if wiring is not None:
+            middle = f"neurons={wiring.num_neurons}"
+        else:
+            middle = f"state={self.state_size}" if units is None else f"units={units}"
+        sizes = f"inputs={self.input_size}, {middle}, outputs={self.output_size}"
+        return f"{sizes}, frame_s={self.frame_s:.4g}"
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:

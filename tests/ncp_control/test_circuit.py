@@ -233,3 +233,12 @@ def test_weights_belong_to_their_wiring(make_cell):
 def test_a_circuit_is_built_around_a_cell():
     with pytest.raises(TypeError, match="`cell` must be a Cell, got 'Wiring'"):
         Circuit(NCP19)
+
+
+def test_print_shows_sizes_and_frame_interval():
+    for circuit, told in (
+        (LTC(NCP19), "LTC(inputs=32, neurons=19, outputs=1, frame_s=0.03333)"),
+        (LSTM(3, 5, 2, frame_s=0.5), "inputs=3, units=5, outputs=2, frame_s=0.5"),
+        (CELLS["mixed-ltc"](), "inputs=32, state=38, outputs=1, frame_s=0.03333"),
+    ):
+        assert told in str(Circuit(circuit))
