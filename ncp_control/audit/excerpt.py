@@ -49,13 +49,19 @@ class Excerpt:
 def write_excerpt(path: Path | str, episode: Episode, track: TrackMap | None = None) -> Path:
     """Write the observations of an episode to an excerpt file.
 
+    `ncp_control.replay.show` makes an episode of a policy, observations and times.
+
     Args:
-        path: The file; written atomically.
+        path: The file; written atomically. `ncp audit` and `ncp demo` look for
+            excerpt.safetensors in the folder of the policy.
         episode: The episode, with its observations: colour frames, numbers, or records of both.
         track: Map of the track, if there is one.
 
     Raises:
         ValueError: If the episode has no observations.
+
+    Example:
+        >>> write_excerpt("my_policy/excerpt.safetensors", show(policy, observations, dt_s))
     """
     tensors = {"dt_s": np.asarray(episode.dt_s, np.float64)}
     if episode.has_frames:

@@ -28,7 +28,8 @@ class AuditPolicy:
     """Inspect a policy without a world: its bounds, its neurons and its memory.
 
     The policy acts on recorded observations: on the excerpt beside it, which some shipped policies
-    have, or on a recorded drive. `scripts/audit.py` of a clone inspects a policy in its world.
+    have and `ncp_control.audit.excerpt.write_excerpt` writes, or on a recorded drive.
+    `scripts/audit.py` of a clone inspects a policy in its world.
     """
 
     policy: tyro.conf.Positional[str]
@@ -62,8 +63,9 @@ def audit_policy(settings: AuditPolicy) -> None:
     if watched is None:
         raise ValueError(
             f"`drive` must be given for a policy without an excerpt, got none for"
-            f" {settings.policy!r}. Record a drive with ncp run --record. Shipped policies with an"
-            f" excerpt are {', '.join(with_excerpts())}."
+            f" {settings.policy!r}. Record a drive with ncp run --record, or write an excerpt with"
+            " ncp_control.audit.excerpt.write_excerpt. Shipped policies with an excerpt are"
+            f" {', '.join(with_excerpts())}."
         )
     episode, _ = watched
     certificate = certificate_of(policy.circuit.cell)

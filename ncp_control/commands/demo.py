@@ -49,8 +49,8 @@ def demo(settings: Demo) -> None:
         raise ValueError(
             f"`policy` must have an excerpt of what it saw, got {settings.policy!r}. Those with one"
             f" are {', '.join(with_excerpts())}; --drive takes a recorded drive, and"
-            " scripts/audit.py looks into any policy, in its world or along --log, and writes an"
-            " excerpt beside it with --excerpt."
+            " ncp_control.audit.excerpt.write_excerpt writes an excerpt in Python, and"
+            " scripts/audit.py --excerpt, in a clone, from the policy's world or --log."
         )
     episode, track = watched
     maps = {}

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import load
+from ncp_control import LTC, VectorPolicy, auto_ncp, load
 from ncp_control.audit.excerpt import act_on, read_excerpt, write_excerpt
 from ncp_control.audit.inspector import TrackMap
+from ncp_control.commands.audit import AuditPolicy, audit_policy
 from ncp_control.commands.demo import Demo, demo
 from ncp_control.episode import Episode
 from ncp_control.policy import policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
 from ncp_control.records import frames_in, join, numbers_in
+from ncp_control.replay import show
 
 
 def seen(observations, **rest):
@@ -103,3 +105,22 @@ def test_the_demo_writes_a_page_of_every_shipped_excerpt(tmp_path, capsys, monke
     assert "open the page by hand" in capsys.readouterr().out
     with pytest.raises(ValueError, match="Those with one are drive-ncp"):
         demo(Demo(policy="drive-cnn"))
+
+
+def test_an_own_policy_without_an_excerpt_is_told_how_to_get_one_and_can_be_inspected_with_it(
+    tmp_path, capsys
+):
+    folder = str(tmp_path / "mine")
+    policy = VectorPolicy(LTC(auto_ncp(3, 8, 1)), observation_size=3)
+    policy.save(folder)
+    settings = Demo(policy=folder, page=tmp_path / "page.html", open=False)
+    for ask in (lambda: demo(settings), lambda: audit_policy(AuditPolicy(policy=folder))):
+        with pytest.raises(ValueError, match=r"ncp_control\.audit\.excerpt\.write_excerpt"):
+            ask()
+    observations = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    episode = show(policy, observations, np.full(20, 0.04), where="a table")
+    write_excerpt(tmp_path / "mine" / EXCERPT_FILE, episode)
+    demo(settings)
+    audit_policy(AuditPolicy(policy=folder))
+    assert "20 frames, 0.8 s, of a table" in capsys.readouterr().out
+    assert "a table" in settings.page.read_text()
