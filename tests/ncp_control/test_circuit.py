@@ -242,3 +242,25 @@ def test_print_shows_sizes_and_frame_interval():
         (CELLS["mixed-ltc"](), "inputs=32, state=38, outputs=1, frame_s=0.03333"),
     ):
         assert told in str(Circuit(circuit))
+
+
+HOLDS_AT_ZERO = {"LTC", "STC", "LRC", "CTRNN", "NeuralODE"}
+"""Cells whose state does not change in a frame of no time, as the documentation says."""
+
+
+def test_no_time_holds_the_state_of_cells_with_a_differential_equation_only(circuit):
+    start = torch.rand(4, circuit.cell.state_size, dtype=torch.float64)
+    _, state = circuit(sequence(), start, dt_s=0.0)
+    assert torch.equal(state, start) == (type(circuit.cell).__name__ in HOLDS_AT_ZERO)
+
+
+def test_padding_at_the_front_leaves_no_trace_after_a_reset(circuit):
+    inputs, dt_s = sequence(), torch.rand(4, 9, dtype=torch.float64) * 0.2
+    padded = torch.cat([torch.zeros(4, 3, 32, dtype=torch.float64), inputs], dim=1)
+    times = torch.cat([torch.zeros(4, 3, dtype=torch.float64), dt_s], dim=1)
+    reset = torch.zeros(4, 12, dtype=torch.bool)
+    reset[:, 3] = True
+    outputs, state = circuit(padded, dt_s=times, reset=reset)
+    wanted, wanted_state = circuit(inputs, dt_s=dt_s)
+    torch.testing.assert_close(outputs[:, 3:], wanted)
+    torch.testing.assert_close(state, wanted_state)
