@@ -103,7 +103,9 @@ class Cell(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which an equal, untrained cell can be built."""
-        raise NotImplementedError
+        raise not_defined(
+            type(self), "settings", "Return the arguments of the constructor by name."
+        )
 
     @property
     def neuron_names(self) -> list[str]:
@@ -157,11 +159,11 @@ class Cell(nn.Module):
         dt_s: Float[Tensor, " batch"],
     ) -> Float[Tensor, "batch state"]:
         """Advance the state by `dt_s` seconds, given the projected inputs."""
-        raise NotImplementedError
+        raise not_defined(type(self), "step", "Return the next state, shape (batch, state).")
 
     def readout(self, state: Float[Tensor, "*any state"]) -> Float[Tensor, "*any output"]:
         """Map states to outputs."""
-        raise NotImplementedError
+        raise not_defined(type(self), "readout", "Return the outputs of states, shape (…, output).")
 
     @property
     def has_timescales(self) -> bool:
@@ -245,6 +247,13 @@ class Cell(nn.Module):
         """Return the outputs of all frames and the last state; arguments as in `unroll`."""
         states = self.unroll(inputs, state, dt_s, reset)
         return self.readout(states), states[:, -1] if states.shape[1] else state
+
+
+def not_defined(cls: type, method: str, advice: str) -> NotImplementedError:
+    """Return the error for a method that a user's own class lacks."""
+    return NotImplementedError(
+        f"`{method}` must be defined by the class {cls.__name__}, got none. {advice}"
+    )
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:

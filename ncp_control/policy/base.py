@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ncp_control import files
 from ncp_control.cells import Cell, ControlStep
+from ncp_control.cells.base import not_defined
 from ncp_control.cells.known import check_saved
 from ncp_control.circuit import Circuit
 from ncp_control.contract import FRAME_TOLERANCE, Contract, check_contract
@@ -126,7 +127,9 @@ class Policy(nn.Module):
 
     def perceive(self, observation: Tensor) -> Tensor:
         """Compute features (frames, input) of observations (frames, …)."""
-        raise NotImplementedError
+        raise not_defined(
+            type(self), "perceive", "Return the inputs of the circuit, (frames, input)."
+        )
 
     def sense(self, observation: np.ndarray) -> Tensor:
         """Check one observation (1, …) and compute its features (1, input), for `act`.
@@ -158,12 +161,14 @@ class Policy(nn.Module):
 
     def to_config(self) -> dict[str, Any]:
         """Return JSON values from which `from_config` builds the same policy, untrained."""
-        raise NotImplementedError
+        raise not_defined(
+            type(self), "to_config", "Return what from_config builds the policy from."
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Policy":
         """Build an untrained policy from the values of `to_config`."""
-        raise NotImplementedError
+        raise not_defined(cls, "from_config", "Build a policy from the values of to_config.")
 
     def frames_of(self, observations: Any) -> Any:
         """Return the camera frames in observations (batch, …), arrays or tensors."""

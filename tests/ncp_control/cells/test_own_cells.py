@@ -5,8 +5,12 @@ import torch
 from torch import nn
 
 from ncp_control import (
+    GRU,
+    Cell,
     CellSizes,
+    Circuit,
     MixedMemory,
+    Policy,
     VectorPolicy,
     load,
     make_cell,
@@ -254,3 +258,28 @@ def test_a_build_of_another_number_of_outputs_is_told():
             make_cell("wide", SIZES)
     finally:
         del CELLS._things["wide"], CELLS._sources["wide"]
+
+
+def test_a_class_that_lacks_a_method_is_named():
+    class Bare(Cell):
+        """A cell without anything of its own."""
+
+    class Blind(Policy):
+        """A policy that perceives nothing."""
+
+    cell = Bare(2, 3, 1, frame_s=0.1)
+    cell.weight = nn.Parameter(torch.ones(1))
+    seen = torch.zeros(1, 1, 2)
+    with pytest.raises(NotImplementedError, match="`step` must be defined by the class Bare, got"):
+        Circuit(cell)(seen)
+    with pytest.raises(NotImplementedError, match="`readout` must be defined by the class Bare"):
+        cell.readout(torch.zeros(1, 3))
+    with pytest.raises(NotImplementedError, match="`settings` must be defined by the class Bare"):
+        cell.settings()
+    blind = Blind(Circuit(GRU(2, 3, 1)))
+    with pytest.raises(NotImplementedError, match="`perceive` must be defined by the class Blind"):
+        blind(seen)
+    with pytest.raises(NotImplementedError, match="`to_config` must be defined by the class Blind"):
+        blind.to_config()
+    with pytest.raises(NotImplementedError, match="`from_config` must be .* Blind, got none. Bu"):
+        Blind.from_config({})
