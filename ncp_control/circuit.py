@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 from ncp_control.cells import Cell
+from ncp_control.cells.base import reference_tensor
 from ncp_control.cells.precision import working_dtype, working_precision
 from ncp_control.chunks import run_in_chunks
 from ncp_control.integrators import LONGEST_S
@@ -154,7 +155,7 @@ class Circuit(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return next(self.cell.parameters()).dtype
+        return reference_tensor(self.cell).dtype
 
     def _check(
         self,

@@ -119,8 +119,7 @@ class Cell(nn.Module):
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """Return the state before the first frame: zeros, in the parameters' dtype and device."""
-        parameter = next(self.parameters())
-        return parameter.new_zeros(batch, self.state_size)
+        return reference_tensor(self).new_zeros(batch, self.state_size)
 
     def forward(
         self,
@@ -254,6 +253,14 @@ def not_defined(cls: type, method: str, advice: str) -> NotImplementedError:
     return NotImplementedError(
         f"`{method}` must be defined by the class {cls.__name__}, got none. {advice}"
     )
+
+
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Return a tensor with a module's dtype and device: a parameter, else a buffer, else any."""
+    parameter = next(module.parameters(), None)
+    if parameter is not None:
+        return parameter
+    return next((one for one in module.buffers() if one.is_floating_point()), torch.empty(0))
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:

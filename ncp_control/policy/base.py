@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ncp_control import files
 from ncp_control.cells import Cell, ControlStep
-from ncp_control.cells.base import not_defined
+from ncp_control.cells.base import not_defined, reference_tensor
 from ncp_control.cells.known import check_saved
 from ncp_control.circuit import Circuit
 from ncp_control.contract import FRAME_TOLERANCE, Contract, check_contract
@@ -276,7 +276,7 @@ class Policy(nn.Module):
         Raises:
             ValueError: If a value is not finite, or too large for the parameters' dtype.
         """
-        weight = next(self.circuit.cell.parameters())
+        weight = reference_tensor(self.circuit.cell)
         dtype = observations.dtype
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             raise ValueError(

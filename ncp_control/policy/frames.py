@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
+from ncp_control.cells.base import reference_tensor
 from ncp_control.circuit import Circuit
 from ncp_control.kernels.head_step import HeadStep
 from ncp_control.policy.base import Policy
@@ -122,7 +123,7 @@ class FramesPolicy(Policy):
 
     def _join(self, features: Tensor, observation: Tensor) -> Tensor:
         """Convert features to the circuit's dtype and append the normalised numbers."""
-        features = features.to(next(self.circuit.parameters()).dtype)
+        features = features.to(reference_tensor(self.circuit).dtype)
         if not self.numbers:
             return features
         numbers = numbers_in(observation, self.frame_shape)

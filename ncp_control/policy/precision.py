@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ncp_control.cells.base import reference_tensor
+
 if TYPE_CHECKING:
     from ncp_control.policy.base import Policy
 
@@ -23,5 +25,5 @@ def at_least_single(policy: "Policy") -> "Policy":
 
     The weights keep their values; only the rounding of the computation changes.
     """
-    is_half = next(policy.parameters()).dtype in _HALF
+    is_half = reference_tensor(policy).dtype in _HALF
     return copy.deepcopy(policy).float() if is_half else policy

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ncp_control.cells import Cell, cell_from_config, cell_to_config
+from ncp_control.cells.base import reference_tensor
 from ncp_control.circuit import Circuit
 from ncp_control.layers import dense
 from ncp_control.names import check_name
@@ -119,7 +120,7 @@ class VectorPolicy(Policy):
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
         """Normalise and encode observations, in the circuit's dtype."""
         features = self.encoder(self.normalize(observation))
-        return features.to(next(self.circuit.parameters()).dtype)
+        return features.to(reference_tensor(self.circuit).dtype)
 
     def respond(self, outputs: Tensor) -> Tensor:
         """Map outputs of the circuit to actions, or scores of choices."""

@@ -1,5 +1,6 @@
 """Cells of a user's own: a fault is told before the training, and a saved policy comes back."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -283,3 +284,29 @@ def test_a_class_that_lacks_a_method_is_named():
         blind.to_config()
     with pytest.raises(NotImplementedError, match="`from_config` must be .* Blind, got none. Bu"):
         Blind.from_config({})
+
+
+class Fixed(Cell):
+    """A cell without parameters; its gain is a buffer."""
+
+    def __init__(self, gain=0.5):
+        super().__init__(2, 2, 2, frame_s=0.1)
+        if gain is not None:
+            self.register_buffer("gain", torch.tensor(gain))
+
+    def step(self, projected, state, dt_s):
+        return state + 0.5 * projected
+
+    def readout(self, state):
+        return state
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_cell_without_parameters_runs(dtype):
+    seen = torch.ones(1, 3, 2, dtype=dtype)
+    outputs, last = Circuit(Fixed().to(dtype))(seen)
+    assert torch.equal(outputs[0, :, 0], torch.tensor([0.5, 1.0, 1.5], dtype=dtype))
+    assert torch.equal(last, outputs[:, -1])
+    policy = VectorPolicy(Fixed(), observation_size=2)
+    assert np.array_equal(policy.act(np.ones(2)), [0.5, 0.5])
+    assert Circuit(Fixed(gain=None))(seen.float())[0].shape == (1, 3, 2)
