@@ -260,7 +260,7 @@ def make_untrained(
         policy = make_driving_policy(
             model,
             head=settings.head,
-            frame_s=split.frame_s,
+            frame_s=contract.frame_s,
             num_units=settings.neurons,
             num_actions=len(contract.action),
             numbers=numbers,

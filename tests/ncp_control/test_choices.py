@@ -33,7 +33,7 @@ def numbers_policy() -> VectorPolicy:
 
 
 def frames_policy() -> FramesPolicy:
-    cell = GRU(32, 6, 5, frame_s=0.1)
+    cell = GRU(32, 6, 5, frame_s=1 / 30)
     return FramesPolicy(cell, head="light", frame_shape=FRAME, choices=(2, 3)).eval()
 
 

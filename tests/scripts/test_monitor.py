@@ -217,7 +217,7 @@ def test_drives_that_the_world_ends_are_no_good_driving_unless_it_ends_most(tmp_
     told = {}
     for one_in in (4, 1):
         world = find_world("tests.scripts.test_monitor:Cliff", one_in=one_in)
-        policy = VectorPolicy(LTC(fully_connected(1, 4, 1)), observation_size=1)
+        policy = VectorPolicy(LTC(fully_connected(1, 4, 1), frame_s=0.1), observation_size=1)
         policy.contract = world.contract
         folder = tmp_path / str(one_in)
         policy.save(folder)

@@ -100,7 +100,7 @@ def test_a_driver_on_a_road_with_traffic_is_measured_on_other_tracks(tmp_path, m
         measured.append(read_options(where.options))
         return np.zeros(2)
 
-    monkeypatch.setattr("scripts.training.reinforcement.walk", walk)
+    monkeypatch.setattr("scripts.training.reinforcement.returns_in", walk)
     asked = settings(tmp_path, world="RoadDriving-v0", world_options=("friction=0.8",))
     measure(Task.of(asked), load("road-ltc"))
     assert measured[0]["tracks"] == "held_out" and measured[0]["on_crash"] == "recover"

@@ -38,7 +38,7 @@ BEGUN_NS = 1_700_000_000_123_456_789
 
 @pytest.fixture
 def policy(contract):
-    made = VectorPolicy(LTC(fully_connected(2, 6, 1)), observation_size=2)
+    made = VectorPolicy(LTC(fully_connected(2, 6, 1), frame_s=0.1), observation_size=2)
     made.contract = contract
     return made.eval()
 
@@ -309,7 +309,10 @@ def test_records_of_a_frame_and_numbers_are_a_picture_and_numbers(clock, make_li
         frame_s=0.1,
     )
     policy = FramesPolicy(
-        LTC(fully_connected(33, 6, 1)), head="light", frame_shape=(48, 64, 3), numbers=1
+        LTC(fully_connected(33, 6, 1), frame_s=0.1),
+        head="light",
+        frame_shape=(48, 64, 3),
+        numbers=1,
     )
     policy.contract = contract
     rng = np.random.default_rng(0)
