@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ncp_control.elapsed_times import elapsed_times
 from ncp_control.kernels.dense_op import Program
 from ncp_control.kernels.dispatch import run_dense
 from ncp_control.ranges import is_number
@@ -125,10 +126,16 @@ class Cell(nn.Module):
         self,
         inputs: Float[Tensor, "batch input"],
         state: Float[Tensor, "batch state"],
-        dt_s: Float[Tensor, " batch"],
+        dt_s: float | Tensor,
     ) -> Float[Tensor, "batch state"]:
-        """Advance the state by `dt_s` seconds with constant inputs."""
-        return self.stepper()(self.project(inputs), state, dt_s)
+        """Advance the state by `dt_s` seconds, one number or (batch,), with constant inputs.
+
+        Raises:
+            ValueError: If a time is negative or not finite, or there are more or fewer than one or
+                one per sample. Times on an accelerator are not checked, to avoid waiting for it.
+        """
+        elapsed_s = elapsed_times(dt_s, inputs[:, None])[:, 0]
+        return self.stepper()(self.project(inputs), state, elapsed_s)
 
     def control_step(self) -> ControlStep | None:
         """Return a faster `forward` for single observations; None if this cell has none.

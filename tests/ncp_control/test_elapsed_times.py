@@ -69,3 +69,14 @@ def test_after_the_longest_times_all_is_finite(name, dt_s, kernels, monkeypatch)
     assert outputs.isfinite().all() and state.isfinite().all()
     for parameter in (times, *circuit.parameters()):
         assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+def test_a_single_step_takes_a_number_and_refuses_impossible_times():
+    cell, inputs = LTC(NCP19), torch.randn(2, 32)
+    state = cell.initial_state(2)
+    after = cell(inputs, state, torch.full((2,), 0.1))
+    assert torch.equal(cell(inputs, state, 0.1), after)
+    for dt_s, message in ((-0.1, "got -0.1"), (torch.tensor([0.1, -2.0]), "got -2.0"),
+                          (torch.rand(3), r"got shape \(3,\)")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"`dt_s` must be .*{message}"):
+            cell(inputs, state, dt_s)
