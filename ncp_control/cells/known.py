@@ -241,8 +241,9 @@ def check_saved(cell: Cell) -> None:
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`settings` of cell {config['name']!r} must be values that JSON holds, got"
-            f" {shorten(config['settings'])}: {error}. Return numbers, texts, lists or dictionaries"
-            " with texts as keys."
+            f" {shorten(config['settings'])}: {error}. Return a wiring under the key 'wiring', a"
+            " cell under the key 'cell', and otherwise numbers, texts, lists or dictionaries with"
+            " texts as keys."
         ) from error
     with torch.random.fork_rng(devices=[]):  # the initial weights of the twin do not matter
         twin = cell_from_config(config)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ncp_control import (
     GRU,
+    NCP19,
     Cell,
     CellSizes,
     Circuit,
@@ -110,6 +111,13 @@ class Typed(Told):
         return {**super().settings(), "gain": torch.float32}
 
 
+class Wired(Told):
+    """The same, with a wiring under a key of its own."""
+
+    def settings(self):
+        return {**super().settings(), "w": NCP19}
+
+
 class Lazy(Leaky):
     """The same, whose weights have no size before the first call."""
 
@@ -151,6 +159,7 @@ def known():
         (Short, {}, r"`step` of cell 'short' must be of shape \(2, 5\), got \(2, 4\)"),
         (Forgetful, {"gain": 0.1}, "`settings` of cell 'forgetful' must build an equal cell"),
         (Typed, {}, "`settings` of cell 'typed' must be values that JSON holds, got"),
+        (Wired, {}, "Return a wiring under the key 'wiring', a cell under the key 'cell', and"),
         (Lazy, {}, "`build` of cell 'lazy' must give every weight its size, got a lazy module"),
         (Undefined, {}, "`step` of cell 'undefined' must be finite, got NaN or infinity"),
     ],
