@@ -39,7 +39,7 @@ from ncp_control.audit.interval_circuit import Array, Interval, IntervalCircuit
 from ncp_control.audit.interval_saturated import SaturatedIntervals
 from ncp_control.cells import LTC, STC, Cell
 from ncp_control.circuit import Activity
-from ncp_control.ranges import check_not_negative
+from ncp_control.ranges import is_number
 
 VACUOUS_SHARE = 0.01
 """A bound is vacuous if it excludes less than this fraction of the possible range."""
@@ -119,10 +119,14 @@ def certify(
 
     Raises:
         ValueError: If the cell is of another kind or integrated by RK4, its conductances are not
-            finite and positive, the range is empty, or the time is negative or not finite.
+            finite and positive, a limit is NaN or of another shape, the range is empty, or the time
+            is negative or not finite.
     """
-    if gain_dt_s is not None:
-        check_not_negative("gain_dt_s", gain_dt_s)
+    if gain_dt_s is not None and not (is_number(gain_dt_s) and gain_dt_s >= 0):
+        raise ValueError(
+            f"`gain_dt_s` must be a finite time >= 0 in seconds, got {gain_dt_s!r}. Give the"
+            " longest time between two frames, or None for the cell's frame interval."
+        )
     circuit = _intervals(cell)
     inputs = circuit.affine_inputs(input_low, input_high)
     state = circuit.widest_state()

@@ -43,7 +43,8 @@ class IntervalCircuit:
         if not isinstance(cell, LTC):
             raise ValueError(
                 f"`cell` must be an LTC, STC or LRC to be certified, got {type(cell).__name__!r}."
-                " The bounds rest on its conductances."
+                " The bounds rest on its conductances. Of a policy give policy.circuit.cell, of a"
+                " circuit circuit.cell."
             )
         numbers = self._take(cell)
         self.reversal = numbers["reversal_potential"]
@@ -75,10 +76,9 @@ class IntervalCircuit:
         """Return the range of the scaled inputs.
 
         Raises:
-            ValueError: If the range is empty.
+            ValueError: If a limit is NaN or of another shape, or the range is empty.
         """
-        ends = np.stack([np.broadcast_to(np.asarray(x, float), self.num_inputs)
-                         for x in (low, high)])  # fmt: skip
+        ends = np.stack([self._limits("input_low", low), self._limits("input_high", high)])
         if not (ends[0] <= ends[1]).all():
             k = int(np.argmax(~(ends[0] <= ends[1])))
             raise ValueError(
@@ -90,6 +90,21 @@ class IntervalCircuit:
             ends = np.where(self.input_scale == 0.0, 0.0, ends * self.input_scale)
         ends = ends + self.input_offset
         return Interval(ends.min(axis=0), ends.max(axis=0))
+
+    def _limits(self, name: str, values: float | Array) -> Array:
+        """Return one limit for each input; raise ValueError if they are NaN or of another shape."""
+        limits, shape = np.asarray(values, float), (self.num_inputs,)
+        if limits.shape not in ((), (1,), shape):
+            raise ValueError(
+                f"`{name}` must be one number or have shape {shape}, got shape {limits.shape}."
+                " Give one limit for each input."
+            )
+        if np.isnan(limits).any():
+            raise ValueError(
+                f"`{name}` must be numbers, got NaN among them. Give an infinite limit where none"
+                " is known."
+            )
+        return np.broadcast_to(limits, shape)
 
     def widest_state(self) -> Interval:
         """Return [min(V_i, E_i·, 0), max(V_i, E_i·, 0)] of every neuron."""

@@ -252,7 +252,8 @@ def test_what_cannot_be_certified_is_named():
     circuit = Circuit(LTC(NCP19))
     activity = circuit.record(torch.randn(1, 5, 32))
     with pytest.raises(
-        ValueError, match="`cell` must be an LTC, STC or LRC to be certified, got 'LSTM'"
+        ValueError,
+        match="`cell` must be an LTC, STC or LRC to be certified, got 'LSTM'.* policy.circuit.cell",
     ):
         certify(LSTM(32, 4, 1))
     for name in ("output_scale", "input_offset"):
@@ -268,8 +269,12 @@ def test_what_cannot_be_certified_is_named():
         certify(leakless)
     with pytest.raises(ValueError, match=r"`input_low` must be at most `input_high`, got 1.0 and"):
         certify(circuit.cell, 1.0, 0.0)
+    with pytest.raises(ValueError, match="`input_low` must be numbers, got NaN among them. Give"):
+        certify(circuit.cell, np.nan, 0.0)
+    with pytest.raises(ValueError, match=r"`input_high` must be .* \(32,\), got shape \(3,\)"):
+        certify(circuit.cell, 0.0, np.ones(3))
     for time_s in (-1.0, np.inf, np.nan):
-        with pytest.raises(ValueError, match="`gain_dt_s` must be finite and >= 0, got"):
+        with pytest.raises(ValueError, match="`gain_dt_s` must be a finite time >= 0 in"):
             certify(circuit.cell, gain_dt_s=time_s)
     lstm = Circuit(LSTM(32, 4, 1)).record(torch.randn(1, 5, 32))
     with pytest.raises(ValueError, match="`activity` must be of the certified circuit"):
