@@ -179,7 +179,16 @@ class Policy(nn.Module):
         return frames
 
     def features(self, observation: Tensor) -> Tensor:
-        """Compute features (batch, time, input) of observations (batch, time, …)."""
+        """Compute features (batch, time, input) of observations (batch, time, …).
+
+        Raises:
+            ValueError: If the observations have fewer than three axes.
+        """
+        if observation.ndim < 3:
+            raise ValueError(
+                f"`observation` must have shape (batch, time, …), got {tuple(observation.shape)}."
+                " Give one sequence as observation[None]."
+            )
         return self.perceive(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
 
     def forward(

@@ -41,8 +41,20 @@ def fit_scale_(
     """Overwrite `kept_mean` and `kept_std` with mean and standard deviation of `numbers`.
 
     Raises:
-        ValueError: If a new value is not finite in their dtype; the old values are kept then.
+        TypeError: If `numbers` is not a tensor.
+        ValueError: If it has another shape, or a new value is not finite in their dtype; the old
+            values are kept then.
     """
+    if not isinstance(numbers, Tensor):
+        raise TypeError(
+            f"`observations` must be a tensor, got {type(numbers).__name__!r}. Convert an array"
+            " with torch.from_numpy."
+        )
+    if numbers.ndim < 2 or numbers.shape[-1] != len(kept_mean):
+        raise ValueError(
+            f"`observations` must have shape (…, {len(kept_mean)}), got {tuple(numbers.shape)}."
+            " Give one row for each observation."
+        )
     flat = numbers.flatten(0, -2).to(kept_mean)
     mean = flat.mean(dim=0)
     std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)

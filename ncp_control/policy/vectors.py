@@ -112,13 +112,22 @@ class VectorPolicy(Policy):
         """Set the normalisation to the mean and standard deviation of observations.
 
         Raises:
-            ValueError: If one of them is not finite in the policy's dtype; the old values are kept
-                then.
+            ValueError: If they have another number of entries, or one of them is not finite in the
+                policy's dtype; the old values are kept then.
         """
         fit_scale_(self.observation_mean, self.observation_std, observations)
 
     def perceive(self, observation: Float[Tensor, "frames observation"]) -> Tensor:
-        """Normalise and encode observations, in the circuit's dtype."""
+        """Normalise and encode observations, in the circuit's dtype.
+
+        Raises:
+            ValueError: If they are not vectors, or have another number of entries.
+        """
+        if observation.ndim != 2:
+            raise ValueError(
+                f"`observation` must hold {self.observation_size} numbers, got shape"
+                f" {tuple(observation.shape[1:])}. Give one vector for each frame."
+            )
         features = self.encoder(self.normalize(observation))
         return features.to(reference_tensor(self.circuit).dtype)
 

@@ -314,3 +314,16 @@ def test_only_cells_with_a_kernel_have_a_control_step():
     assert CfC(32, 5, 1).control_step() is not None
     assert CfC(32, 5, 1).half().control_step() is None
     assert STC(NCP19, integrator="rk4").control_step() is None
+
+
+def test_observations_of_another_shape_are_named_as_they_were_given():
+    policy = VectorPolicy(LSTM(2, 3, 1), observation_size=2)
+    with pytest.raises(ValueError, match=r"shape \(batch, time, …\), got \(3, 2\). Give one seq"):
+        policy(torch.zeros(3, 2))
+    with pytest.raises(ValueError, match=r"hold 2 numbers, got shape \(2, 2\). Give one vector"):
+        policy.act(np.zeros((2, 2)))
+    for shape in ((2,), (5, 3)):
+        with pytest.raises(ValueError, match=r"`observations` must have shape \(…, 2\), got \("):
+            policy.fit_scale(torch.zeros(shape))
+    with pytest.raises(TypeError, match="`observations` must be a tensor, got 'ndarray'. Convert"):
+        policy.fit_scale(np.zeros((5, 2)))
