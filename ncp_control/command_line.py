@@ -154,7 +154,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
         except (ValueError, OSError) as error:
             if stop is not None:  # e.g. the terminal was closed, so printing failed
                 _end_stopped(stop, runs, asked)
-            if isinstance(error, BrokenPipeError) and not runs:
+            if isinstance(error, BrokenPipeError) and not runs and own_frame(error) is None:
                 _end("", _PIPE_STATUS)  # whoever reads has read enough, e.g. head
             _remove_unused(runs)
             _end(f"error: {_sentence(error)}{_place(error)}", 2)

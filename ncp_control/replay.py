@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ncp_control.cells.base import reference_tensor
 from ncp_control.circuit import Activity
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations.store import Demonstrations
@@ -131,7 +132,7 @@ def look_inside(
     Returns:
         Inputs of the circuit, shape (time, input), and the activity for a batch of one.
     """
-    device = next(policy.eval().parameters()).device
+    device = reference_tensor(policy.eval()).device
     chunks = [
         policy.perceive(policy.read_observations(observations[i : i + _CHUNK_FRAMES]))
         for i in range(0, len(observations), _CHUNK_FRAMES)

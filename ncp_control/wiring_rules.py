@@ -291,11 +291,16 @@ def register_wiring(name: str, rule: Callable[..., Wiring]) -> None:
             " a function of num_sensory, num_neurons, num_motor and seed."
         )
     try:
-        inspect.signature(rule).bind(1, 1, 1, seed=0)
+        signature = inspect.signature(rule)
+    except ValueError:  # a compiled function may not tell its arguments
+        signature = None
+    try:
+        if signature is not None:
+            signature.bind(1, 1, 1, seed=0)
     except TypeError as error:
         raise ValueError(
             "`rule` must take (num_sensory, num_neurons, num_motor, seed=seed), got"
-            f" {inspect.signature(rule)}: {error}. Change its arguments."
+            f" {signature}: {error}. Change its arguments."
         ) from error
     WIRINGS.register(name, rule)
 

@@ -61,6 +61,8 @@ class Joints:
     """Each number over time, by name; only numbers with at least one finite value."""
     age_s: float
     """Longest time for which a number is valid [s]."""
+    is_array: bool = False
+    """Whether the messages are arrays, which tell neither names nor units."""
 
     @property
     def times_s(self) -> list[float]:
@@ -71,6 +73,8 @@ class Joints:
     def quantities(self) -> list[Quantity]:
         """Names and units of the numbers; entries of an array have no unit."""
         units = {name: UNITS.get(name.rpartition(".")[2], "") for name in self.series}
+        if self.is_array:
+            units = dict.fromkeys(units, "")
         return [Quantity(name=name, unit=unit) for name, unit in units.items()]
 
     def numbers_at(self, time_s: float) -> dict[str, float]:
@@ -123,7 +127,8 @@ def read_joints(
             one.times_s.append(message.time_s)
             one.values.append(value)
     known = {name: one for name, one in series.items() if any(map(math.isfinite, one.values))}
-    return Joints(messages=messages, series=known, age_s=age_s)
+    is_array = bag.topics()[topic][0] in ARRAYS
+    return Joints(messages=messages, series=known, age_s=age_s, is_array=is_array)
 
 
 def _numbers(value: Any, entries: Sequence[str]) -> dict[str, float] | str:

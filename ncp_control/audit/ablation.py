@@ -23,7 +23,7 @@ from torch import Tensor
 from ncp_control.audit.activity import synapse_names
 from ncp_control.audit.checks import check_finite
 from ncp_control.cells import LTC, Cell, WiredCfC
-from ncp_control.cells.base import Step
+from ncp_control.cells.base import Step, reference_tensor
 from ncp_control.cells.dense import DenseCell
 from ncp_control.circuit import Circuit
 from ncp_control.names import check_name
@@ -74,7 +74,7 @@ def ablate(
             f" {'synapses' if synapses else 'neurons'} cannot be ablated one by one."
         )
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
-        ablated = type(policy).from_config(policy.to_config()).to(next(policy.parameters()))
+        ablated = type(policy).from_config(policy.to_config()).to(reference_tensor(policy))
     ablated.load_state_dict(policy.state_dict())
     ablated.train(policy.training)
     held = {cell.neuron_names.index(name): value for name, value in neurons.items()}
@@ -131,7 +131,7 @@ class _Held(Cell):
     def __init__(self, cell: Cell, held: Mapping[int, float]) -> None:
         super().__init__(cell.input_size, cell.state_size, cell.output_size, frame_s=cell.frame_s)
         self.cell = cell
-        values = next(cell.parameters()).new_tensor(list(held.values()))
+        values = reference_tensor(cell).new_tensor(list(held.values()))
         self.register_buffer("units", torch.tensor(list(held), device=values.device))
         self.register_buffer("values", values)
 
@@ -237,9 +237,19 @@ def sensor_effects(
         observations: Vectors of numbers, shape (time, sensors), or records of a frame and numbers.
         dt_s: Time elapsed before each frame [s].
         names: Name of each number that is observed.
+
+    Raises:
+        ValueError: If the policy senses no numbers, or the names are more or fewer.
     """
     frame_shape = policy.frame_shape if isinstance(policy, FramesPolicy) else None
+    if isinstance(policy, FramesPolicy) and not policy.numbers:
+        raise ValueError("`policy` must sense numbers, got one that senses frames alone.")
     numbers = observations if frame_shape is None else numbers_in(observations, frame_shape)
+    numbers = np.asarray(numbers, np.float32)
+    if len(names) != numbers.shape[1]:
+        raise ValueError(
+            f"`names` must name each of the {numbers.shape[1]} numbers, got {len(names)}."
+        )
 
     def act(numbers: np.ndarray) -> np.ndarray:
         seen = numbers

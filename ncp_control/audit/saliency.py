@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import grad as convolution_gradients
 
+from ncp_control.cells.base import reference_tensor
 from ncp_control.names import check_name
 from ncp_control.policy import Policy
 from ncp_control.policy.frames import BLOCK_FRAMES
@@ -130,7 +131,7 @@ def decision(
 def input_gradient(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
     """Return ∂y/∂x with its sign for observations of any kind, in their shape."""
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = observations.to(next(policy.parameters()), copy=True).requires_grad_()
+        inputs = observations.to(reference_tensor(policy), copy=True).requires_grad_()
         return torch.autograd.grad(decide(inputs).sum(), inputs)[0]
 
 
@@ -153,7 +154,7 @@ def integrated_gradients(
             image see the same picture along the whole path.
         steps: Number of points of the midpoint rule.
     """
-    inputs = observations.to(next(policy.parameters()))
+    inputs = observations.to(reference_tensor(policy))
     if baseline is None:
         start = policy.with_frames(inputs, _blur(policy.frames_of(inputs)))
     else:
@@ -193,7 +194,7 @@ def grad_cam(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
     """Return ReLU(Σ_k mean(∂|y|/∂A_k) A_k) of the last feature maps A, upscaled to the frame."""
     # Frames require a gradient, so that this also works if all weights are frozen.
     with torch.inference_mode(False), torch.enable_grad(), _recorded_convolutions(policy) as layers:
-        inputs = seen.to(next(policy.parameters()), copy=True).requires_grad_()
+        inputs = seen.to(reference_tensor(policy), copy=True).requires_grad_()
         score = decide(inputs).abs().sum()
     last = _check_layers(layers)[-1].layer
     blocks = [one.maps for one in layers if one.layer is last]  # a policy runs frames in blocks

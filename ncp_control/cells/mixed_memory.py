@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ncp_control.cells.base import Cell, Step
+from ncp_control.cells.base import Cell, Step, reference_tensor
 from ncp_control.cells.dense import glorot_, is_linear
 from ncp_control.cells.feedforward import Feedforward
 from ncp_control.kernels.dense_op import KINDS, Program
@@ -55,7 +55,7 @@ class MixedMemory(Cell):
         self.cell = cell
         # A cell with a faster `unroll` of its own uses it even for single frames.
         self._runs_unrolled = type(cell).unroll is not Cell.unroll
-        width, dtype = cell.state_size, next(cell.parameters()).dtype
+        width, dtype = cell.state_size, reference_tensor(cell).dtype
         self.input_map = nn.Linear(cell.input_size, 4 * width, dtype=dtype)
         self.state_map = nn.Linear(width, 4 * width, bias=False, dtype=dtype)
         glorot_(self.input_map.weight, blocks=4)

@@ -6,6 +6,7 @@ Its contract states its observations and actions; `folder.py` describes the save
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -99,26 +100,34 @@ class Policy(nn.Module):
     @contract.setter
     def contract(self, contract: Contract | None) -> None:
         if contract is not None:
-            check_same_choices(self.choices, check_contract(contract).action)
-            if len(contract.action) != self.action_size:
+            self._check_sizes(contract)
+            if not self._has_rate_of(contract):
                 raise ValueError(
-                    f"`contract` must have an entry for each of the policy's {self.action_size}"
-                    f" actions, got {len(contract.action)}. Give each action an entry, or build a"
-                    " policy with that many outputs."
-                )
-            taken, told = self.observed_shape, array_of(contract.observation)[0]
-            if taken is not None and taken != told:
-                raise ValueError(
-                    f"`contract` must have observations of shape {taken}, which the policy takes,"
-                    f" got {told}. Correct one of the two."
-                )
-            frame_s = self.circuit.frame_s
-            if not math.isclose(frame_s, contract.frame_s, rel_tol=FRAME_TOLERANCE):
-                raise ValueError(
-                    f"`contract` must have the circuit's frame interval of {frame_s:g} s, got"
-                    f" {contract.frame_s:g} s. Build the cell with the `frame_s` of the contract."
+                    "`contract` must have the circuit's frame interval of"
+                    f" {self.circuit.frame_s:g} s, got {contract.frame_s:g} s. Build the cell with"
+                    " the `frame_s` of the contract."
                 )
         self._contract = contract
+
+    def _check_sizes(self, contract: Contract) -> None:
+        """Raise unless choices, actions and shape of observations are those of the policy."""
+        check_same_choices(self.choices, check_contract(contract).action)
+        if len(contract.action) != self.action_size:
+            raise ValueError(
+                f"`contract` must have an entry for each of the policy's {self.action_size}"
+                f" actions, got {len(contract.action)}. Give each action an entry, or build a"
+                " policy with that many outputs."
+            )
+        taken, told = self.observed_shape, array_of(contract.observation)[0]
+        if taken is not None and taken != told:
+            raise ValueError(
+                f"`contract` must have observations of shape {taken}, which the policy takes,"
+                f" got {told}. Correct one of the two."
+            )
+
+    def _has_rate_of(self, contract: Contract) -> bool:
+        """True if the circuit decides at the frame interval of a contract."""
+        return math.isclose(self.circuit.frame_s, contract.frame_s, rel_tol=FRAME_TOLERANCE)
 
     @property
     def observed_shape(self) -> tuple[int, ...] | None:
@@ -393,10 +402,18 @@ class Policy(nn.Module):
             )
         policy = load_policy(Policy._subclasses[name].from_config, config, folder)
         contract = read_contract(config, folder)
-        try:
-            policy.contract = contract
-        except ValueError as error:
-            raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
+        if contract is not None:
+            try:
+                policy._check_sizes(contract)
+            except ValueError as error:
+                raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
+            if not policy._has_rate_of(contract):  # as some policies of logs were saved once
+                warnings.warn(
+                    f"the circuit of '{folder}' was built for a frame every"
+                    f" {policy.circuit.frame_s:g} s, its contract tells {contract.frame_s:g} s",
+                    stacklevel=2,
+                )
+        policy._contract = contract
         return policy.eval()
 
 

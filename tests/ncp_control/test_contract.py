@@ -200,6 +200,18 @@ def test_a_contract_of_another_size_or_rate_is_refused(name, change, match):
     assert policy.contract is known
 
 
+def test_a_saved_policy_whose_contract_tells_another_rate_is_loaded_with_a_warning(tmp_path):
+    """Policies of logs were saved so, where the training part was sampled differently."""
+    load("walker2d-ltc").save(tmp_path / "policy")
+    path = tmp_path / "policy" / "config.json"
+    config = json.loads(path.read_text())
+    config["contract"]["time"]["frame_s"] = 0.01
+    path.write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match=r"for a frame every 0.008 s, its contract tells 0.01 s"):
+        policy = load(tmp_path / "policy")
+    assert policy.contract.frame_s == 0.01
+
+
 def test_a_contract_of_another_number_of_actions_is_refused():
     policy = load("drive-ncp")
     assert policy.contract is not None
