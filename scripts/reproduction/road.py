@@ -34,7 +34,7 @@ from ncp_control.episode import Episode
 from ncp_control.layers import num_parameters
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy import Policy
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.evaluation.driving import road_place
 from scripts.evaluation.places import ROAD_WORLD, Place, measured_options
 from scripts.evaluation.worlds import open_world, words_of

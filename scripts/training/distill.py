@@ -17,7 +17,7 @@ from ncp_control.learning.run import policy_name
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy, shipped_policies
 from ncp_control.worlds import short_name_of
-from policies.for_contract import make_vector_policy
+from policies.locomotion import make_vector_policy
 from scripts.evaluation.worlds import (
     WorldSettings,
     check_continuous,

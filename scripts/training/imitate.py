@@ -26,7 +26,7 @@ from ncp_control.policy.folder import weights_sha256
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
 from policies.augmentation import FrameAugmentation, mirrored_entries
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import Measured, results_table
 from scripts.evaluation.worlds import WorldSettings, open_world

@@ -37,7 +37,7 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.policy.heads import head_width
-from policies.for_contract import make_frames_cell
+from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.worlds import WorldSettings
 from scripts.training.places import describe_place

@@ -39,7 +39,7 @@ from ncp_control.policy.heads import frames_together
 from ncp_control.records import entries_of, frames_part, record_frame
 from policies.augmentation import FrameAugmentation, mirrored_entries, steering_signs
 from policies.driving import NEURONS, UNITS, make_driving_policy
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.evaluation.report import write_recorded_report
 from scripts.training.contracts import with_bounds
 from scripts.training.recorded_settings import Recorded

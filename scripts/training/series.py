@@ -26,7 +26,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, VectorPolicy
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.reporting import Report
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told

@@ -15,7 +15,7 @@ from ncp_control.gymnasium_contracts import observation_of
 from ncp_control.policy import FramesPolicy
 from ncp_control.records import frames_in, join, numbers_in, pack, with_frames
 from ncp_control.worlds import find_world
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 
 FRAME = (15, 20, 3)  # 900 bytes; with an odd width, numbers begin anywhere
 CAMERA = spaces.Box(0, 255, FRAME, np.uint8)

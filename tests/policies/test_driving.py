@@ -11,7 +11,7 @@ from ncp_control.policy.heads import HEADS, paper_head, standardize
 from ncp_control.worlds import find_world
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 
 
 def frames(*batch):

@@ -13,7 +13,7 @@ import envs  # noqa: F401 - registers the worlds
 from ncp_control.acting.closed_loop import PolicyPilot, Rows, RowsPilot
 from ncp_control.policy import load
 from ncp_control.worlds import find_world
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.driving import DriveSettings
 from scripts.evaluation.moments import Moment, worst_of

@@ -15,7 +15,7 @@ from ncp_control.cells import Feedforward
 from ncp_control.policy import VectorPolicy
 from ncp_control.worlds import find_world
 from policies.driving import make_driving_policy
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation import evaluation_job
 from scripts.evaluation.settings import Evaluate

@@ -25,7 +25,7 @@ from ncp_control.records import frames_in, numbers_in
 from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 from scripts.training import from_expert, imitate
 from scripts.training.from_expert import (
     demonstrations_folder,

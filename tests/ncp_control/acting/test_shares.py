@@ -16,7 +16,7 @@ from ncp_control.acting.experts import RandomChoices, SlowError
 from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.acting.shares import shares_of, show_in_workers
 from ncp_control.worlds import world_of
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 
 
 class Wander(gymnasium.Env):

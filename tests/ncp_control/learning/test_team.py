@@ -14,7 +14,7 @@ from ncp_control.learning.demonstrations import Batch
 from ncp_control.learning.imitation import ImitationConfig, ImitationLoss
 from ncp_control.learning.launched import is_restarted, launch_name, rank
 from ncp_control.learning.team import _meet, _share_of_gradient
-from policies.for_contract import make_policy_for
+from policies.locomotion import make_policy_for
 
 
 @pytest.fixture
