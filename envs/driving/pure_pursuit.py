@@ -8,6 +8,7 @@ with (x, y) the point in the frame of the rear axle, y to the left. Source: Coul
 "Implementation of the pure pursuit path tracking algorithm", CMU-RI-TR-92-01.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,11 @@ def keep_lane(env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> np.
         info: The environment's info, with `preview_m`.
     """
     world: Any = env.unwrapped
-    pursuit = PurePursuit(
-        wheelbase_m=world.car.wheelbase_m, max_steer_rad=world.config.max_steer_rad
-    )
+    pursuit = _pursuit_of(world.car.wheelbase_m, world.config.max_steer_rad)
     return pursuit(info["preview_m"])
+
+
+@functools.cache
+def _pursuit_of(wheelbase_m: float, max_steer_rad: float) -> PurePursuit:
+    """Return the controller of a car; it is asked in every frame."""
+    return PurePursuit(wheelbase_m=wheelbase_m, max_steer_rad=max_steer_rad)
