@@ -42,7 +42,7 @@ from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.conditions import begun_run
 from scripts.reproduction.forecasts import fit, traces_note
 from scripts.training.drive import driving_task
-from scripts.training.from_expert import demonstrations_folder, find_or_record, imitate_expert
+from scripts.training.from_expert import find_or_record, imitate_expert
 from scripts.training.imitation_settings import Drive
 
 
@@ -148,10 +148,7 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
         # Record before the trainings start in parallel.
         drive = drive_settings(settings.epochs)
-        task = driving_task(drive)
-        folder = demonstrations_folder(task, drive)
-        assert folder is not None  # Drive names one unless told otherwise
-        find_or_record(task, drive, folder)
+        find_or_record(driving_task(drive), drive, drive.runs)
     train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
     complete(results, jobs, train, settings)
     for task in tasks:

@@ -53,8 +53,7 @@ def train_drive(asked: Drive) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "drive", settings.model, step=step) as run:
         if settings.resume is None:
-            folder = demonstrations_folder(task, settings)
-            is_recorded = folder is not None and folder.is_dir()
+            is_recorded = demonstrations_folder(task, settings, run.folder).is_dir()
             print(foretell(settings, VALIDATION, is_recorded=is_recorded))
         policy = imitate_expert(policy, task, settings, run)
         print(f"policy: {run.policy}")

@@ -74,8 +74,7 @@ def imitate_expert(
     """
     world = task.shown.world
     augment = one_after_another(task.augment, settings.conditions_in(world))
-    folder = demonstrations_folder(task, settings) or run.folder / "demonstrations"
-    shown = find_or_record(task, settings, folder)
+    shown = find_or_record(task, settings, run.folder)
     if is_new:
         fit_scale(policy, shown)
     settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
@@ -113,8 +112,8 @@ def fit_scale(policy: Policy, shown: Demonstrations) -> None:
         policy.fit_scale(torch.from_numpy(shown.numbers(policy.frame_shape)))
 
 
-def find_or_record(task: ImitationTask, settings: FromExpert, folder: Path) -> Demonstrations:
-    """Open the demonstrations in a folder, record them first if there are none, print the folder.
+def find_or_record(task: ImitationTask, settings: FromExpert, run_folder: Path) -> Demonstrations:
+    """Open the demonstrations for these settings, record them first if there are none.
 
     If another process is recording them, wait for it. Existing demonstrations may be on a read-only
     file system.
@@ -122,8 +121,9 @@ def find_or_record(task: ImitationTask, settings: FromExpert, folder: Path) -> D
     Args:
         task: The task.
         settings: Settings of the job.
-        folder: Folder of the demonstrations.
+        run_folder: Run folder, which keeps them if `settings.data` is None.
     """
+    folder = demonstrations_folder(task, settings, run_folder)
     found = Demonstrations.find(folder)
     if found is None:
         with files.locked(folder, waits=lambda: print(f"another process demonstrates: {folder}")):
@@ -136,10 +136,10 @@ def find_or_record(task: ImitationTask, settings: FromExpert, folder: Path) -> D
     return found
 
 
-def demonstrations_folder(task: ImitationTask, settings: FromExpert) -> Path | None:
-    """Return the folder of the demonstrations in `settings.data`; None if that is None."""
+def demonstrations_folder(task: ImitationTask, settings: FromExpert, run_folder: Path) -> Path:
+    """Return the folder of the demonstrations, in the run if `settings.data` is None."""
     if settings.data is None:
-        return None
+        return run_folder / "demonstrations"
     asked = f"{task.identity} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return settings.data / f"{plain_stem(task.shown.world.name)}-{digest[:10]}"

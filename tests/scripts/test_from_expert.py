@@ -12,7 +12,7 @@ from scripts.training.imitation_settings import Drive
 
 
 def test_demonstrations_are_made_once_and_waited_for(tmp_path, monkeypatch):
-    folder, made, found, told = tmp_path / "data" / "drives", [], [], []
+    folder, made, found, told = tmp_path / "run" / "demonstrations", [], [], []
 
     def record(*_):
         made.append(threading.get_ident())
@@ -25,11 +25,11 @@ def test_demonstrations_are_made_once_and_waited_for(tmp_path, monkeypatch):
         return Demonstrations.open(folder)
 
     def ask():
-        found.append(from_expert.find_or_record(task, settings, folder))
+        found.append(from_expert.find_or_record(task, settings, folder.parent))
 
     monkeypatch.setattr(from_expert, "record", record)
     monkeypatch.setattr(from_expert, "print", told.append, raising=False)
-    settings = Drive(tracks=1)
+    settings = Drive(tracks=1, data=None)
     task = driving_task(settings)
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:

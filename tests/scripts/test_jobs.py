@@ -23,7 +23,7 @@ from scripts.train import train
 from scripts.training import recorded
 from scripts.training.costs import RECORD_MS, foretell, frame_counts
 from scripts.training.drive import VALIDATION, driving_task
-from scripts.training.from_expert import demonstrations_folder, find_or_record
+from scripts.training.from_expert import find_or_record
 from scripts.training.imitation_settings import Drive
 from scripts.training.jobs import JOBS
 from scripts.training.recorded import train_model
@@ -396,7 +396,7 @@ def test_drive_learns_from_the_expert(type_command, capsys, tmp_path):
 def test_what_a_training_will_take_is_told_before(tmp_path, capsys):
     asked = Drive(tracks=2, dagger_tracks=3, seconds_per_track=0.5, data=tmp_path)
     task = driving_task(asked)
-    store = find_or_record(task, asked, demonstrations_folder(task, asked))
+    store = find_or_record(task, asked, tmp_path)
     frames, about, learned = frame_counts(asked)
     assert (frames, about) == (len(store), 3 * 15), "DAgger asks once, before epoch 3"
     assert learned == 6 * len(store) + 3 * 45

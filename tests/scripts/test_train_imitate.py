@@ -28,7 +28,6 @@ from policies.experts import race
 from policies.locomotion import make_policy_for
 from scripts.training import from_expert, imitate
 from scripts.training.from_expert import (
-    demonstrations_folder,
     find_or_record,
     imitate_expert,
     load_expert,
@@ -315,7 +314,7 @@ def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_el
         expert.contract = world.contract
         expert.save(teacher)
         task = imitation_task(asked)
-        find_or_record(task, asked, demonstrations_folder(task, asked))
+        find_or_record(task, asked, tmp_path)
         assert len(list((tmp_path / "data").iterdir())) == stores
 
 
