@@ -5,8 +5,9 @@ A module of your own registers its parts when it is imported. Jobs import it wit
 list them.
 """
 
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ncp_control.json_files import shorten
@@ -15,6 +16,20 @@ from ncp_control.names import check_name
 IMPORT_HINT = "One of your own needs --import MODULE."
 T = TypeVar("T")
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+
+
+def error_of_call(function: Callable[..., Any], *given: Any, **named: Any) -> TypeError | None:
+    """Return the error that a call with these arguments would raise, without calling.
+
+    None if the function takes them, or does not tell what it takes, as compiled ones may.
+    """
+    try:
+        inspect.signature(function).bind(*given, **named)
+    except ValueError:
+        return None
+    except TypeError as error:
+        return error
+    return None
 
 
 class Registry(Mapping[str, T]):

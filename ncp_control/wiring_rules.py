@@ -15,7 +15,7 @@ from numbers import Integral
 import numpy as np
 
 from ncp_control.ranges import check_count
-from ncp_control.registry import Registry
+from ncp_control.registry import Registry, error_of_call
 from ncp_control.wiring import LAYER_NAMES, Synapse, Wiring, check_sizes
 
 
@@ -290,17 +290,10 @@ def register_wiring(name: str, rule: Callable[..., Wiring]) -> None:
             f"`rule` must be a function that draws a wiring, got {type(rule).__name__!r}. Give"
             " a function of num_sensory, num_neurons, num_motor and seed."
         )
-    try:
-        signature = inspect.signature(rule)
-    except ValueError:  # a compiled function may not tell its arguments
-        signature = None
-    try:
-        if signature is not None:
-            signature.bind(1, 1, 1, seed=0)
-    except TypeError as error:
+    if error := error_of_call(rule, 1, 1, 1, seed=0):
         raise ValueError(
             "`rule` must take (num_sensory, num_neurons, num_motor, seed=seed), got"
-            f" {signature}: {error}. Change its arguments."
+            f" {inspect.signature(rule)}: {error}. Change its arguments."
         ) from error
     WIRINGS.register(name, rule)
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ncp_control.cells.base import Cell
+from ncp_control.cells.base import Cell, reference_tensor
 from ncp_control.cells.cfc import CfC
 from ncp_control.cells.ctrnn import CTRNN, ODERNN
 from ncp_control.cells.gated import GRU, LSTM
@@ -185,7 +185,7 @@ def spread_timescales_(
         torch.exp(math.log(low) + math.log(high / low) * _even_draws(size, generator))
         for size in _layer_sizes(cell)
     ]
-    parameter = next(cell.parameters())
+    parameter = reference_tensor(cell)
     drawn_s = torch.cat(layers).to(parameter)
     if set_frames is not None:
         set_frames(cell, drawn_s / cell.frame_s)

@@ -19,7 +19,6 @@ recipes of their own, by name, to `make_cell`. To use your own cell everywhere, 
     register_cell("mine", Mine, build=make_mine)    # make_mine(sizes) returns a Mine
 """
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from ncp_control.cells.stacked_frames import StackedFrames
 from ncp_control.cells.stc import STC
 from ncp_control.cells.wired_cfc import WiredCfC
 from ncp_control.json_files import shorten
-from ncp_control.registry import Registry, foreign_module
+from ncp_control.registry import Registry, error_of_call, foreign_module
 from ncp_control.wiring import Wiring
 from ncp_control.wiring_rules import WIRINGS, auto_ncp
 
@@ -144,15 +143,12 @@ def register_cell(name: str, cls: type[Cell], *, build: Build | None = None) -> 
     """
     if not (isinstance(cls, type) and issubclass(cls, Cell)):
         raise TypeError(f"`cls` must be a class derived from Cell, got {cls!r}.")
-    if build is None:
-        try:
-            inspect.signature(cls).bind(1, 1, 1, frame_s=1.0)
-        except TypeError as error:
-            raise ValueError(
-                f"`build` must be given for {cls.__name__}, which cannot be called with"
-                f" (num_inputs, num_units, num_outputs, frame_s=frame_s): {error}. Give a function"
-                " of `CellSizes` that builds it."
-            ) from error
+    if build is None and (error := error_of_call(cls, 1, 1, 1, frame_s=1.0)):
+        raise ValueError(
+            f"`build` must be given for {cls.__name__}, which cannot be called with"
+            f" (num_inputs, num_units, num_outputs, frame_s=frame_s): {error}. Give a function"
+            " of `CellSizes` that builds it."
+        ) from error
     known = KnownCell(cls, build or dense_build(cls), has_own_build=build is not None)
     CELLS.register(name, known, source=cls)
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ncp_control.cells.base import reference_tensor
 from ncp_control.devices import find_device
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.schedule import half_cosine
@@ -236,7 +237,7 @@ def _check_data(name: str, data: Sequences, model: Forecaster) -> None:
         raise ValueError(f"`{name}` must be Sequences, got {data!r}. Return those of the epoch.")
     if len(data) == 0:
         raise ValueError(f"`{name}` must hold at least one sequence, got 0. Give some.")
-    dtype = next(model.parameters()).dtype
+    dtype = reference_tensor(model).dtype
     if data.inputs.dtype != dtype:
         raise ValueError(
             f"`{name}` must hold {dtype} as the model does, got {data.inputs.dtype}."

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ncp_control.cells.base import reference_tensor
 from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
 from ncp_control.learning.losses import choice_cross_entropy
 from ncp_control.learning.read_ahead import read_ahead
@@ -279,7 +280,7 @@ def _weighting(config: ImitationConfig) -> dict[str, Any]:
 
 def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:
     """Return the policy's actions for a batch; `precision` is that of the head alone."""
-    device = next(policy.parameters()).device
+    device = reference_tensor(policy).device
     enabled = precision == "bfloat16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
         features = policy.features(batch.observations.to(device))
@@ -299,7 +300,7 @@ def predict_episode(
         episode: Index of the episode.
         chunk: Number of frames per call of the policy; limits the use of memory.
     """
-    device, state, actions = next(policy.parameters()).device, None, []
+    device, state, actions = reference_tensor(policy).device, None, []
     frames = demonstrations.episode(episode)
     for first in range(frames.start, frames.stop, chunk):
         part = slice(first, min(first + chunk, frames.stop))

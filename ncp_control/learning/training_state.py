@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ncp_control import files
+from ncp_control.cells.base import reference_tensor
 from ncp_control.generators import drawn_from, generator_states
 from ncp_control.learning.divergence import first_not_finite
 from ncp_control.learning.stored import difference, optimizer_difference
@@ -71,7 +72,7 @@ class TrainingState:
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return next(self.model.parameters()).device
+        return reference_tensor(self.model).device
 
     @property
     def has_begun(self) -> bool:

@@ -22,9 +22,10 @@ from ncp_control.cells import Cell, ControlStep
 from ncp_control.cells.base import not_defined, reference_tensor
 from ncp_control.cells.known import check_saved
 from ncp_control.circuit import Circuit
-from ncp_control.contract import FRAME_TOLERANCE, Contract, check_contract
+from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
-from ncp_control.policy.choices import check_choices, check_same_choices, choose
+from ncp_control.policy.choices import check_choices, choose
+from ncp_control.policy.fitting import check_sizes, has_rate_of
 from ncp_control.policy.folder import (
     CONFIG_FILE,
     FORMAT_VERSION,
@@ -37,7 +38,7 @@ from ncp_control.policy.folder import (
     weights_content,
 )
 from ncp_control.policy.precision import to_numpy
-from ncp_control.records import array_of, pack
+from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
 _LEAVE_OUT = "Leave the frame out: hold the action, and count its time into the next dt_s."
@@ -100,34 +101,14 @@ class Policy(nn.Module):
     @contract.setter
     def contract(self, contract: Contract | None) -> None:
         if contract is not None:
-            self._check_sizes(contract)
-            if not self._has_rate_of(contract):
+            check_sizes(self, contract)
+            if not has_rate_of(self, contract):
                 raise ValueError(
                     "`contract` must have the circuit's frame interval of"
                     f" {self.circuit.frame_s:g} s, got {contract.frame_s:g} s. Build the cell with"
                     " the `frame_s` of the contract."
                 )
         self._contract = contract
-
-    def _check_sizes(self, contract: Contract) -> None:
-        """Raise unless choices, actions and shape of observations are those of the policy."""
-        check_same_choices(self.choices, check_contract(contract).action)
-        if len(contract.action) != self.action_size:
-            raise ValueError(
-                f"`contract` must have an entry for each of the policy's {self.action_size}"
-                f" actions, got {len(contract.action)}. Give each action an entry, or build a"
-                " policy with that many outputs."
-            )
-        taken, told = self.observed_shape, array_of(contract.observation)[0]
-        if taken is not None and taken != told:
-            raise ValueError(
-                f"`contract` must have observations of shape {taken}, which the policy takes,"
-                f" got {told}. Correct one of the two."
-            )
-
-    def _has_rate_of(self, contract: Contract) -> bool:
-        """True if the circuit decides at the frame interval of a contract."""
-        return math.isclose(self.circuit.frame_s, contract.frame_s, rel_tol=FRAME_TOLERANCE)
 
     @property
     def observed_shape(self) -> tuple[int, ...] | None:
@@ -404,10 +385,10 @@ class Policy(nn.Module):
         contract = read_contract(config, folder)
         if contract is not None:
             try:
-                policy._check_sizes(contract)
+                check_sizes(policy, contract)
             except ValueError as error:
                 raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
-            if not policy._has_rate_of(contract):  # as some policies of logs were saved once
+            if not has_rate_of(policy, contract):  # as some policies of logs were saved once
                 warnings.warn(
                     f"the circuit of '{folder}' was built for a frame every"
                     f" {policy.circuit.frame_s:g} s, its contract tells {contract.frame_s:g} s",

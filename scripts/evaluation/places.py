@@ -1,6 +1,5 @@
 """Places for the evaluation of policies: environment, disturbances, seeds and reset options."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,10 @@ from ncp_control.acting.closed_loop import Pilot, PolicyPilot, Step, closed_loop
 from ncp_control.acting.experts import AskedPilot
 from ncp_control.acting.recorder import Recorder, iterate_episodes, run_episodes
 from ncp_control.acting.shares import Share, shares_of
-from ncp_control.contract import FRAME_TOLERANCE, VectorContract
+from ncp_control.contract import VectorContract
 from ncp_control.episode import Episode
 from ncp_control.policy import FramesPolicy, Policy
+from ncp_control.policy.fitting import has_rate_of
 from ncp_control.records import frames_part
 from ncp_control.worlds import World
 
@@ -80,11 +80,10 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
             f" actions in {told}, got {size!r} and {num_actions}. Choose another policy, or what is"
             " observed."
         )
-    frame_s = policy.circuit.frame_s
-    if not math.isclose(frame_s, offered.frame_s, rel_tol=FRAME_TOLERANCE):
+    if not has_rate_of(policy, offered):
         raise ValueError(
-            f"`{name}` must decide every {offered.frame_s:g} s in {told}, got {frame_s:g} s. Choose"
-            " a policy of that world."
+            f"`{name}` must decide every {offered.frame_s:g} s in {told}, got"
+            f" {policy.circuit.frame_s:g} s. Choose a policy of that world."
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ncp_control.cells.base import reference_tensor
 from ncp_control.deploy.c.self_test import draw_observations, draw_times
 from ncp_control.deploy.onnx.controller import open_session
 from ncp_control.deploy.sensed import Sensed
@@ -34,7 +35,7 @@ def plain_step(
         Actions (batch, action) within [-1, 1], or scores of choices; and the next states.
     """
     cell = policy.circuit.cell
-    dtype = next(cell.parameters()).dtype
+    dtype = reference_tensor(cell).dtype
     features = policy.perceive(torch.from_numpy(observation))
     before, elapsed_s = (torch.from_numpy(x).to(dtype) for x in (state, dt_s))
     after: Tensor = cell(features, before, elapsed_s)
