@@ -27,7 +27,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.launched import is_launched, rank
@@ -105,8 +104,7 @@ class Team:
                 self._model = model
             shares = shared.split(batch, self.size)
             own = _scatter([(_SHARE, share) for share in shares])
-            weights = parameters_to_vector(model.parameters()).detach()
-            distributed.broadcast(weights, 0)
+            distributed.broadcast(_weights(model), 0)
             sums = _share_of_gradient(shared, model, own[1])
             distributed.reduce(sums, 0)
         return _put_gradient(shared, model, sums)
@@ -168,9 +166,9 @@ def help_learning() -> None:
                 model, shared = told
                 model.train()
                 continue
-            weights = parameters_to_vector(model.parameters()).detach()
+            weights = _weights(model)
             distributed.broadcast(weights, 0)
-            vector_to_parameters(weights, model.parameters())
+            _put_weights(model, weights)
             distributed.reduce(_share_of_gradient(shared, model, told), 0)
     distributed.destroy_process_group()
 
@@ -219,6 +217,20 @@ def _scatter(messages: list[tuple[str, Any]] | None) -> tuple[str, Any]:
     own: list[Any] = [None]
     distributed.scatter_object_list(own, messages, 0)
     return own[0]
+
+
+def _weights(model: nn.Module) -> Tensor:
+    """Return all weights of a model in one vector, whatever their memory format."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+
+
+def _put_weights(model: nn.Module, weights: Tensor) -> None:
+    """Copy a vector of `_weights` into the parameters of a model."""
+    parameters = list(model.parameters())
+    parts = weights.split([parameter.numel() for parameter in parameters])
+    with torch.no_grad():
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.view_as(parameter))
 
 
 def _share_of_gradient(shared: Shared, model: nn.Module, batch: Any) -> Tensor:

@@ -25,18 +25,26 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 LIMIT_S = 240.0
 WORDS = {
     "imitate": f"{TINY} --imitation.epochs 3",
+    "imitate pictures": "--world LaneKeeping-v0 --neurons 12 --episodes 2 --imitation.epochs 2"
+    " --imitation.epoch-steps 4 --imitation.dagger-epochs 1 --dagger-episodes 1"
+    " --validation-episodes 1 --evaluation-episodes 1",
     "ppo": "--world tests.scripts.tiny_world:Reach --neurons 8 --steps 512 --num-envs 2"
     " --rollout-steps 64 --batch-size 96 --epochs 2 --evaluation-episodes 1",
     "distill": "--world walker2d --threads 1 --distillation.rounds 2 --distillation.worlds 4"
     " --distillation.steps-per-round 60 --distillation.updates-per-round 20"
     " --distillation.batch-size 16 --evaluation-episodes 1",
 }
-TOLD = {"imitate": ("loss",), "ppo": ("value_loss", "approx_kl", "action_std"), "distill": ()}
+TOLD = {
+    "imitate": ("loss",),
+    "imitate pictures": ("loss",),
+    "ppo": ("value_loss", "approx_kl", "action_std"),
+    "distill": (),
+}
 """Columns of metrics.csv that show what was learned."""
 
 
 def words_of(job, runs, *others):
-    return [TRAIN, job, *shlex.split(WORDS[job]), "--runs", runs, *others]
+    return [TRAIN, job.split()[0], *shlex.split(WORDS[job]), "--runs", runs, *others]
 
 
 def policy_of(folder):

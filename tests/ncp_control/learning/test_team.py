@@ -13,7 +13,7 @@ from torch import distributed
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.learning.imitation import ImitationConfig, ImitationLoss
 from ncp_control.learning.launched import is_restarted, launch_name, rank
-from ncp_control.learning.team import _meet, _share_of_gradient
+from ncp_control.learning.team import _meet, _put_weights, _share_of_gradient, _weights
 from policies.locomotion import make_policy_for
 
 
@@ -51,6 +51,15 @@ def test_shares_add_up_to_the_gradient_of_the_whole_batch(policy, size):
         (torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in policy.parameters()
     ])  # fmt: skip
     torch.testing.assert_close((sums[:-2] / sums[-1]).float(), whole, rtol=1e-4, atol=1e-7)
+
+
+def test_weights_arrive_in_any_memory_format():
+    first, second = torch.nn.Conv2d(3, 4, 5), torch.nn.Conv2d(3, 4, 5)
+    first.to(memory_format=torch.channels_last)  # as in imitation
+    _put_weights(second, _weights(first))
+    assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+    _put_weights(first, 2 * _weights(second))
+    assert torch.equal(first.weight, 2 * second.weight)
 
 
 def test_processes_that_were_started_again_do_not_meet_those_that_have_ended():
