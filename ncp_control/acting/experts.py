@@ -101,7 +101,7 @@ class AskedPilot:
         rows = Rows(0, len(worlds)) if rows is None else rows
         self._worlds, self._rows = worlds, rows
         self._names = [entry.name for entry in contract.action]
-        self._is_choice, self._has_clipped = bool(contract.choices), False
+        self._choices, self._has_clipped = contract.choices, False
         policy = PolicyPilot(expert) if isinstance(expert, Policy) else None
         self._expert = RowsPilot(policy, rows) if policy is not None else expert
         learner = PolicyPilot(learner) if isinstance(learner, Policy) else learner
@@ -131,7 +131,8 @@ class AskedPilot:
         """Return an expert's answer as an action; unless it is a choice, clip it to [-1, 1].
 
         Raises:
-            ValueError: If there is not one finite number for each entry of the action.
+            ValueError: If there is not one finite number for each entry of the action, or it is not
+                the number of a choice.
         """
         names = self._names
         try:
@@ -143,8 +144,15 @@ class AskedPilot:
                 f"`expert` must return a finite number for each of {', '.join(names)}, got"
                 f" {shorten(said)}. Correct the expert."
             )
-        if self._is_choice:
-            return np.asarray(said).reshape(len(names))
+        if self._choices:
+            if ((action != np.floor(action)) | (action < 0) | (action >= self._choices)).any():
+                choices = zip(names, self._choices, strict=True)
+                told = ", ".join(f"{name} (0 to {count - 1})" for name, count in choices)
+                raise ValueError(
+                    f"`expert` must return the number of a choice for {told}, got {shorten(said)}."
+                    " Correct the expert."
+                )
+            return action.astype(np.int64)
         clipped = np.clip(action, -1.0, 1.0)
         if not self._has_clipped and np.abs(action - clipped).max() > _ROUNDING:
             self._has_clipped = True

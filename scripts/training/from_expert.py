@@ -213,7 +213,8 @@ def expert_error(settings: FromExpert, world: World) -> ExpertError:
     """Return the error that is added to the expert's actions while it demonstrates.
 
     Raises:
-        ValueError: If there are several numbers, but not one for each entry of the action.
+        ValueError: If there are several numbers, but not one for each entry of the action, or a
+            share of random choices is above 1.
     """
     asked, names = settings.expert_noise, [entry.name for entry in world.contract.action]
     if len(asked) not in (1, len(names)):
@@ -224,6 +225,11 @@ def expert_error(settings: FromExpert, world: World) -> ExpertError:
     noise = np.broadcast_to(asked, len(names))
     generator = np.random.default_rng(settings.seed)
     if world.contract.choices:
+        if noise.max() > 1.0:
+            raise ValueError(
+                f"`expert_noise` must be from 0 to 1 in {world.name!r}, got"
+                f" {' '.join(map(str, asked))}. It is the share of random choices there."
+            )
         return RandomChoices(noise, world.contract.choices, generator)
     memory = 0.93 ** (30.0 * world.frame_s)  # the same duration at any frame rate
     return SlowError(noise, generator, memory=memory)

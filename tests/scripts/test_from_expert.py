@@ -4,11 +4,13 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.worlds import find_world
 from scripts.training import from_expert
 from scripts.training.drive import driving_task
-from scripts.training.imitation_settings import Drive
+from scripts.training.imitation_settings import Drive, Imitate
 
 
 def test_demonstrations_are_made_once_and_waited_for(tmp_path, monkeypatch):
@@ -40,3 +42,11 @@ def test_demonstrations_are_made_once_and_waited_for(tmp_path, monkeypatch):
     assert [len(shown.actions) for shown in found] == [3, 3, 3]
     assert sum("another process demonstrates" in line for line in told) == 2
     assert sum(", recorded before" in line for line in told) == 2
+
+
+def test_a_share_of_random_choices_is_at_most_1():
+    cart = find_world("gymnasium:CartPole-v1")
+    from_expert.expert_error(Imitate(world="", expert_noise=(1.0,)), cart)
+    told = r"`expert_noise` must be from 0 to 1 in 'gymnasium:CartPole-v1', got 1.5\. It is"
+    with pytest.raises(ValueError, match=told):
+        from_expert.expert_error(Imitate(world="", expert_noise=(1.5,)), cart)

@@ -129,6 +129,25 @@ def test_what_is_no_action_is_the_experts_fault(tmp_path, said):
         demonstrate(tmp_path / "store", LINE, lambda *_: said, [3])
 
 
+class Lamps(Line):
+    """The same, moved by choices."""
+
+    action_space = spaces.MultiDiscrete([3, 2])
+
+
+@pytest.mark.parametrize("said", [[3, 0], [0, -1], [0.5, 0], [1e30, 0]])
+def test_what_is_no_choice_is_the_experts_fault(tmp_path, said):
+    world = world_of(Lamps, name="lamps")
+    with pytest.raises(
+        ValueError,
+        match=r"`expert` must return the number of a choice for action 0 \(0 to 2\), action 1"
+        r" \(0 to 1\), got \[",
+    ):
+        demonstrate(tmp_path / "store", world, lambda *_: said, [3])
+    store = demonstrate(tmp_path / "store", world, lambda *_: [2.0, True], [3])
+    np.testing.assert_array_equal(store.actions, [[2, 1]] * 4)
+
+
 def test_an_expert_that_asks_for_too_much_is_told_so_once_and_clipped(tmp_path):
     with pytest.warns(UserWarning, match=r"must be in \[-1, 1\], .* got \[50.0, 0.5\]") as told:
         store = demonstrate(tmp_path / "store", LINE, lambda *_: [50.0, 0.5], [3])
