@@ -33,7 +33,8 @@ def begun_with(asked: Settings) -> Settings:
 
     Raises:
         FileNotFoundError: If `resume` is not a run folder.
-        ValueError: If other settings are given with `resume`, or the run is of another job.
+        ValueError: If other settings are given with `resume`, or the run is of another job or has
+            ended and left nothing to resume from.
     """
     kind: Any = type(asked)
     folder: Path | None = cast(Any, asked).resume
@@ -69,6 +70,12 @@ def begun_with(asked: Settings) -> Settings:
         raise ValueError(
             f"`resume` must be a run of this job and version, got {str(folder)!r}, a run of"
             f" {task!r}. Go on with that job, or start the training anew."
+        )
+    policy = folder / "policy"
+    if policy.is_dir() and not training_files(folder):
+        raise ValueError(
+            f"`resume` must be a run that was stopped, got {str(folder)!r}, which has ended. Its"
+            f" policy is {policy}."
         )
     try:
         return _from_json(kind, values | {"resume": str(folder)})

@@ -133,7 +133,7 @@ def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, 
     assert tracks[-1] == ("validation" if asked else "held_out")
 
 
-def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
+def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -148,6 +148,9 @@ def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch):
     assert type_command(train, JOBS, "teacher", "--resume", run) == 0
     assert [row["step"] for row in read_rows(run / "metrics.csv")] == ["0", "64", "96"]
     assert not list(run.glob("checkpoints/*.pt")), "nothing is left to go on with"
+    assert type_command(train, JOBS, "teacher", "--resume", run) == 2
+    told = f"`resume` must be a run that was stopped, got '{run}', which has ended."
+    assert f"{told} Its policy is {run}/policy." in capsys.readouterr().err
 
 
 def test_a_walking_policy_is_evaluated_under_disturbances(
