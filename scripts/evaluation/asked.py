@@ -10,7 +10,7 @@ from envs.driving.safety_filter import guarded
 from ncp_control.deploy.backends import BACKENDS
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
-from scripts.disturbances import DISTURBANCES
+from scripts.disturbances import DISTURBANCES, check_disturbance
 from scripts.evaluation.driving import (
     changes_of,
     drive_km,
@@ -93,8 +93,8 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         met = read_conditions(settings.condition, clean.conditions)
         places += [clean.under(name, severity) for name, severity in met]
     places = list({place.described: place for place in places}.values())  # without duplicates
-    for place in places:
-        place.world.disturbed(place.strengths)  # refuses disturbances that it does not have
+    for name in DISTURBANCES:
+        check_disturbance(places[0].world, name, name, max(getattr(settings, name)))
     if settings.backend == (TORCH,):
         return places
     backends = dict.fromkeys(settings.backend)

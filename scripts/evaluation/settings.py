@@ -54,8 +54,8 @@ class Evaluate:
     [0, 1] (the paper uses 0 0.1 0.2 0.3). For numbers: standard deviations, in the unit of each
     entry."""
     drop: tuple[float, ...] = (0.0,)
-    """Shares of observations that are dropped, for policies without frames; use --condition lost
-    to drop frames."""
+    """Shares of observations that are dropped, in all environments but LaneKeeping-v0 and
+    RoadDriving-v0; use --condition lost there."""
     overwrite: tuple[float, ...] = (0.0,)
     """Shares of frames in which the action is replaced by a random one."""
     delay: tuple[int, ...] = (0,)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
+from scripts.disturbances import DISTURBANCE_OF, check_disturbance
 from scripts.evaluation.worlds import WorldSettings, home_of, plain_stem
 from scripts.training.settings import Learner
 
@@ -19,15 +20,18 @@ def where_to_learn(settings: Learner, policy: Policy | None = None) -> WorldSett
             name none.
 
     Raises:
-        ValueError: If the settings name no environment, and neither does the policy's contract.
+        ValueError: If the settings name no environment, and neither does the policy's contract, or
+            the environment does not have a disturbance of the settings.
     """
     env, options = settings.world or "halfcheetah", read_options(settings.world_options)
     if settings.world is None and policy is not None and policy.contract is not None:
         env, observe, known = home_of(policy)
         options = {"observe": observe} | read_options(known) | options
-    return world_settings(
-        env, options, episodes=settings.evaluation_episodes, **settings.disturbances
-    )
+    asked = settings.disturbances
+    where = world_settings(env, options, episodes=settings.evaluation_episodes, **asked)
+    for setting, name in DISTURBANCE_OF.items():
+        check_disturbance(where.world, name, setting, asked[setting])
+    return where
 
 
 def world_settings(env: str, options: Mapping[str, Any], **fields: Any) -> WorldSettings:

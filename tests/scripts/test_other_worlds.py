@@ -159,6 +159,33 @@ def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, 
     assert type_command(evaluate_policy, Evaluate, "balancer", "--delay", "1") == 2
 
 
+@pytest.mark.parametrize(
+    ("job", "settings", "words", "message"),
+    [
+        (
+            evaluate_policy,
+            Evaluate,
+            ["drive-ncp", "--drop", "0", "0.2"],
+            "`drop` must be 0 in 'LaneKeeping-v0', got 0.2. .* with --condition lost",
+        ),
+        (
+            train,
+            JOBS,
+            ["ppo", "--world", "LaneKeeping-v0", "--drop-probability", "0.2"],
+            "`drop_probability` must be 0 in 'LaneKeeping-v0', .* has noise, overwrite, delay",
+        ),
+        (
+            train,
+            JOBS,
+            ["ppo", "--world", "gymnasium:CartPole-v1", "--delay-steps", "1"],
+            "`delay_steps` must be 0 in 'gymnasium:CartPole-v1', got 1. .* has noise, drop",
+        ),
+    ],
+)
+def test_a_disturbance_that_a_world_does_not_have_is_refused(refuse, job, settings, words, message):
+    refuse(job, settings, words, message)
+
+
 def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsys):
     words = ["--world", "gymnasium:Hopper-v5"]
     policy = str(PRETRAINED / "walker2d-ltc")
