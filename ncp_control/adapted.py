@@ -10,6 +10,7 @@ from gymnasium.wrappers import RescaleAction
 
 from ncp_control.contract import Contract, DictContract, FramesContract
 from ncp_control.gymnasium_contracts import parts_of
+from ncp_control.json_files import shorten
 from ncp_control.records import array_of, entries_of, numbers_in, pack, record_frame
 
 
@@ -72,7 +73,7 @@ class Adapted(gymnasium.Wrapper):
 
         Raises:
             ValueError: If the environment's observation does not follow the contract, or its reward
-                is not finite.
+                is not one finite number.
         """
         if self._is_choice:
             chosen = np.asarray(action).astype(np.int64) + self._first
@@ -80,16 +81,18 @@ class Adapted(gymnasium.Wrapper):
         given = self._given("step", self.env.step(action), 5)
         observation, reward, terminated, truncated, info = given
         self._steps += 1
-        if not np.isfinite(reward):
+        number = np.asarray(reward)
+        if number.size != 1 or number.dtype.kind not in "biuf" or not np.isfinite(number).all():
             raise ValueError(
-                f"`reward` of {self.contract.world!r} must be a finite number, got {reward} in step"
-                f" {self._steps}. Correct the environment's reward."
+                f"`reward` of {self.contract.world!r} must be a finite number, got"
+                f" {shorten(number.tolist())} in step {self._steps}. Correct the environment's"
+                " reward."
             )
-        observation = self._shaped(observation)
-        return observation, float(reward), terminated, truncated, self._told(observation, info)
+        observation, reward = self._shaped(observation), float(number.item())
+        return observation, reward, terminated, truncated, self._told(observation, info)
 
     def _given(self, method: str, values: Any, count: int) -> Any:
-        """Check that a method of the environment returned a tuple of `count` values."""
+        """Check that a method returned a tuple of `count` values, the last of them an info."""
         if not isinstance(values, tuple) or len(values) != count:
             parts = {
                 2: "(observation, info)",
@@ -99,6 +102,11 @@ class Adapted(gymnasium.Wrapper):
             raise ValueError(
                 f"`{method}` of {self.contract.world!r} must return {parts[count]}, got {got}."
                 f" Correct the environment's `{method}`."
+            )
+        if not isinstance(values[-1], dict):
+            raise ValueError(
+                f"`info` of {self.contract.world!r} must be a dict, got {shorten(values[-1])} from"
+                f" `{method}`. Return {{}} if there is nothing to tell."
             )
         return values
 

@@ -116,6 +116,10 @@ SEEN = np.zeros(1, np.float32)
         ((SEEN, {}), (SEEN, np.nan, False, False, {}), "`reward` of 'own' must be a finite number"
          ", got nan in step 1"),
         ((SEEN, {}), (SEEN, np.inf, False, False, {}), "`reward` of 'own' must be a finite number"),
+        ((SEEN, {}), (SEEN, None, False, False, {}), "`reward` of 'own' must be .*, got None in"),
+        ((SEEN, {}), (SEEN, np.ones(2), False, False, {}), "`reward` of 'own' must be a finite"),
+        ((SEEN, None), None, "`info` of 'own' must be a dict, got None from `reset`. Return {} if"),
+        ((SEEN, {}), (SEEN, 0.0, False, False, None), "`info` of 'own' .*, got None from `step`"),
     ],
 )  # fmt: skip
 def test_what_a_world_returns_is_what_gymnasium_asks_for(from_reset, from_step, told):
@@ -124,6 +128,14 @@ def test_what_a_world_returns_is_what_gymnasium_asks_for(from_reset, from_step, 
     with pytest.raises(ValueError, match=told):
         adapted.reset()
         adapted.step(SEEN)
+
+
+def test_a_reward_may_be_an_array_of_one_number():
+    env = Returns((SEEN, {}), (SEEN, np.full(1, -0.5), False, False, {}))
+    adapted = Adapted(env, contract_of_env(env, name="own", frame_s=0.1))
+    adapted.reset()
+    reward = adapted.step(SEEN)[1]
+    assert type(reward) is float and reward == -0.5
 
 
 def test_a_clock_that_is_told_from_the_first_step_on_needs_no_zero():
