@@ -147,13 +147,12 @@ def open_world(name: str, options: tuple[str, ...] = ()) -> World:
 
 def check_continuous(env: str, world: World) -> None:
     """Raise ValueError unless observations are numbers and actions are continuous."""
-    contract = world.contract
-    if not isinstance(contract.observation, VectorContract) or any(
-        entry.choices for entry in contract.action
-    ):
+    has_frames = not isinstance(world.contract.observation, VectorContract)
+    if has_frames or world.contract.choices:
+        told = "which shows frames" if has_frames else "whose actions are choices"
         raise ValueError(
-            f"`world` must show numbers and take continuous actions, got {env!r}, which shows"
-            f" {contract.observation.kind} and takes {contract.action[0].name!r}."
+            f"`world` must show numbers and take continuous actions, got {env!r}, {told}. Train"
+            " there with `train.py ppo`, which takes both."
         )
 
 

@@ -17,10 +17,9 @@ from ncp_control.cells.first_values import NUM_PROBES, PROBE_FRAMES
 from ncp_control.command_line import use_threads
 from ncp_control.learning.reinforcement.perception import observation_size
 from ncp_control.learning.reinforcement.sac import SequenceSAC, SequenceTQC
-from ncp_control.learning.reinforcement.soft_actor import check_spaces
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
-from scripts.evaluation.worlds import WorldSettings
+from scripts.evaluation.worlds import WorldSettings, check_continuous
 from scripts.training.places import describe_place
 from scripts.training.reinforcement import (
     Task,
@@ -67,8 +66,8 @@ def make_model(task: Task) -> OffPolicyAlgorithm:
     """Build the environments and the untrained algorithm."""
     settings = task.settings
     assert isinstance(settings, SAC)
+    check_continuous(task.where.env, task.world)
     env = make_worlds(task, scales_rewards=False)
-    check_spaces(env.observation_space, env.action_space)
     rate = settings.learning_rate
     shared: dict[str, Any] = {
         "learning_rate": lambda remaining: rate * max(remaining, 0.1),

@@ -196,7 +196,7 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
 @pytest.mark.parametrize(
     ("job", "world", "message"),
     [
-        ("teacher", "gymnasium:CartPole-v1", "`world` must show numbers and take continuous"),
+        ("teacher", "gymnasium:CartPole-v1", "are choices. Train there with `train.py ppo`"),
         ("ppo", "gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
         ("ppo", "swings:make_swings", "`world` must name a function as module:function"),
         ("ppo", "hoper", "`world` must be one of"),

@@ -120,8 +120,8 @@ def test_bad_settings_are_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"world": "gymnasium:CartPole-v1"}, r"`action_space` must be Box\(-1, 1, \(n,\)\), got"),
-        ({"world": "LaneKeeping-v0", "steps": 120}, r"`observation_space` must be Box\(n\), got"),
+        ({"world": "gymnasium:CartPole-v1"}, "whose actions are choices. Train there with `train"),
+        ({"world": "LaneKeeping-v0", "steps": 120}, "which shows frames. Train there with `train"),
         ({"batch_size": 30}, "`sequence_length` must divide batch_size = 30"),
     ],
 )
