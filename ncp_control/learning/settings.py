@@ -107,7 +107,8 @@ class DistillationConfig:
     """Number of parallel environments. After each round, the student acts alone in half of them,
     and its return is measured there."""
     steps_per_round: int = 1000
-    """Steps per environment and round; at least the length of an episode."""
+    """Steps per environment and round, in new episodes; with fewer than an episode has, the student
+    learns only how episodes begin."""
     mixed_rounds: int = 6
     """Number of rounds over which the teacher's share of the actions in the other half of the
     environments falls from 1 to 0."""

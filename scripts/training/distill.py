@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,14 @@ def train_distill(asked: Distill) -> Policy:
     teacher = load_teacher(settings)
     where = where_to_learn(settings, teacher)
     check_continuous(where.env, where.world)
+    steps, longest = settings.distillation.steps_per_round, where.world.max_steps
+    if steps < longest:
+        warnings.warn(
+            f"`steps_per_round` should be at least the {longest} steps of an episode, got {steps}:"
+            " every round begins new episodes, so that the student learns and is measured only in"
+            f" their first {steps} steps",
+            stacklevel=2,
+        )
     whole = WorldSettings(env=where.env, options=where.options, episodes=where.episodes)
     check_observation("teacher", teacher, whole)
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]

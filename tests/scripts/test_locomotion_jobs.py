@@ -52,6 +52,7 @@ def teacher(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["ltc", pytest.param("mlp", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:.steps_per_round. should be")
 def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     type_command, teacher, capsys, tmp_path, cell
 ):
@@ -131,6 +132,12 @@ def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, 
     learned = "validation" if asked else "train"
     assert set(tracks[:-1]) == {learned}
     assert tracks[-1] == ("validation" if asked else "held_out")
+
+
+def test_rounds_shorter_than_an_episode_are_told(type_command):
+    words = ["distill", *QUICK, "--neurons", "16"]
+    with pytest.warns(UserWarning, match="`steps_per_round` should be at least the 1000 steps"):
+        assert type_command(train, JOBS, *words) == 0
 
 
 def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch, capsys):
