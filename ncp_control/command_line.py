@@ -112,7 +112,8 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     """Parse the command line and run the job.
 
     If an error was raised in or below a user's own module, the message names the line in that
-    module. Warnings are printed in one line.
+    module. If a new run holds a training checkpoint, any message says how to resume it. Warnings
+    are printed in one line.
 
     | what happens                                          | exit status   |
     |-------------------------------------------------------|---------------|
@@ -157,7 +158,14 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             if isinstance(error, BrokenPipeError) and not runs and own_frame(error) is None:
                 _end("", _PIPE_STATUS)  # whoever reads has read enough, e.g. head
             _remove_unused(runs)
-            _end(f"error: {_sentence(error)}{_place(error)}", 2)
+            told = f"error: {_sentence(error)}{_place(error)}"
+            if advice := _advice_after(error, runs, asked):
+                told = f"{told.rstrip('.')}; {advice}"
+            _end(told, 2)
+        except Exception as error:
+            if advice := _advice_after(error, runs, asked):
+                error.add_note(advice)
+            raise
 
 
 def _place(error: ValueError | OSError) -> str:
@@ -177,6 +185,22 @@ def _sentence(error: ValueError | OSError) -> str:
     return str(error.strerror) if name is None else f"{error.strerror}: {name}"
 
 
+def _resume_with(runs: Sequence[Run], settings: Any) -> str:
+    """Return how to resume the first run that holds a training checkpoint, or "" if none does."""
+    begun = [run for run in runs if run.is_begun] if hasattr(settings, "resume") else []
+    return f"resume it with --resume {begun[0].folder}" if begun else ""
+
+
+def _advice_after(error: Exception, runs: Sequence[Run], settings: Any) -> str:
+    """Return how to resume a new run after an error; "" if it cannot be, or it has diverged."""
+    advice = _resume_with(runs, settings)
+    if not advice or settings.resume is not None:
+        return ""
+    from ncp_control.learning.divergence import DivergenceError  # imports torch
+
+    return "" if isinstance(error, DivergenceError) else advice
+
+
 def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) -> NoReturn:
     """Report what a stopped job has saved and how to resume it, and exit."""
     with _no_further_stop():
@@ -184,8 +208,7 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
         left = _remove_unused(runs)
     told = [run.kept() for run in left]
     told += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
-    if hasattr(settings, "resume"):
-        told += [f"resume it with --resume {run.folder}" for run in left if run.is_begun][:1]
+    told += filter(None, [_resume_with(left, settings)])
     is_empty = runs and not left
     line = "stopped: nothing was saved yet" if is_empty else "stopped: what was saved so far stays"
     line = ": ".join([line, *(["; ".join(told)] if told else [])])

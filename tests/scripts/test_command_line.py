@@ -25,6 +25,13 @@ class Nothing:
     """No settings."""
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """Settings of a job that can be resumed."""
+
+    resume: Path | None = None
+
+
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 
 
@@ -136,6 +143,29 @@ def test_an_error_is_one_sentence_and_leaves_no_empty_run(
         told = re.sub(rf" \(in {re.escape(__file__)}, line \d+\)$", "", told)
     assert told == f"error: {sentence}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_an_error_of_any_kind_says_how_to_resume_a_new_run(type_command, capsys, tmp_path):
+    def learn(settings):
+        if settings.resume is None:
+            run = Run.create("drive", "ncp", settings, root=tmp_path)
+        else:
+            run = Run.reopen(settings.resume, step=0)
+        run.checkpoints.mkdir(exist_ok=True)
+        (run.checkpoints / "training.pt").touch()
+        raise error
+
+    error = ValueError("`level` must be 1, got 0.")
+    assert type_command(learn, Resumed) == 2
+    (run,) = tmp_path.iterdir()
+    assert capsys.readouterr().err.endswith(f"); resume it with --resume {run}\n")
+    assert type_command(learn, Resumed, "--resume", run) == 2
+    assert "resume" not in capsys.readouterr().err
+    error = KeyError("level")
+    with pytest.raises(KeyError) as found:
+        type_command(learn, Resumed)
+    assert found.value.__notes__ == [f"resume it with --resume {str(run)[:-1]}2"]
 
 
 @pytest.mark.usefixtures("_handlers")

@@ -46,11 +46,16 @@ def own_car(tmp_path, monkeypatch):
     return write
 
 
-def test_an_error_in_a_users_own_world_tells_its_line(own_car, type_command, capsys):
+def test_an_error_in_a_users_own_world_tells_its_line_and_how_to_resume(
+    own_car, type_command, capsys, tmp_path
+):
     module = own_car('int("abc")', "own_car_that_errs")
     assert type_command(train, JOBS, *LEARN, "--import", module) == 2
     *_, told = capsys.readouterr().err.strip().splitlines()
-    assert re.search(r"^error: invalid literal .* \(in .*own_car_that_errs.py, line 13\)$", told)
+    (run,) = (tmp_path / "runs").iterdir()
+    place, advice = told.split("; ")
+    assert re.search(r"^error: invalid literal .* \(in .*own_car_that_errs.py, line 13\)$", place)
+    assert advice == f"resume it with --resume runs/{run.name}"
 
 
 def test_a_policy_of_a_world_that_was_not_imported_says_what_to_add(refuse, tmp_path):
