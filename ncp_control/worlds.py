@@ -14,6 +14,7 @@ Training, evaluation and audit jobs take one of these names. They compare the co
 with the contract of the policy, and never guess a contract from a size.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -241,6 +242,7 @@ def find_world(name: str, /, **options: Any) -> World:
     if ":" not in name:
         known = full_name(name)
         if known not in WORLDS:
+            _refuse_bare_id(name)
             others = "gymnasium:<id>", "<module>:<function>"
             check_name("world", name, [*SHORT_NAMES, *WORLDS, *others], hint=IMPORT_HINT)
         return _built(name, WORLDS[known], options)
@@ -261,6 +263,18 @@ def find_world(name: str, /, **options: Any) -> World:
     frame_s = options.get("frame_s") if "frame_s" in ours else None
     make = partial(factory, **own)
     return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
+
+
+def _refuse_bare_id(name: str) -> None:
+    """Raise ValueError if a name is an id of Gymnasium without its prefix."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import gymnasium
+
+        if name in gymnasium.registry:
+            raise ValueError(
+                f"`world` must be gymnasium:<id> for a world of Gymnasium, got {name!r}. Did you"
+                f" mean 'gymnasium:{name}'?"
+            )
 
 
 def _built(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:

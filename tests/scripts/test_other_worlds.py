@@ -200,6 +200,7 @@ def test_a_policy_is_refused_in_a_world_that_it_does_not_fit(type_command, capsy
         ("ppo", "gymnasium:Nowhere-v0", "`world` must be one that Gymnasium can make"),
         ("ppo", "swings:make_swings", "`world` must name a function as module:function"),
         ("ppo", "hoper", "`world` must be one of"),
+        ("ppo", "Pendulum-v1", "got 'Pendulum-v1'. Did you mean 'gymnasium:Pendulum-v1'?"),
     ],
 )
 def test_worlds_that_cannot_be_learned_in_are_one_sentence(
