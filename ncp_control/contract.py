@@ -91,12 +91,13 @@ class Contract:
         check_positive(self, "frame_s")
         check_range("dt_s", self.dt_s)
 
-    def check_offer(self, offered: "Contract", where: str) -> None:
+    def check_offer(self, offered: "Contract", where: str, name: str = "policy") -> None:
         """Check that a policy with this contract can act in a world.
 
         Args:
             offered: Contract of the world.
             where: Name of the world in the error message.
+            name: Setting that names the policy, e.g. "teacher".
 
         Raises:
             ValueError: If the contracts do not fit; the message names the first entry that differs.
@@ -104,7 +105,7 @@ class Contract:
         reason = self.misfit(offered)
         if reason is not None:
             raise ValueError(
-                f"`policy` does not fit {where}: it needs {reason}. Choose a policy or a world"
+                f"`{name}` does not fit {where}: it needs {reason}. Choose a policy or a world"
                 " that fits, or its options."
             )
 

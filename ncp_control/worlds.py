@@ -152,18 +152,22 @@ class World:
 
         return replace(self, make=make)
 
-    def check_policy(self, contract: Contract | None) -> None:
+    def check_policy(self, contract: Contract | None, name: str = "policy") -> None:
         """Check that a policy with this contract can act in the world.
+
+        Args:
+            contract: Contract of the policy.
+            name: Setting that names the policy, e.g. "expert".
 
         Raises:
             ValueError: If an entry does not fit, or the policy has no contract.
         """
         if contract is None:
             raise ValueError(
-                f"`policy` must carry a contract to act in {self.name!r}, got none. Set"
+                f"`{name}` must carry a contract to act in {self.name!r}, got none. Set"
                 " policy.contract to that of the world it was trained in, and save it again."
             )
-        contract.check_offer(self.contract, f"the world {self.name!r}")
+        contract.check_offer(self.contract, f"the world {self.name!r}", name)
 
 
 WORLDS: Registry[Callable[..., World]] = Registry("world")

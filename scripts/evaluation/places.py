@@ -68,7 +68,7 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
     """
     offered = world.contract
     if policy.contract is not None:
-        policy.contract.check_offer(offered, told)
+        policy.contract.check_offer(offered, told, name)
         return
     if not isinstance(offered.observation, VectorContract):
         return

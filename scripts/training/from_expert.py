@@ -200,7 +200,7 @@ def load_expert(name: str | None, world: World) -> Expert | Policy:
             f" shipped one, got {name!r}."
         )
     policy = load(name)
-    world.check_policy(policy.contract)
+    world.check_policy(policy.contract, "expert")
     return policy
 
 

@@ -63,8 +63,10 @@ class PPO(Reinforcement):
         self._check_num_worlds()
         check_at_least(self, 0, "critic_first_steps")
         if self.policy is not None:
-            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "head", "drop_probability")
+            of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "head")
             refuse_changed(self, (*of_a_new_circuit, "reads", "tau_s", "synapses"), "--policy")
+            why = "Only a new circuit is trained with lost frames."
+            refuse_changed(self, ("drop_probability",), "--policy", why)
         elif self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
             of_a_circuit += ("reads", "tau_s", "synapses", "critic", "critic_first_steps")

@@ -311,7 +311,14 @@ def test_a_policy_knows_its_home():
             train,
             JOBS,
             ["distill", "--world", "halfcheetah", "--teacher", "blind"],
-            "does not fit 'halfcheetah' with observe='full': it needs an observation of 8 numbers",
+            "`teacher` does not fit 'halfcheetah' with observe='full': it needs an observation of 8"
+            " numbers",
+        ),
+        (
+            train,
+            JOBS,
+            ["ppo", "--policy", "walker2d-ltc", "--drop-probability", "0.2"],
+            "`drop_probability` must be left out with --policy, got 0.2. Only a new circuit is",
         ),
         (train, JOBS, ["ppo", "--resume", "nowhere"], "`resume` must be a run folder"),
         (train, JOBS, ["ppo", "--world", "hoper"], "`world` must be one of .*, got 'hoper'"),

@@ -405,7 +405,7 @@ def test_a_saved_policy_goes_on_learning(tmp_path):
         ("nobody", "`expert` must be <module>:<function>, the folder of a policy"),
         ("no_module:act", "must name a function as module:function"),
         (f"{OWN}:nobody", "must name a function as module:function"),
-        ("policies/pretrained/walker2d-ltc", "does not fit"),
+        ("policies/pretrained/walker2d-ltc", "`expert` does not fit"),
     ],
 )
 def test_an_expert_that_is_not_there_is_named(expert, told):

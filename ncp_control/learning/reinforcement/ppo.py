@@ -6,6 +6,7 @@ learning rate, and the running average of observations is part of the training c
 a separate file.
 """
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -127,10 +128,11 @@ class SequencePPO(GuardedLearning, RecurrentPPO):
         n_steps = check_count("n_steps", self.n_steps)
         batch_size = check_count("batch_size", cast(int, self.batch_size))
         check_count("critic_first_steps", self.critic_first_steps, least=0)
-        if n_steps % length or batch_size % length:
+        most = math.gcd(n_steps, batch_size)
+        if most % length:
             raise ValueError(
-                f"`sequence_length` must divide n_steps = {n_steps} and batch_size ="
-                f" {batch_size}, got {length!r}. Choose powers of two."
+                f"`sequence_length` must divide the {n_steps} steps of a rollout and the"
+                f" {batch_size} of a minibatch, got {length!r}. Choose {most} or a divisor of it."
             )
         check_time_is_not_scaled(self.env)
 

@@ -139,7 +139,7 @@ def test_a_cell_that_does_not_fit_is_refused(liquid, carts, learner):
         learner(Feedforward(1, 4, 2))
     with pytest.raises(ValueError, match="`cell` must take 1 inputs, got 3"):
         learner(liquid(3))
-    with pytest.raises(ValueError, match="`sequence_length` must divide n_steps"):
+    with pytest.raises(ValueError, match="`sequence_length` must divide the"):
         SequencePPO(carts(), sequence_length=7, policy_kwargs={"cell": liquid()})
     with pytest.raises(ValueError, match="`policy_kwargs` must hold the circuit, got None"):
         SequencePPO(carts())
