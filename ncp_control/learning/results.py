@@ -45,7 +45,8 @@ class ResultsFile:
         measures: Names of the columns of metrics.
 
     Raises:
-        ValueError: If the file exists and does not have these columns, or is too large.
+        ValueError: If the file exists and does not have these columns, is too large, or is a
+            folder.
         OSError: If the file cannot be written. This is checked here, before hours of training.
     """
 
@@ -185,9 +186,17 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[list[Row], int]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise an OSError if a file cannot be written or created; the check creates nothing."""
+    """Check that a file can be written or created; the check creates nothing.
+
+    Raises:
+        ValueError: If it is a folder.
+        OSError: If it cannot be written.
+    """
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
+        raise ValueError(
+            f"`results` must be a file, got the folder {str(path)!r}. Name a file in it, e.g."
+            " results.csv."
+        )
     if path.exists() and not path.is_file():  # opening a pipe would block
         raise OSError(errno.EINVAL, "Not a file on a disk", str(path))
     # The file, or its nearest existing parent folder, must be writable.

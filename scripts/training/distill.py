@@ -30,7 +30,7 @@ from scripts.evaluation.worlds import (
 )
 from scripts.training.contracts import trained_in
 from scripts.training.places import describe_place, run_name, where_to_learn
-from scripts.training.resumption import add_row, begun_with, open_run, results_path
+from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Distill
 
 MEASURES = ("mean_return", "std_return", "teacher_return", "parameters")
@@ -41,7 +41,7 @@ def train_distill(asked: Distill) -> Policy:
     """Distill the teacher, save the student, evaluate both, and add a row to the results."""
     settings = begun_with(asked)
     use_threads(settings.threads)
-    results = ResultsFile(results_path(settings, "distillation.csv"), MEASURES)
+    results = ResultsFile(settings.results, MEASURES)
     teacher = load_teacher(settings)
     where = where_to_learn(settings, teacher)
     check_continuous(where.env, where.world)

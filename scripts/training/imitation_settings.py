@@ -64,6 +64,10 @@ class FromExpert(MetConditions, KeptFrames, NewCircuit):
             raise ValueError("`expert_noise` must hold at least one number, got none.")
         for std in self.expert_noise:
             check_not_negative("expert_noise", std)
+        if self.data is not None and self.data.exists() and not self.data.is_dir():
+            raise ValueError(
+                f"`data` must be a folder, got the file {str(self.data)!r}. Name another."
+            )
         check_at_least(self, 1, "threads", "workers")
         check_seed(self)
 

@@ -50,7 +50,7 @@ from scripts.training.reinforcement import (
     measure,
     train_and_measure,
 )
-from scripts.training.resumption import begun_with, results_path
+from scripts.training.resumption import begun_with
 from scripts.training.settings import refuse_unused
 
 
@@ -62,8 +62,7 @@ def train_ppo(asked: PPO) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     task = Task.of(settings)
-    table = "drive_rl.csv" if task.drives else "reinforcement.csv"
-    results = ResultsFile(results_path(settings, table), task.measures)  # refused before training
+    results = ResultsFile(settings.results, task.measures)  # refused before training
     policy, measured, run = reinforce(task)
     rows = {task.name: measured}
     if task.policy is not None:

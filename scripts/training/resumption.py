@@ -198,15 +198,6 @@ def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
     return {k: v for k, v in told.items() if not (v is None and k in of_the_circuit)}
 
 
-def results_path(settings: Any, table: str) -> Path | None:
-    """Return the results table of a job: `settings.results`, or `table` in it if it is a folder.
-
-    Return None if `settings.results` is None; the table then goes into the run folder.
-    """
-    path: Path | None = settings.results
-    return path / table if path is not None and path.is_dir() else path
-
-
 def resume_model(model: BaseAlgorithm, settings: Any) -> int:
     """Load the checkpoint into a model if its run is resumed; return the number of steps done."""
     if settings.resume is not None:

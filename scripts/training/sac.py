@@ -28,7 +28,7 @@ from scripts.training.reinforcement import (
     make_worlds,
     train_and_measure,
 )
-from scripts.training.resumption import begun_with, results_path
+from scripts.training.resumption import begun_with
 from scripts.training.sac_settings import SAC
 
 ROW_EVERY = 4096
@@ -40,8 +40,7 @@ def train_sac(asked: SAC) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     task = Task.of(settings)
-    table = "drive_rl.csv" if task.drives else "reinforcement.csv"
-    results = ResultsFile(results_path(settings, table), task.measures)  # refused before training
+    results = ResultsFile(settings.results, task.measures)  # refused before training
     model = make_model(task)
     policy, measured, run = train_and_measure(task, settings.algorithm, model, row_every=ROW_EVERY)
     add_rows(results, task, describe(settings, task.where), {task.name: measured}, run)

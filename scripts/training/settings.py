@@ -44,8 +44,7 @@ class Learner(NewCircuit):
     """Number of evaluation episodes after training, with the most likely actions. In
     LaneKeeping-v0, each is about 400 m of a held-out track."""
     results: Path | None = None
-    """CSV file to which the result is appended, or a folder of such tables, e.g. results. If None:
-    a new file in the run folder."""
+    """CSV file to which the result is appended; if None: a new file in the run folder."""
     threads: int = 1
     """Number of PyTorch threads. One is twice as fast as two for circuits of this size."""
     runs: Path = Path("runs")

@@ -251,6 +251,11 @@ def test_a_refused_evaluation_leaves_no_table(type_command, tmp_path):
             ["drive", "--dagger-tracks", "0"],
             "`dagger_tracks` must be a whole number of at least 1",
         ),
+        (train, JOBS, ["drive", "--data", "other.csv"], "`data` must be a folder, got the file"),
+        *(
+            (train, JOBS, [*words, "--results", "."], "`results` must be a file, got the folder")
+            for words in (["drive"], ["ppo"], ["sac"], ["distill"])
+        ),
         (train, JOBS, ["drive", "--expert-noise", "nan"], "`expert_noise` must be finite and >= 0"),
         (
             train,

@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         ResultsFile(tmp_path / "file" / "table.csv", list(MEASURED))
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match="`results` must be a file, got the folder"):
         ResultsFile(tmp_path, list(MEASURED))
 
 
