@@ -25,7 +25,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     panels = {name: title for name, title in PANELS.items() if name in logged}
     places = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, title) in zip(places, panels.items(), strict=True):
-        axes.plot(steps, [row.get(name, np.nan) for row in rows], color=BLUE)
+        axes.plot(steps, [row.get(name, np.nan) for row in rows], ".-", color=BLUE)
         axes.set(title=title, xlabel="steps [thousand]", xlim=(0.0, None))
         if name != "explained_variance":  # include 0, so that changes are not exaggerated
             low, high = axes.get_ylim()

@@ -55,7 +55,8 @@ MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
 DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
 """Measured columns of the results file in LaneKeeping-v0."""
 CURVE_POINTS = 50
-"""Number of points of a learning curve in the results file, equidistant up to the last step."""
+"""Number of points of a learning curve in the results file, equidistant up to the asked steps. The
+last rollout may go beyond them, and metrics.csv has it."""
 EPISODE_KM = 0.4
 """Distance that counts as one evaluation episode in LaneKeeping-v0 [km]."""
 

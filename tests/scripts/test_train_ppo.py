@@ -13,6 +13,7 @@ from ncp_control.learning.divergence import DivergenceError, has_diverged
 from ncp_control.learning.settings import ImitationConfig
 from scripts.evaluation.worlds import WorldSettings, returns_in
 from scripts.train import train
+from scripts.training.curves import draw_curves
 from scripts.training.distill import train_distill
 from scripts.training.imitation_settings import Imitate
 from scripts.training.jobs import JOBS
@@ -213,6 +214,12 @@ def test_settings_of_another_build_are_named(tmp_path, name, value):
     (tmp_path / "config.json").write_text(json.dumps({"settings": values | {name: value}}))
     with pytest.raises(ValueError, match=r"config\.json must hold settings of this job, got"):
         train_distill(Distill(resume=tmp_path))
+
+
+def test_a_single_row_is_seen_in_the_learning_curves():
+    (axes,) = draw_curves([{"step": 512.0, "mean_return": 3.0}]).axes
+    (line,) = axes.lines
+    assert line.get_marker() == "." and list(line.get_xydata()[0]) == [0.512, 3.0]
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": 3}', "[" * 100_000])

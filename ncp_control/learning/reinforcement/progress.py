@@ -158,7 +158,9 @@ class Progress(BaseCallback):
         if self._returns:
             metrics = {"mean_return": float(np.mean(self._returns))} | metrics
         self.run.log(self.model.num_timesteps, **metrics)
-        shown = f"return {metrics.get('mean_return', float('nan')):.0f}, {speed:.0f} steps/s"
+        shown = f"{speed:.0f} steps/s"
+        if self._returns:
+            shown = f"return {metrics['mean_return']:.0f}, {shown}"
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(num_steps)

@@ -1,5 +1,6 @@
 import pickle
 import random
+import re
 import zipfile
 
 import gymnasium
@@ -297,3 +298,15 @@ def test_a_run_shows_returns_and_speed_and_keeps_a_checkpoint(tmp_path, liquid, 
     assert [line.split(",")[0] for line in lines] == ["step", "240", "480"]
     assert {"mean_return", "steps_per_s", "approx_kl"} <= set(lines[0].split(","))
     assert (run.checkpoints / CHECKPOINT).is_file()
+
+
+@pytest.mark.parametrize(("num_steps", "shown"), [(4, ""), (60, r"return -?\d+, ")])
+def test_a_return_is_shown_once_an_episode_has_ended(
+    tmp_path, liquid, carts, capsys, num_steps, shown
+):
+    kwargs = {"cell": liquid(), "critic_widths": (16,)}
+    model = SequencePPO(
+        carts(), n_steps=num_steps, sequence_length=4, batch_size=16, policy_kwargs=kwargs
+    )
+    model.learn(1, callback=Progress(Run(tmp_path), 1))
+    assert re.search(rf"step/s, {shown}\d+ steps/s\]", capsys.readouterr().err)
