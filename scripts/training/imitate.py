@@ -36,7 +36,7 @@ from scripts.training.from_expert import (
     imitate_expert,
     load_expert,
 )
-from scripts.training.imitation_settings import Imitate
+from scripts.training.imitation_settings import OF_A_NEW_CIRCUIT, Imitate
 from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run, settings_told
 from scripts.training.settings import refuse_unused
@@ -156,8 +156,12 @@ def asked_place(settings: Imitate) -> WorldSettings:
 
 
 def describe(settings: Imitate) -> str:
-    """Return the environment and all settings but cell and seed as one cell of a results file."""
-    told = settings_told(settings, "world", "cell")
+    """Return the environment and all settings but cell and seed as one cell of a results file.
+
+    Settings of a new circuit are left out if a saved policy was trained further.
+    """
+    unused = () if settings.policy is None else OF_A_NEW_CIRCUIT
+    told = settings_told(settings, "world", "cell", *unused)
     return f"{settings.world} {json.dumps(told, sort_keys=True, default=str)}"
 
 

@@ -25,6 +25,12 @@ from scripts.training.settings import (
     refuse_changed,
 )
 
+OF_A_NEW_CIRCUIT = (
+    *("cell", "neurons", "wiring", "head", "encoder"),
+    *("reads", "tau_s", "synapses"),
+)
+"""Settings of `Imitate` without a use where a saved policy is trained further."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FromExpert(MetConditions, KeptFrames, NewCircuit):
@@ -191,6 +197,4 @@ class Imitate(FromExpert):
                 " --imitation.dagger-epochs 1 2."
             )
         if self.policy is not None:
-            of_a_new_one = ("cell", "neurons", "wiring", "head", "encoder")
-            of_a_new_one += ("reads", "tau_s", "synapses")
-            refuse_changed(self, of_a_new_one, "--policy")
+            refuse_changed(self, OF_A_NEW_CIRCUIT, "--policy")

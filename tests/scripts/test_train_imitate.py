@@ -392,7 +392,11 @@ def test_a_saved_policy_goes_on_learning(tmp_path):
     seen = np.ones((1, 2), np.float32)
     policy = load(first / "policy")
     assert again.act(seen[0]) == pytest.approx(policy.act(seen[0]), abs=1e-5)
-    assert len(list((tmp_path / "runs").glob("imitate-gru-*"))) == 2
+    runs = sorted((tmp_path / "runs").glob("imitate-gru-*"))
+    new, further = ((run / "results.csv").read_text() for run in runs)
+    for name in ("neurons", "encoder", "head"):
+        assert f'""{name}"":' in new and f'""{name}"":' not in further
+    assert "\ngru," in further and '""policy"":' in further
     with pytest.raises(ValueError, match="`neurons` must be left out with --policy, got 7"):
         quick(tmp_path, "Reach", policy=first / "policy", neurons=7)
     with pytest.raises(ValueError, match="does not fit"):
