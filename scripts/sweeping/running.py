@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ POLL_S = 0.2
 """Time between two checks of a process and its folder [s]."""
 PATIENCE_S = 30.0
 """Time that a stopped training run gets to save its state [s]."""
+CONNECT_S = 10.0
+"""Time that a Ray cluster gets to accept a connection [s]."""
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BOUND = """
 import ctypes, os, signal, sys
@@ -103,9 +106,11 @@ def _ray(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do
     handlers = {number: signal.getsignal(number) for number in _STOPS}
     try:
+        _check_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **new)
-    except ConnectionError as error:
-        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {error}.") from error
+    except (OSError, OverflowError, ValueError) as error:
+        told = str(error).rstrip(".")
+        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {told}.") from error
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray has put its own in their place
     try:
@@ -114,6 +119,18 @@ def _ray(
         yield Pool(min(parallel or found, found), lambda *task: remote.remote(*task).future())
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Check that a machine answers at host:port, where Ray would try for many minutes.
+
+    Raises:
+        OSError: If it does not within `CONNECT_S`, e.g. because there is no such machine.
+        OverflowError: If there is no such port.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, str]) -> int:

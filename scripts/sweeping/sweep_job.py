@@ -43,12 +43,11 @@ def sweep(asked: Sweep) -> None:
     settings = begun_with(asked)
     curve = curve_of(settings)
     check(settings, curve)
-    with open_run(settings, "sweep", settings.job, step=0) as run:
+    with open_pool(settings) as pool, open_run(settings, "sweep", settings.job, step=0) as run:
         if settings.resume is None:
             print(f"If it is stopped, --resume {shlex.quote(str(run.folder))} goes on with it.")
         points = Points(settings, (run.folder / "trials").absolute(), curve)
-        with open_pool(settings) as pool:
-            _Work(settings, points, run, curve).do(pool)
+        _Work(settings, points, run, curve).do(pool)
         tell(points, run, curve)
 
 

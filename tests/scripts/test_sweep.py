@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -342,3 +343,12 @@ def test_trainings_killed_at_random_give_the_serial_table(address, read, tmp_pat
     assert (serial / "policy" / "weights.safetensors").read_bytes() == (
         folder_of(tmp_path) / "policy" / "weights.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://[::1]:{port}", "no address"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(address, refuse):
+    pytest.importorskip("ray", reason="Ray is missing: pip install ncp-control[scale]")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody listens there once it is closed
+    words = ["imitate", "--grid", "seed=0", "--address", address.format(port=port)]
+    refuse(sweep, Sweep, [*words, "--", "--world", "x"], "`address` must be a Ray cluster, got")
