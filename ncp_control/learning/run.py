@@ -151,6 +151,11 @@ class Run:
         return self.folder / "results.csv"
 
     @property
+    def trials(self) -> Path:
+        """Folder of the trainings of a sweep."""
+        return self.folder / "trials"
+
+    @property
     def policy(self) -> Path:
         """Folder of the trained policy."""
         return self.folder / "policy"
@@ -178,7 +183,8 @@ class Run:
     def kept(self) -> str:
         """Return a text that lists which parts of the run are on the disk."""
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
-        saved += [path.name for path in (self.policy, self.report) if path.is_dir()]
+        folders = (self.policy, self.report, self.trials)
+        saved += [path.name for path in folders if path.is_dir()]
         saved += sorted(path.name for path in self.folder.glob("*.mcap"))
         tables = sorted(path.name for path in self.folder.glob("*.csv"))
         saved += [name for name in tables if name != "metrics.csv"]
@@ -188,8 +194,9 @@ class Run:
 
     @property
     def is_begun(self) -> bool:
-        """Whether training can resume here: there is a training checkpoint but no result."""
-        return bool(training_files(self.folder)) and not self.policy.is_dir()
+        """Whether the job can resume here: there is a checkpoint or a trial, but no policy yet."""
+        has_part = bool(training_files(self.folder)) or self.trials.is_dir()
+        return has_part and not self.policy.is_dir()
 
     def forget_training(self) -> None:
         """Remove the training checkpoint, once training is over."""

@@ -1,7 +1,6 @@
 """Main loop of a sweep: starts trials, retries those that were killed, and keeps the best."""
 
 import math
-import shlex
 import shutil
 import statistics
 from collections import Counter
@@ -44,9 +43,7 @@ def sweep(asked: Sweep) -> None:
     curve = curve_of(settings)
     check(settings, curve)
     with open_pool(settings) as pool, open_run(settings, "sweep", settings.job, step=0) as run:
-        if settings.resume is None:
-            print(f"If it is stopped, --resume {shlex.quote(str(run.folder))} goes on with it.")
-        points = Points(settings, (run.folder / "trials").absolute(), curve)
+        points = Points(settings, run.trials.absolute(), curve)
         _Work(settings, points, run, curve).do(pool)
         tell(points, run, curve)
 

@@ -11,7 +11,7 @@ from ncp_control.learning.results import KEY, PROVENANCE, Row
 from ncp_control.markdown import markdown_table
 from ncp_control.returns import half_width
 from scripts.reporting import csv_text
-from scripts.sweeping.trials import Trial
+from scripts.sweeping.trials import Trial, shortened
 
 _INTERVALS = ("half_width", "halfwidth", "_low", "_high")
 """Suffixes of measures that are confidence intervals within one training run."""
@@ -44,7 +44,12 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
         rows: Rows from `all_rows`.
         names: Settings that distinguish the trials.
     """
-    names = [name for name in names if name != "seed"]
+    names = [
+        name
+        for name in names
+        # The model is mostly the cell, and has a column of its own.
+        if name != "seed" and any(row.get(name) != row["model"] for row in rows)
+    ]
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["model"], *(row.get(name, "") for name in names)), []).append(row)
@@ -56,7 +61,11 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
         if not name.endswith(_INTERVALS) and all(_is_number(row.get(name, "")) for row in rows)
     ]
     told = [
-        [*key, str(len(group)), *(_mean([float(row[name]) for row in group]) for name in measures)]
+        [
+            *map(shortened, key),
+            str(len(group)),
+            *(_mean([float(row[name]) for row in group]) for name in measures),
+        ]
         for key, group in groups.items()
     ]
     return markdown_table(["model", *names, "trainings", *measures], told)

@@ -14,6 +14,7 @@ import csv
 import itertools
 import json
 import math
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ class Trial:
 
     def described(self) -> str:
         """Return the values in one line."""
-        return " ".join(f"{name}={value}" for name, value in self.values.items())
+        return " ".join(f"{name}={shortened(value)}" for name, value in self.values.items())
 
     def last_words(self) -> str:
         """Return the last line that the training run printed."""
@@ -156,6 +157,13 @@ class Trial:
         text = path.read_bytes()[-5000:].decode(errors="replace") if path.is_file() else ""
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
         return lines[-1] if lines else "it printed nothing"
+
+
+def shortened(value: object) -> str:
+    """Return a value as text; a number that a search has drawn with 4 significant digits."""
+    text = str(value)
+    is_drawn = re.fullmatch(r"\d*\.\d{6,}(e-\d+)?", text)
+    return f"{float(text):.4g}" if is_drawn else text
 
 
 def run_folders(trial: Path) -> list[Path]:

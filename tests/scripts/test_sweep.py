@@ -171,6 +171,16 @@ def test_the_table_has_means_with_intervals_over_seeds():
     ]  # fmt: skip
 
 
+def test_the_table_names_a_model_once_and_drawn_numbers_with_few_digits():
+    row = {"trial": "0", "cell": "ltc", "rate": "0.0012520653814999472", "model": "ltc", "x": "1"}
+    head, _, line = summary([row], ["cell", "rate"]).splitlines()
+    assert head.split("|")[1:-1] == [" model ", " rate     ", " trainings ", " x "]
+    assert "| 0.001252 |" in line
+    values = {"rate": 0.0012520653814999472, "small": 1.2520653814999e-06, "grid": "0.0003"}
+    trial = Trial(number=0, values=values, folder=Path("trial"))
+    assert trial.described() == "rate=0.001252 small=1.252e-06 grid=0.0003"
+
+
 @pytest.mark.slow
 def test_killed_trials_are_tried_again_and_the_table_is_the_serial_one(
     pretend, type_sweep, read, tmp_path, monkeypatch
@@ -208,7 +218,7 @@ def test_a_trial_that_fails_or_dies_too_often_costs_only_itself(
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(
-    pretend, type_sweep, type_command, read, tmp_path, monkeypatch
+    pretend, type_sweep, type_command, read, tmp_path, monkeypatch, capsys
 ):
     began = []
     start = running.run_trial
@@ -224,6 +234,8 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     words = ["--parallel", 1, "--grid", "seed=0,1,2,3"]
     assert type_sweep(*words) == 130
     folder = folder_of(tmp_path)
+    told = f"holds trials, results.csv; resume it with --resume {folder.relative_to(tmp_path)}\n"
+    assert told in capsys.readouterr().err
     assert type_command(sweep, Sweep, "--resume", folder) == 0
     assert began == ["0000", "0001", "0002", "0002", "0003"]
     assert [row["seed"] for row in read(folder / "results.csv")] == ["0", "1", "2", "3"]
