@@ -47,7 +47,8 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
                     try:
                         pictures.append(np.asarray(env.render()))
                     except Exception as error:  # every OpenGL binding has exceptions of its own
-                        notes.append(f"pictures of the robot: OpenGL failed ({error}).")
+                        why = str(error) or type(error).__name__
+                        notes.append(f"pictures of the robot: OpenGL failed ({why}).")
                 if recorder.is_over:
                     break
     episode = recorder.episode()

@@ -127,7 +127,7 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
                     ' "rgb_array".'
                 )
     except Exception as error:  # each OpenGL binding has its own exceptions
-        return None, f"No film: rendering failed ({error})."
+        return None, f"No film: rendering failed ({str(error) or type(error).__name__})."
     return env, lambda _: env.render()
 
 

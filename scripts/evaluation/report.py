@@ -8,7 +8,8 @@ report/
     robustness.png        return against each disturbance that has several strengths
     steering.png          steering of policy and expert, if there is an expert
     activity.png          activity of every neuron over the episode
-    wiring.png            the wiring with its activity at the largest action (wired circuits only)
+    wiring.png            the wiring with its activity at the largest action of the expert, or of
+                          the policy if there is none (wired circuits only)
     worst.png             strips of the frames before the worst crashes (road only)
     track.png             held-out tracks from above, coloured by error (driving only)
     learning_curves.png   loss and validation over the epochs, if the run trained
@@ -121,7 +122,7 @@ def write_report(
             )
             report.figure("worst", worst, caption)
         if is_driving:
-            _show(report, "track", figures.tracks(rows[0].episodes))
+            report.figure("track", figures.tracks(rows[0].episodes), _of_tracks(rows))
         if episode is not None:
             _draw(report, policy, looked_into(policy, episode))
         report.write()
@@ -247,13 +248,21 @@ def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
 
 
 _CAPTIONS = {
-    "track": "Tracks from above, the driven line coloured by its error; the worst drives first.",
     "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
     "steering": "What the policy steered, and what the legend's other driver did or would have done"
     " at the same places.",
-    "wiring": "The wiring with its activity at the largest action.",
     "activity": "Every neuron over the episode: how far it is from its own mean.",
 }
+
+
+def _of_tracks(rows: Sequence[Measured]) -> str:
+    """Return the caption of `figures.tracks` for the drives of the first row."""
+    num_drives, row = len(rows[0].episodes), " of the first row" if len(rows) > 1 else ""
+    num_shown = min(num_drives, figures.MAX_TRACKS)
+    return (
+        "Tracks from above, the driven line coloured by its error; the worst drives first:"
+        f" {num_shown} of {num_drives}{row}."
+    )
 
 
 def _show(report: Report, name: str, figure: Figure) -> None:
@@ -271,5 +280,8 @@ def _draw(report: Report, policy: Policy, episode: Episode) -> None:
         _show(report, "steering", figures.steering(episode))
     wiring = getattr(policy.circuit.cell, "wiring", None)
     if wiring is not None:
-        _show(report, "wiring", figures.wiring_at_work(episode, wiring))
+        who = "policy" if episode.expert_actions is None else episode.expert_name
+        at = f"the largest {episode.action_names[0]} ({who})"
+        caption = f"The wiring with its activity at {at}."
+        report.figure("wiring", figures.wiring_at_work(episode, wiring), caption)
     _show(report, "activity", figures.activity(episode))

@@ -195,7 +195,7 @@ def test_demonstrations_are_watched_by_any_policy_that_takes_them(
     words = ["forecaster", "--log", "test", "--seconds", 3]
     assert type_command(audit, Audit, *words) == 0
     folder, text = report_of(tmp_path)
-    assert "recording test, 2.9 s, 30 frames." in text
+    assert "recording test, 3.0 s, 30 frames." in text
     assert "shown load" in text and "human" not in text
     assert "| height [m] " in text
     assert "**Memory shapes the actions**" in text and "In the world" not in text

@@ -272,16 +272,19 @@ def test_without_opengl_there_is_a_sentence_instead_of_a_film(monkeypatch, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "told"), [(RuntimeError("no driver"), "no driver"), (OSError(), "OSError")]
+)
+def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path, error, told):
     def fail(*_):
-        raise RuntimeError("no driver")
+        raise error
 
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr("gymnasium.envs.mujoco.MujocoEnv.render", fail)
     policy = VectorPolicy(Feedforward(17, 8, 6, frame_s=0.05), observation_size=17)
     place = WorldSettings(env="halfcheetah").place
     _, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
-    assert sentence == "No film: rendering failed (no driver)."
+    assert sentence == f"No film: rendering failed ({told})."
     assert not list(tmp_path.iterdir())
 
 
