@@ -91,7 +91,10 @@ def tau_traces(
 def draw_signal(axes: Axes, audited: Episode) -> None:
     """Draw the road's curvature, or else the first signal, and the signals that overlay it."""
     name = audited.main_signal
-    axes.fill_between(audited.time_s, audited.signals[name], color=GREEN, alpha=0.45, linewidth=0)
+    step = "post" if name in audited.action_names else None  # an action holds until the next one
+    axes.fill_between(
+        audited.time_s, audited.signals[name], step=step, color=GREEN, alpha=0.45, linewidth=0
+    )
     over = [one for one, below in audited.overlays.items() if below == name]
     for one in over:
         axes.plot(audited.time_s, audited.signals[one], color=VERMILION, linewidth=1.0)

@@ -7,6 +7,7 @@ of Okabe & Ito 2008, "Color Universal Design".
 import csv
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -215,7 +216,8 @@ def activity(episode: Episode) -> Figure:
     panels = figure.subplots(
         1 + num_maps, 1, sharex=True, height_ratios=[1.4] + [height] * num_maps
     )
-    panels[0].plot(time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4)
+    # An action holds until the next one.
+    panels[0].plot(time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4, drawstyle="steps-post")
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
     panels[0].set(ylabel=episode.action_names[0], xlim=time_s[[0, -1]])
     tidy(panels[0])
@@ -233,18 +235,24 @@ def activity(episode: Episode) -> Figure:
 def _draw_map(
     axes: Axes, episode: Episode, values: np.ndarray, scale: Normalize, colours: str, label: str
 ) -> None:
-    """Draw neurons × time as a heat map, with a line between layers."""
+    """Draw neurons × time as a heat map, with a line between layers.
+
+    The rows have the names of the neurons, or of the layers if there are too many.
+    """
     names, num_neurons = episode.thought.neuron_names, len(values)
     extent = (float(episode.time_s[0]), float(episode.time_s[-1]), num_neurons - 0.5, -0.5)
     drawn = axes.imshow(
         values, norm=scale, cmap=colours, aspect="auto", extent=extent, interpolation="nearest"
     )
+    layers = [name.partition("_")[0] for name in names]
+    begins = [i for i in range(num_neurons) if i == 0 or layers[i] != layers[i - 1]]
+    for i in begins[1:]:
+        axes.axhline(i - 0.5, color="black", linewidth=1.0)
     if num_neurons <= 40:
         axes.set_yticks(range(num_neurons), names, size=7)
-    layers = [name.partition("_")[0] for name in names]
-    for i in range(1, num_neurons):
-        if layers[i] != layers[i - 1]:
-            axes.axhline(i - 0.5, color="black", linewidth=1.0)
+    elif len(begins) > 1:
+        middles = [(i + j - 1) / 2 for i, j in pairwise([*begins, num_neurons])]
+        axes.set_yticks(middles, [layers[i] for i in begins], size=8, rotation=90, va="center")
     bar = axes.figure.colorbar(drawn, ax=axes, pad=0.01, aspect=24)
     if isinstance(scale, LogNorm):
         _write_plain_ticks(bar.ax.yaxis)

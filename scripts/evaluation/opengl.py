@@ -8,14 +8,18 @@ from contextlib import contextmanager
 
 @contextmanager
 def headless_opengl() -> Iterator[str | None]:
-    """Set MUJOCO_GL to EGL or OSMesa unless it is set, and yield it; None if neither is found."""
-    before = os.environ.get("MUJOCO_GL")
+    """Set MUJOCO_GL to EGL or OSMesa unless it is set, and yield it; None if neither is found.
+
+    SDL, with which pygame draws, is told that there is no display, unless SDL_VIDEODRIVER is set:
+    it would look for a desktop, and print an error if there is none.
+    """
     found = [name for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
-    binding = before or (found[0].lower() if found else None)
-    if binding is not None:
-        os.environ["MUJOCO_GL"] = binding
+    binding = os.environ.get("MUJOCO_GL") or (found[0].lower() if found else None)
+    wanted = {"MUJOCO_GL": binding, "SDL_VIDEODRIVER": "dummy"}
+    new = {name: value for name, value in wanted.items() if value and not os.environ.get(name)}
+    os.environ.update(new)
     try:
         yield binding
     finally:
-        if before is None:
-            os.environ.pop("MUJOCO_GL", None)
+        for name in new:
+            os.environ.pop(name, None)

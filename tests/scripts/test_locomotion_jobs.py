@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import itertools
+import os
 import re
 from dataclasses import replace
 
@@ -286,6 +287,16 @@ def test_a_broken_opengl_costs_the_film_alone(monkeypatch, tmp_path, error, told
     _, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
     assert sentence == f"No film: rendering failed ({told})."
     assert not list(tmp_path.iterdir())
+
+
+def test_a_world_of_pygame_is_drawn_without_looking_for_a_desktop(monkeypatch, tmp_path, capfd):
+    for name in ("SDL_VIDEODRIVER", "XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    policy = VectorPolicy(Feedforward(3, 8, 1, frame_s=0.05), observation_size=3)
+    place = WorldSettings(env="gymnasium:Pendulum-v1").place
+    _, sentence = film(tmp_path / "film.mp4", policy, place, seconds=0.5)
+    assert sentence is None and "XDG_RUNTIME_DIR" not in capfd.readouterr().err
+    assert "SDL_VIDEODRIVER" not in os.environ
 
 
 def test_a_policy_knows_its_home():

@@ -12,11 +12,13 @@ from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
 from envs.driving.pure_pursuit import keep_lane
 from envs.driving.road import HELD_OUT_TRACKS, make_road
+from ncp_control import LSTM
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
-from ncp_control.replay import looked_into, replay
+from ncp_control.policy import VectorPolicy
+from ncp_control.replay import looked_into, replay, show
 from policies.driving import make_driving_policy
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
@@ -186,6 +188,16 @@ def test_steering_shows_policy_and_expert(episode):
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_array_equal(lines["policy"], episode.actions[:, 0])
     np.testing.assert_array_equal(lines["pure pursuit"], episode.expert_actions[:, 0])
+
+
+def test_activity_names_the_layers_of_many_neurons_and_holds_actions():
+    policy = VectorPolicy(LSTM(3, 24, 2, frame_s=0.05), observation_size=3)
+    seen = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    watched = show(policy, seen, np.full(9, 0.05), action_names=["push"])
+    above, below, *_ = figures.activity(watched).axes
+    assert above.lines[0].get_drawstyle() == "steps-post"
+    assert [label.get_text() for label in below.get_yticklabels()] == ["hidden", "memory"]
+    assert list(below.get_yticks()) == [11.5, 35.5]
 
 
 def test_learning_curves_mark_the_checkpoint_kept(run):
