@@ -257,11 +257,11 @@ _CAPTIONS = {
 
 def _of_tracks(rows: Sequence[Measured]) -> str:
     """Return the caption of `figures.tracks` for the drives of the first row."""
-    num_drives, row = len(rows[0].episodes), " of the first row" if len(rows) > 1 else ""
+    num_drives, where = len(rows[0].episodes), " in the table's first row" if len(rows) > 1 else ""
     num_shown = min(num_drives, figures.MAX_TRACKS)
     return (
-        "Tracks from above, the driven line coloured by its error; the worst drives first:"
-        f" {num_shown} of {num_drives}{row}."
+        "Tracks from above, the driven line coloured by its error; the worst drives first"
+        f" ({num_shown} of the {num_drives}{where})."
     )
 
 
