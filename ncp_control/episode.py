@@ -69,6 +69,16 @@ class Episode:
         return len(self.actions)
 
     @property
+    def duration_s(self) -> float:
+        """Time from the first observation to the end of the last action [s].
+
+        Where the world does not tell the time, the last action counts as long as the one before.
+        """
+        told = self.told.get("time_s")
+        end_s = self.time_s[-1] + self.dt_s[-1] if told is None else told[-1]
+        return float(end_s - self.time_s[0])
+
+    @property
     def total_reward(self) -> float:
         """Sum of the rewards."""
         return float(self.rewards.sum())

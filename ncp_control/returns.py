@@ -23,10 +23,10 @@ def returns_of(episodes: Sequence["Episode"]) -> dict[str, float]:
     return dict(zip(RETURNS, values, strict=True))
 
 
-def return_and_length(episodes: Sequence["Episode"]) -> dict[str, float]:
-    """Return the metrics of `returns_of`, and the mean length of the episodes [frames]."""
-    lengths = [len(episode) for episode in episodes]
-    return returns_of(episodes) | {"mean_length": sum(lengths) / len(lengths)}
+def return_and_duration(episodes: Sequence["Episode"]) -> dict[str, float]:
+    """Return the metrics of `returns_of`, and the mean duration of the episodes [s]."""
+    durations_s = [episode.duration_s for episode in episodes]
+    return returns_of(episodes) | {"mean_duration_s": sum(durations_s) / len(durations_s)}
 
 
 def half_width(values: np.ndarray) -> float:

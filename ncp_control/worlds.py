@@ -27,7 +27,7 @@ from ncp_control.imports import import_function
 from ncp_control.keyword_options import check_needed, check_options, named_arguments, takes_any
 from ncp_control.names import check_name
 from ncp_control.registry import IMPORT_HINT, Registry
-from ncp_control.returns import RETURNS, return_and_length
+from ncp_control.returns import RETURNS, return_and_duration
 
 if TYPE_CHECKING:
     import gymnasium
@@ -88,9 +88,9 @@ class World:
     """Whether `make` also takes `width`, `height` and `camera_name` of the rendered pictures."""
     contract: Contract
     """Observations, actions, frame rate and options of the world."""
-    measures: Measures = return_and_length
+    measures: Measures = return_and_duration
     """Function that computes the metrics of episodes."""
-    measure_names: tuple[str, ...] = (*RETURNS, "mean_length")
+    measure_names: tuple[str, ...] = (*RETURNS, "mean_duration_s")
     """Names of the metrics, in order: the columns of a results file."""
     signals: Callable[[Told], dict[str, np.ndarray]] = speed_of
     """Function that returns the signals to plot, by name and unit, from the values that the world

@@ -83,9 +83,8 @@ def audit(settings: Audit) -> None:
 def open_report(folder: Path, run: Run, audited: Episode) -> Report:
     """Create the report of an audit, with a summary of the first policy's episode."""
     report = Report(folder, run, f"Audit of {audited.name}")
-    seconds = audited.time_s[-1] - audited.time_s[0] + audited.dt_s[-1]
     report.say(
-        f"{plain(audited.where)}, {seconds:.1f} s, {len(audited.time_s)} frames.",
+        f"{plain(audited.where)}, {audited.duration_s:.1f} s, {len(audited.time_s)} frames.",
         *(f"Note: {plain(note)}" for note in audited.notes),
     )
     return report

@@ -147,7 +147,7 @@ _COLUMNS: dict[str, tuple[str, _Text]] = {
         lambda m: f"{m['deviation']:.{_digits(m)}f}" if math.isfinite(m["deviation"]) else "–",
     ),
     "lowest_return": ("min", lambda m: f"{m['lowest_return']:.{_digits(m)}f}"),
-    "mean_length": ("length", lambda m: f"{m['mean_length']:.0f}"),
+    "mean_duration_s": ("duration [s]", lambda m: f"{m['mean_duration_s']:.1f}"),
 }
 """Heading and format of known measures; others have their name as heading, and four digits."""
 _INTERVAL_OF = {

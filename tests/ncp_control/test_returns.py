@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncp_control.episode import Episode
-from ncp_control.returns import half_width, return_and_length
+from ncp_control.returns import half_width, return_and_duration
 
 
 def test_intervals_are_those_of_student():
@@ -15,16 +15,16 @@ def test_intervals_are_those_of_student():
     assert np.isnan(half_width(np.ones(1)))
 
 
-def test_return_and_length():
+def test_return_and_duration():
     def episode(rewards):
         n = len(rewards)
-        zeros = np.zeros(n)
         return Episode(
-            actions=zeros[:, None], dt_s=zeros, time_s=zeros, rewards=np.array(rewards, float),
+            actions=np.zeros((n, 1)), dt_s=np.full(n, 0.5), time_s=0.5 * np.arange(n),
+            rewards=np.array(rewards, float),
         )  # fmt: skip
 
     # Of two values 3 and 5 the deviation is √2, and t(0.975, 1) = 12.706.
-    assert return_and_length([episode([1, 2]), episode([5])]) == {
+    assert return_and_duration([episode([1, 2]), episode([5])]) == {
         "mean_return": 4.0, "half_width": pytest.approx(12.706, rel=1e-4), "lowest_return": 3.0,
-        "mean_length": 1.5,
+        "mean_duration_s": 0.75,
     }  # fmt: skip
