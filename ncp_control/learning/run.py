@@ -195,8 +195,7 @@ class Run:
     @property
     def is_begun(self) -> bool:
         """Whether the job can resume here: there is a checkpoint or a trial, but no policy yet."""
-        has_part = bool(training_files(self.folder)) or self.trials.is_dir()
-        return has_part and not self.policy.is_dir()
+        return can_go_on(self.folder) and not self.policy.is_dir()
 
     def forget_training(self) -> None:
         """Remove the training checkpoint, once training is over."""
@@ -218,6 +217,11 @@ class Run:
             return False
         shutil.rmtree(self.folder)
         return True
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a run folder holds something to resume from: a checkpoint, or a sweep's trials."""
+    return bool(training_files(folder)) or (folder / "trials").is_dir()
 
 
 def training_files(folder: Path) -> list[Path]:

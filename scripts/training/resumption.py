@@ -16,7 +16,7 @@ from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
 from ncp_control.learning.reinforcement.guard import guarded_learning
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
-from ncp_control.learning.run import Run, training_files, typed_command
+from ncp_control.learning.run import Run, can_go_on, training_files, typed_command
 from ncp_control.policy import Policy
 from scripts.pictures import write_picture
 from scripts.training.curves import draw_curves
@@ -72,7 +72,7 @@ def begun_with(asked: Settings) -> Settings:
             f" {task!r}. Go on with that job, or start the training anew."
         )
     policy = folder / "policy"
-    if policy.is_dir() and not training_files(folder):
+    if policy.is_dir() and not can_go_on(folder):
         raise ValueError(
             f"`resume` must be a run that was stopped, got {str(folder)!r}, which has ended. Its"
             f" policy is {policy}."

@@ -72,7 +72,7 @@ def test_the_page_of_a_walk(run, monkeypatch):
 
 def test_the_page_of_an_audit(run, tmp_path):
     audited = SimpleNamespace(name=NAME, where=f"recording {NAME}", notes=["<b>"])
-    audited.time_s = np.array([0.0, 1.0])
+    audited.time_s, audited.duration_s = np.array([0.0, 1.0]), 2.0
     report = open_report(tmp_path, run, audited)
 
     def refuse():
