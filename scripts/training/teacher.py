@@ -30,7 +30,7 @@ from scripts.evaluation.worlds import (
 from scripts.training.contracts import trained_in
 from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run
-from scripts.training.settings import Teacher
+from scripts.training.settings import Teacher, refuse_changed
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
 """Algorithm, steps, and steps between two validations, by environment."""
@@ -45,12 +45,13 @@ def train_teacher(asked: Teacher) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     algorithm, steps, every = RECIPES.get(short_name_of(settings.world), OTHER_RECIPE)
-    config = teacher.TeacherConfig(
-        algorithm=settings.algorithm or algorithm,
-        steps=steps if settings.steps is None else settings.steps,
-        examine_every=every if settings.examine_every is None else settings.examine_every,
-        seed=settings.seed,
-    )
+    given: dict[str, Any] = {"steps": steps, "examine_every": every, "algorithm": algorithm}
+    for name in (*given, "first_steps"):
+        if getattr(settings, name) is not None:
+            given[name] = getattr(settings, name)
+    config = teacher.TeacherConfig(**given, seed=settings.seed)
+    if config.algorithm == "ppo":
+        refuse_changed(settings, ("first_steps",), "ppo", "It has no steps with random actions.")
     options = read_options(settings.world_options)
     where = world_settings(settings.world, options, episodes=settings.evaluation_episodes)
     check_continuous(settings.world, where.world)

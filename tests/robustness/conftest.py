@@ -93,7 +93,7 @@ JOBS = {
     "sac": f"train sac --neurons 12 --evaluation-episodes 1 {SAC}",
     "driving by ppo": "train ppo --world LaneKeeping-v0 --world-options observe=numbers --steps 512"
     " --num-envs 1 --evaluation-episodes 1",
-    "teacher": "train teacher --algorithm sac --steps 64 --examine-every 32"
+    "teacher": "train teacher --algorithm sac --steps 64 --first-steps 32 --examine-every 32"
     " --examination-episodes 1 --evaluation-episodes 1",
     "reproduction": "reproduce expressivity --seeds 2",
     "evaluation": "evaluate POLICIES/drive-ncp --km 0.001 --live --results results/evaluation.csv",

@@ -107,7 +107,8 @@ def test_a_body_without_a_shipped_teacher_says_how_to_train_one():
 
 
 def test_a_teacher_is_trained_and_measured(type_command, capsys, tmp_path):
-    words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
+    words = "teacher --algorithm sac --steps 64 --first-steps 32 --examination-episodes 1"
+    words += " --evaluation-episodes 1"
     assert type_command(train, JOBS, *words.split()) == 0
     printed = capsys.readouterr().out
     assert "| teacher | halfcheetah | full" in printed
@@ -127,7 +128,8 @@ def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, 
         return returns_in(policy, where)
 
     monkeypatch.setattr("scripts.training.teacher.returns_in", measure_noting)
-    words = "teacher --algorithm sac --steps 8 --examination-episodes 1 --evaluation-episodes 1"
+    words = "teacher --algorithm sac --steps 8 --first-steps 4 --examination-episodes 1"
+    words += " --evaluation-episodes 1"
     world = ["--world", "LaneKeeping-v0", "--world-options", "observe=numbers", "episode_s=0.5"]
     assert type_command(train, JOBS, *words.split(), *world, *asked) == 0
     learned = "validation" if asked else "train"
@@ -145,7 +147,8 @@ def test_a_stopped_teacher_goes_on(type_command, tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
-    words = "teacher --algorithm sac --steps 64 --examination-episodes 1 --evaluation-episodes 1"
+    words = "teacher --algorithm sac --steps 64 --first-steps 32 --examination-episodes 1"
+    words += " --evaluation-episodes 1"
     with monkeypatch.context() as patch:
         patch.setattr("scripts.training.teacher.write_returns", stop)
         assert type_command(train, JOBS, *words.split()) == 130
@@ -373,6 +376,18 @@ def test_a_policy_knows_its_home():
             JOBS,
             ["teacher", "--steps", "0"],
             "`steps` must be a whole number of at least 1, got 0",
+        ),
+        (
+            train,
+            JOBS,
+            ["teacher", "--algorithm", "tqc", "--steps", "10000"],
+            "`steps` must be more than the 10000 with random actions, got 10000. Raise it, or",
+        ),
+        (
+            train,
+            JOBS,
+            ["teacher", "--algorithm", "ppo", "--first-steps", "100"],
+            "`first_steps` must be left out with ppo, got 100",
         ),
         (
             train,

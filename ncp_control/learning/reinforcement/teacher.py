@@ -45,6 +45,8 @@ class TeacherConfig:
     """Number of steps in all environments together."""
     examine_every: int
     """Number of steps between two examinations."""
+    first_steps: int = 10_000
+    """Number of steps with random actions before the first update; not used by ppo."""
     num_envs: int = 16
     """Number of parallel environments."""
     seed: int = 0
@@ -52,7 +54,12 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         check_name("algorithm", self.algorithm, ALGORITHMS)
-        check_at_least(self, 1, "steps", "examine_every", "num_envs")
+        check_at_least(self, 1, "steps", "examine_every", "first_steps", "num_envs")
+        if self.algorithm != "ppo" and self.steps <= self.first_steps:
+            raise ValueError(
+                f"`steps` must be more than the {self.first_steps} with random actions, got"
+                f" {self.steps}. Raise it, or lower `first_steps`."
+            )
         check_seed(self)
 
 
@@ -117,7 +124,7 @@ def _make_model(env: VecEnv, config: TeacherConfig) -> BaseAlgorithm:
         learning_rate=learning_rate(1e-3),
         train_freq=1,
         gradient_steps=2,
-        learning_starts=10_000,
+        learning_starts=config.first_steps,
         buffer_size=min(1_000_000, config.steps),
         policy_kwargs={"net_arch": [256, 256]},
         **shared,
