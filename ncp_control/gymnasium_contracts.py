@@ -151,7 +151,8 @@ def actions_of(
         known: Known contracts of its entries; ignored if their count differs.
 
     Raises:
-        ValueError: If it is not a bounded Box of one axis, Discrete or MultiDiscrete.
+        ValueError: If it is not a bounded Box of one axis, Discrete or MultiDiscrete, or an entry
+            of the Box cannot change.
     """
     if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
@@ -159,6 +160,13 @@ def actions_of(
             " environment, or take choices as Discrete or MultiDiscrete."
         )
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
+        if (fixed := np.flatnonzero(space.low >= space.high)).size:
+            entry = int(fixed[0])
+            raise ValueError(
+                f"`action_space` must have low < high, got {space.low[entry]} to"
+                f" {space.high[entry]} for action {entry}. Let the environment set an action that"
+                " cannot change by itself."
+            )
         if len(known) == space.shape[0]:
             return known
         ranges = enumerate(zip(space.low.tolist(), space.high.tolist(), strict=True))

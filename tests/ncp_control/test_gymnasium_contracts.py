@@ -207,6 +207,12 @@ def test_other_spaces_are_refused_with_a_remedy(space, remedy):
         observation_of(space)
 
 
+def test_an_action_that_cannot_change_is_refused():
+    fixed = spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32))
+    with pytest.raises(ValueError, match="must have low < high, got 0.0 to 0.0 for action 1"):
+        actions_of(fixed)
+
+
 def test_actions_of_whole_numbers_are_refused_with_a_remedy():
     with pytest.raises(ValueError, match="must be a Box of real numbers, .* Discrete"):
         actions_of(spaces.Box(-10, 10, (2,), np.int32))
