@@ -12,7 +12,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
 from ncp_control.replay import looked_into, replay
-from scripts.evaluation.opengl import headless_opengl
+from scripts.evaluation.opengl import headless_opengl, why_not_drawn
 from scripts.evaluation.places import Place
 from scripts.recordings import opened
 
@@ -38,7 +38,12 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     stride = -(-max(round(seconds / frame_s), 1) // _MAX_PICTURES)
     pictures: list[np.ndarray] = []
     with headless_opengl():
-        env = None if is_colour else _rendered_env(place)
+        env = None
+        if not is_colour:
+            try:
+                env = _rendered_env(place)
+            except Exception as error:
+                notes.append(f"pictures of the robot: {why_not_drawn(error)}")
         with place.open(policy, seconds=seconds, name=name, env=env) as opened:
             env, steps, recorder = opened
             for k, step in enumerate(steps):
@@ -46,9 +51,8 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
                 if env.render_mode is not None and not notes and k % stride == 0:
                     try:
                         pictures.append(np.asarray(env.render()))
-                    except Exception as error:  # every OpenGL binding has exceptions of its own
-                        why = str(error) or type(error).__name__
-                        notes.append(f"pictures of the robot: OpenGL failed ({why}).")
+                    except Exception as error:
+                        notes.append(f"pictures of the robot: {why_not_drawn(error)}")
                 if recorder.is_over:
                     break
     episode = recorder.episode()

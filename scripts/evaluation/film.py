@@ -14,7 +14,7 @@ from ncp_control.acting.closed_loop import Step
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.records import frames_in, frames_part, record_frame
-from scripts.evaluation.opengl import headless_opengl
+from scripts.evaluation.opengl import headless_opengl, why_not_drawn
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
 
@@ -126,8 +126,8 @@ def _rendered_env(place: Place, binding: str | None) -> tuple[Any, _Show | str]:
                     "No film: the world draws no pictures. Give its environment the render mode"
                     ' "rgb_array".'
                 )
-    except Exception as error:  # each OpenGL binding has its own exceptions
-        return None, f"No film: rendering failed ({str(error) or type(error).__name__})."
+    except Exception as error:
+        return None, f"No film: {why_not_drawn(error)}"
     return env, lambda _: env.render()
 
 

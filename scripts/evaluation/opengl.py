@@ -6,6 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def why_not_drawn(error: Exception) -> str:
+    """Return why pictures could not be rendered: the text of an error, or its type if it has none.
+
+    Every OpenGL binding has exceptions of its own, some of them without a text.
+    """
+    return f"rendering failed ({str(error) or type(error).__name__})."
+
+
 @contextmanager
 def headless_opengl() -> Iterator[str | None]:
     """Set MUJOCO_GL to EGL or OSMesa unless it is set, and yield it; None if neither is found.

@@ -164,7 +164,8 @@ class Teacher:
     steps: int | None = None
     """Number of environment steps, summed over all environments. If None: 1,000,000."""
     first_steps: int | None = None
-    """Number of steps with random actions before the first update of tqc or sac. If None: 10,000."""
+    """Number of steps with random actions before the first update of tqc or sac. If None:
+    10,000."""
     examine_every: int | None = None
     """Number of steps between two validations. If None: 250,000 for walker2d, else 50,000."""
     examination_episodes: int = 4

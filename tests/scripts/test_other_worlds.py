@@ -3,18 +3,24 @@
 import csv
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from ncp_control import LTC, auto_ncp
 from ncp_control.policy import FramesPolicy, VectorPolicy
 from ncp_control.policy.heads import NUM_FEATURES
-from ncp_control.worlds import find_world
+from ncp_control.worlds import find_world, world_of
 from scripts.audit import audit
+from scripts.auditing.recording import act
 from scripts.auditing.settings import Audit
 from scripts.evaluate import evaluate_policy
+from scripts.evaluation.places import Place
 from scripts.evaluation.settings import Evaluate
 from scripts.train import train
 from scripts.training.jobs import JOBS
@@ -138,6 +144,29 @@ def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
     assert (
         "`km` must be left out for another world than those with a car" in capsys.readouterr().err
     )
+
+
+class Blank(gymnasium.Env):
+    """A world that cannot be drawn."""
+
+    metadata: ClassVar = {"render_fps": 10}
+    observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 1.0, False, False, {}
+
+
+def test_a_world_that_fails_when_it_is_to_be_drawn_is_audited_without_pictures():
+    world = world_of(lambda **options: Blank(**options), name="blank")
+    policy = VectorPolicy(LTC(auto_ncp(2, 8, 1), frame_s=0.1), observation_size=2)
+    episode = act(policy, "still", Place(world=world, seeds=[0], num_steps=9), seconds=0.5)
+    assert len(episode) == 5 and episode.pictures is None
+    (note,) = episode.notes
+    assert note.startswith("pictures of the robot: rendering failed (Blank")
 
 
 def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, monkeypatch):
