@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ncp_control.contract import VectorContract
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, check_home, find_world, full_name, short_name_of
-from scripts.disturbances import DISTURBANCE_OF, DISTURBANCES
+from scripts.disturbances import DISTURBANCES
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, measured_options
 from scripts.evaluation.tables import Measured, of_returns, results_table, returns_of_each
 from scripts.reporting import csv_text
@@ -34,14 +34,8 @@ class WorldSettings:
     """Option `observe` of the environment, e.g. positions; full for its default."""
     options: tuple[str, ...] = ()
     """Further options of the environment as name=value."""
-    sensor_noise_std: float = 0.0
-    """Standard deviation of the noise on each entry of the observation, in the entry's unit."""
-    drop_probability: float = 0.0
-    """Share of frames that are dropped."""
-    overwrite_probability: float = 0.0
-    """Share of frames in which the action is replaced by a random one."""
-    delay_steps: int = 0
-    """Number of frames between choosing an action and its effect."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Strength of each disturbance by name."""
     episodes: int = 20
     """Number of episodes."""
     seed: int = 10_000
@@ -56,11 +50,6 @@ class WorldSettings:
     def words(self) -> tuple[str, ...]:
         """All options of the environment as name=value."""
         return words_of(self.observe, self.options)
-
-    @property
-    def strengths(self) -> dict[str, float]:
-        """Strength of each disturbance, by name of the disturbance."""
-        return {short: getattr(self, name) for name, short in DISTURBANCE_OF.items()}
 
     @property
     def place(self) -> Place:

@@ -27,10 +27,11 @@ def where_to_learn(settings: Learner, policy: Policy | None = None) -> WorldSett
     if settings.world is None and policy is not None and policy.contract is not None:
         env, observe, known = home_of(policy)
         options = {"observe": observe} | read_options(known) | options
-    asked = settings.disturbances
-    where = world_settings(env, options, episodes=settings.evaluation_episodes, **asked)
+    strengths = {name: getattr(settings, setting) for setting, name in DISTURBANCE_OF.items()}
+    episodes = settings.evaluation_episodes
+    where = world_settings(env, options, episodes=episodes, strengths=strengths)
     for setting, name in DISTURBANCE_OF.items():
-        check_disturbance(where.world, name, setting, asked[setting])
+        check_disturbance(where.world, name, setting, strengths[name])
     return where
 
 

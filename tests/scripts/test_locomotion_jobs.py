@@ -193,7 +193,7 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
 
 def test_each_disturbance_is_drawn_with_the_other_at_rest():
     places = [
-        WorldSettings(env="walker2d", sensor_noise_std=noise, drop_probability=drop)
+        WorldSettings(env="walker2d", strengths={"noise": noise, "drop": drop})
         for noise in (0.0, 0.1)
         for drop in (0.0, 0.2, 0.4)
     ]
@@ -210,7 +210,7 @@ def test_each_disturbance_is_drawn_with_the_other_at_rest():
 def test_what_a_condition_costs_is_no_point_of_a_disturbance():
     """Pixel noise is a condition and a disturbance: only what was asked for as one is drawn."""
     asked = [(0.2, "clean"), (0.0, "clean"), (0.3, "noise:5")]
-    places = [WorldSettings(env="walker2d", sensor_noise_std=noise) for noise, _ in asked]
+    places = [WorldSettings(env="walker2d", strengths={"noise": noise}) for noise, _ in asked]
     rows = [
         replace(measured_returns("m", place, np.array([-9.0, -11.0])), labels={"condition": told})
         for place, (_, told) in zip(places, asked, strict=True)
@@ -228,7 +228,7 @@ def test_what_a_condition_costs_is_no_point_of_a_disturbance():
 @pytest.mark.parametrize(("env", "drop"), [("halfcheetah", 0.6), ("walker2d", 0.3)])
 def test_a_film_lasts_as_long_as_what_it_shows(monkeypatch, tmp_path, env, drop):
     """With dropped frames a step lasts several, and so does its picture."""
-    where = WorldSettings(env=env, drop_probability=drop)
+    where = WorldSettings(env=env, strengths={"drop": drop})
     world, shown, rate = where.make_world(), [], []
     elapsed_s = [0.0]
     take_step = world.step
