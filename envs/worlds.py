@@ -30,7 +30,7 @@ from ncp_control.contract import (
 )
 from ncp_control.names import check_name
 from ncp_control.returns import RETURNS, returns_of
-from ncp_control.worlds import Told, World, register_world
+from ncp_control.worlds import Infos, World, register_world
 
 if TYPE_CHECKING:
     from envs.driving.config import DrivingConfig
@@ -127,13 +127,13 @@ def lane_measures(episodes: "Sequence[Episode]") -> dict[str, float]:
     return dataclasses.asdict(summarize(episodes))
 
 
-def lane_signals(told: Told) -> dict[str, np.ndarray]:
+def lane_signals(infos: Infos) -> dict[str, np.ndarray]:
     """Return the road's curvature, the car's speed and its offset from the centre line."""
     return {
-        "curvature [1/m]": told["curvature_1pm"],
-        "|curvature| [1/m]": np.abs(told["curvature_1pm"]),
-        "speed [m/s]": told["speed_mps"],
-        "cross-track error [m]": told["cross_track_m"],
+        "curvature [1/m]": infos["curvature_1pm"],
+        "|curvature| [1/m]": np.abs(infos["curvature_1pm"]),
+        "speed [m/s]": infos["speed_mps"],
+        "cross-track error [m]": infos["cross_track_m"],
     }
 
 
@@ -224,9 +224,9 @@ def road_measures(episodes: "Sequence[Episode]") -> dict[str, float]:
     return dataclasses.asdict(summarize_road(episodes))
 
 
-def road_signals(told: Told) -> dict[str, np.ndarray]:
+def road_signals(infos: Infos) -> dict[str, np.ndarray]:
     """Return the signals of `lane_signals`, and the free distance ahead in the lane."""
-    return {**lane_signals(told), "gap [m]": told["gap_m"]}
+    return {**lane_signals(infos), "gap [m]": infos["gap_m"]}
 
 
 def _steering(config: "DrivingConfig") -> ActionContract:

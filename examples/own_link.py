@@ -34,8 +34,8 @@ class ToyRobot:
             return None
         self.next_s = self.clock.now_s() + CAMERA_S
         image = np.random.default_rng().integers(0, 256, (240, 320, 3), np.uint8)  # RGB
-        told = {"speed_mps": self.speed_mps}
-        return Reading(observation=self.framer.see(image), time_s=self.clock.now_s(), told=told)
+        info = {"speed_mps": self.speed_mps}
+        return Reading(observation=self.framer.see(image), time_s=self.clock.now_s(), info=info)
 
     def send(self, command):
         """Steer: `command` has the actions of the contract, here one fraction, left positive.

@@ -35,8 +35,8 @@ def main(words: list[str] | None = None) -> dict[str, float]:
         world, None, seeds=seeds, parallel=1, expert=world.expert, num_steps=world.max_steps
     ):
         episodes.append(episode)
-        driven_km += float(episode.told["distance_m"][-1]) / 1000.0
-        print(f"{driven_km:.1f} km, interventions: {episode.told['crashed'].sum()}", flush=True)
+        driven_km += float(episode.infos["distance_m"][-1]) / 1000.0
+        print(f"{driven_km:.1f} km, interventions: {episode.infos['crashed'].sum()}", flush=True)
         if driven_km >= asked.km:
             break
     measures = world.measure(episodes)

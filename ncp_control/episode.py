@@ -30,7 +30,7 @@ class Episode:
     """Actions, shape (time, action)."""
     rewards: np.ndarray
     """Reward of each action, shape (time,)."""
-    told: Mapping[str, np.ndarray] = field(default_factory=dict)
+    infos: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Values that the world reported in `info` after each action, by name, shape (time, …)."""
     observations: np.ndarray | None = None
     """Observations, shape (time, …); None if they were not kept."""
@@ -46,7 +46,7 @@ class Episode:
     action_names: Sequence[str] = ()
     """Name of each entry of the action."""
     sensor_names: Sequence[str] | None = None
-    """Name and unit of each number of the observation; None if unknown. After `looked_into`: name
+    """Name and unit of each number of the observation; None if unknown. After `with_activity`: name
     of each input of the circuit."""
     signals: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Signals that neural activity is compared with, by name and unit, each of shape (time,)."""
@@ -74,8 +74,8 @@ class Episode:
 
         Where the world does not tell the time, the last action counts as long as the one before.
         """
-        told = self.told.get("time_s")
-        end_s = self.time_s[-1] + self.dt_s[-1] if told is None else told[-1]
+        end_times_s = self.infos.get("time_s")
+        end_s = self.time_s[-1] + self.dt_s[-1] if end_times_s is None else end_times_s[-1]
         return float(end_s - self.time_s[0])
 
     @property
@@ -86,13 +86,13 @@ class Episode:
     @property
     def has_failed(self) -> bool:
         """Whether the world reported a crash, or ended the episode itself."""
-        return self.is_terminated or bool(np.any(self.told.get("crashed", False)))
+        return self.is_terminated or bool(np.any(self.infos.get("crashed", False)))
 
     @property
     def has_frames(self) -> bool:
         """Whether the kept observations include camera frames."""
         is_seen = self.observations is not None
-        return is_seen and (self.record_frame is not None or self.seen.ndim == 4)
+        return is_seen and (self.record_frame is not None or self.recorded_observations.ndim == 4)
 
     @property
     def frames(self) -> np.ndarray:
@@ -103,15 +103,23 @@ class Episode:
         """
         if not self.has_frames:
             raise ValueError("`episode` must have camera frames, got none.")
-        return self.seen if self.record_frame is None else frames_in(self.seen, self.record_frame)
+        return (
+            self.recorded_observations
+            if self.record_frame is None
+            else frames_in(self.recorded_observations, self.record_frame)
+        )
 
     @property
     def numbers(self) -> np.ndarray:
         """Numbers of the observations, shape (time, numbers); `sensor_names` ends with theirs."""
-        return self.seen if self.record_frame is None else numbers_in(self.seen, self.record_frame)
+        return (
+            self.recorded_observations
+            if self.record_frame is None
+            else numbers_in(self.recorded_observations, self.record_frame)
+        )
 
     @property
-    def seen(self) -> np.ndarray:
+    def recorded_observations(self) -> np.ndarray:
         """Observations of the episode, shape (time, …).
 
         Raises:
@@ -120,8 +128,8 @@ class Episode:
         return _kept("observations", self.observations)
 
     @property
-    def thought(self) -> Activity:
-        """Neural activity of an episode that `looked_into` has inspected.
+    def recorded_activity(self) -> Activity:
+        """Neural activity of an episode that `with_activity` has inspected.
 
         Raises:
             ValueError: If it was not inspected.
@@ -129,8 +137,8 @@ class Episode:
         return _kept("activity", self.activity)
 
     @property
-    def given(self) -> np.ndarray:
-        """Inputs of the circuit in an episode that `looked_into` has inspected.
+    def recorded_features(self) -> np.ndarray:
+        """Inputs of the circuit in an episode that `with_activity` has inspected.
 
         Raises:
             ValueError: If it was not inspected.

@@ -50,8 +50,8 @@ def replay(
             f" {done.shape[1]}. Choose the policy that learned from such a recording."
         )
     seen = np.array(recording.observations[frames])  # a copy: the store is read-only
-    told = {"name": name, "where": where, "expert_actions": done, "expert_name": actor}
-    episode = show(policy, seen, dt_s, **told)
+    fields = {"name": name, "where": where, "expert_actions": done, "expert_name": actor}
+    episode = show(policy, seen, dt_s, **fields)
     names = episode.action_names
     shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
     return replace(
@@ -61,14 +61,14 @@ def replay(
     )
 
 
-def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any) -> Episode:
+def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **fields: Any) -> Episode:
     """Run a policy on recorded observations (open loop), and record its circuit's activity.
 
     Args:
         policy: The policy.
         observations: Consecutive observations, shape (time, …).
         dt_s: Time since the previous observation [s], shape (time,).
-        **told: Other fields of the `Episode`, e.g. its name.
+        **fields: Other fields of the `Episode`, e.g. its name.
 
     Raises:
         ValueError: If the observations do not fit the policy.
@@ -83,10 +83,12 @@ def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any
         sensor_names=None if contract is None else sensor_names(contract.observation),
         actions=np.zeros((len(dt_s), size)),
         rewards=np.zeros(len(dt_s)),
-        **told,
+        **fields,
     )
-    episode = looked_into(policy, episode)
-    actions = policy.command(to_numpy(policy.respond(episode.thought.outputs).detach()[0]))
+    episode = with_activity(policy, episode)
+    actions = policy.command(
+        to_numpy(policy.respond(episode.recorded_activity.outputs).detach()[0])
+    )
     names = [f"action {i}" for i in range(size)]
     if episode.has_frames and size == 1:
         names = ["steering"]
@@ -96,14 +98,16 @@ def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **told: Any
     return replace(episode, actions=actions, action_names=names, signals=done)
 
 
-def looked_into(policy: Policy, episode: Episode) -> Episode:
+def with_activity(policy: Policy, episode: Episode) -> Episode:
     """Return an episode with the inputs and the activity of the policy's circuit.
 
     `sensor_names` then names the inputs of the circuit: the features of the head first, then the
     numbers; None if the policy has an encoder. Colour frames of the observations become the
     `pictures`, unless the episode has pictures already.
     """
-    features, activity = look_inside(at_least_single(policy), episode.seen, episode.dt_s)
+    features, activity = look_inside(
+        at_least_single(policy), episode.recorded_observations, episode.dt_s
+    )
     named = None if getattr(policy, "encoder_widths", ()) else episode.sensor_names
     if named is not None:  # a head's features come before the numbers
         num_features = features.shape[1] - len(named)

@@ -43,14 +43,14 @@ Expert = Callable[["gymnasium.Env", Any, dict[str, Any]], np.ndarray]
 
 The observation is one array. If it holds a frame and numbers, it is a record: `frames_in` and
 `numbers_in` of `ncp_control.records` take it apart."""
-Told = Mapping[str, np.ndarray]
+Infos = Mapping[str, np.ndarray]
 """Values that a world reported in `info` after each action of an episode, by name; shape
 (time, …)."""
 
 
-def speed_of(told: Told) -> dict[str, np.ndarray]:
+def speed_of(infos: Infos) -> dict[str, np.ndarray]:
     """Return the forward speed if the world reports `x_velocity`, as MuJoCo's environments do."""
-    return {"speed [m/s]": told["x_velocity"]} if "x_velocity" in told else {}
+    return {"speed [m/s]": infos["x_velocity"]} if "x_velocity" in infos else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class World:
     """Function that computes the metrics of episodes."""
     measure_names: tuple[str, ...] = (*RETURNS, "mean_duration_s")
     """Names of the metrics, in order: the columns of a results file."""
-    signals: Callable[[Told], dict[str, np.ndarray]] = speed_of
+    signals: Callable[[Infos], dict[str, np.ndarray]] = speed_of
     """Function that returns the signals to plot, by name and unit, from the values that the world
     reported."""
     expert: Expert | None = None

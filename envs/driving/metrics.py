@@ -53,13 +53,13 @@ def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
         raise ValueError(
             f"`episodes` must have two steps each, got lengths {lengths}. Drive longer."
         )
-    told = [episode.told for episode in episodes]
-    driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
-    crashes = sum(int(t["crashed"].sum()) for t in told)
+    infos = [episode.infos for episode in episodes]
+    driven_km = sum(float(t["distance_m"][-1]) for t in infos) / 1000.0
+    crashes = sum(int(t["crashed"].sum()) for t in infos)
     rate, low, high = rate_per_km(crashes, driven_km)
     offsets = [offsets_m(episode) for episode in episodes]
     rates = np.concatenate(
-        [np.abs(np.diff(t["steer_rad"]) / np.diff(t["time_s"]))[~t["crashed"][1:]] for t in told]
+        [np.abs(np.diff(t["steer_rad"]) / np.diff(t["time_s"]))[~t["crashed"][1:]] for t in infos]
     )
     return LaneMetrics(
         driven_km=driven_km,
@@ -78,7 +78,7 @@ def offsets_m(episode: "Episode") -> np.ndarray:
 
     In a step with a crash, the car may already be back in the middle of its lane.
     """
-    return np.abs(episode.told["cross_track_m"])[~episode.told["crashed"]]
+    return np.abs(episode.infos["cross_track_m"])[~episode.infos["crashed"]]
 
 
 def mean_cross_track_m(episode: "Episode") -> float:

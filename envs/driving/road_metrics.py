@@ -50,30 +50,30 @@ def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
     """
     if not episodes:
         raise ValueError("`episodes` must be at least one, got none. Drive longer.")
-    told = [episode.told for episode in episodes]
-    driven_km = sum(float(t["distance_m"][-1]) for t in told) / 1000.0
-    rate, low, high = rate_per_km(sum(int(t["crashed"].sum()) for t in told), driven_km)
+    infos = [episode.infos for episode in episodes]
+    driven_km = sum(float(t["distance_m"][-1]) for t in infos) / 1000.0
+    rate, low, high = rate_per_km(sum(int(t["crashed"].sum()) for t in infos), driven_km)
     return RoadMetrics(
         driven_km=driven_km,
-        collisions=sum(int(t["collided"].sum()) for t in told),
-        lane_departures=sum(int(t["departed"].sum()) for t in told),
+        collisions=sum(int(t["collided"].sum()) for t in infos),
+        lane_departures=sum(int(t["departed"].sum()) for t in infos),
         interventions_per_km=rate,
         interventions_per_km_low=low,
         interventions_per_km_high=high,
-        idle_share=_mean(np.concatenate([t["stood_idle"] for t in told])),
-        mean_speed_mps=_mean(np.concatenate([t["speed_mps"] for t in told])),
+        idle_share=_mean(np.concatenate([t["stood_idle"] for t in infos])),
+        mean_speed_mps=_mean(np.concatenate([t["speed_mps"] for t in infos])),
         mean_jerk_mps3=_mean(np.concatenate([jerks_mps3(episode) for episode in episodes])),
         lateral_p95_mps2=float(
-            np.percentile(np.concatenate([np.abs(t["lateral_mps2"]) for t in told]), 95.0)
+            np.percentile(np.concatenate([np.abs(t["lateral_mps2"]) for t in infos]), 95.0)
         ),
     )
 
 
 def jerks_mps3(episode: "Episode") -> np.ndarray:
     """Return |jerk| [m/s³] between steps, without those in or next to a step with a crash."""
-    told = episode.told
-    jerk = np.diff(told["acceleration_mps2"]) / np.diff(told["time_s"])
-    return np.abs(jerk)[~(told["crashed"][1:] | told["crashed"][:-1])]
+    infos = episode.infos
+    jerk = np.diff(infos["acceleration_mps2"]) / np.diff(infos["time_s"])
+    return np.abs(jerk)[~(infos["crashed"][1:] | infos["crashed"][:-1])]
 
 
 def _mean(values: np.ndarray) -> float:

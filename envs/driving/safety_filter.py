@@ -122,7 +122,7 @@ def guarded(world: World) -> World:
         return SafetyFilter(world.make(**rendering))
 
     def measures(episodes: "Sequence[Episode]") -> dict[str, float]:
-        share = np.concatenate([episode.told["filtered"] for episode in episodes]).mean()
+        share = np.concatenate([episode.infos["filtered"] for episode in episodes]).mean()
         return {**world.measures(episodes), "filtered_share": float(share)}
 
     names = (*world.measure_names, "filtered_share")

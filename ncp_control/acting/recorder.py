@@ -21,7 +21,7 @@ from ncp_control.policy import Policy
 from ncp_control.records import record_frame, sensor_names
 from ncp_control.worlds import Expert, World
 
-_MOST_TOLD = 64
+_MOST_NUMBERS = 64
 """Largest size of an `info` entry that an episode keeps; larger ones are observations."""
 
 
@@ -52,7 +52,7 @@ class Recorder:
         self._named: dict[str, Any] = {"name": name, "where": where or world.name}
         self._keeps_observations = keeps_observations
         self._is_terminated = False
-        self._told: list[Info] = []
+        self._infos: list[Info] = []
         self._rows: dict[str, list[Any]] = {
             name: []
             for name in (
@@ -79,7 +79,9 @@ class Recorder:
             rows["observations"].append(step.observations[i])
         if self._expert is not None:
             rows["expert_actions"].append(self.asked)
-        self._told.append({k: v for k, v in step.outcomes[i].items() if np.size(v) <= _MOST_TOLD})
+        self._infos.append(
+            {k: v for k, v in step.outcomes[i].items() if np.size(v) <= _MOST_NUMBERS}
+        )
         self._is_terminated = bool(step.terminated[i])
         self.is_over = bool(step.terminated[i] or step.truncated[i])
 
@@ -88,16 +90,16 @@ class Recorder:
         rows: dict[str, Any] = {k: np.array(values) for k, values in self._rows.items() if values}
         if "observations" in rows and rows["observations"].dtype == np.float64:
             rows["observations"] = rows["observations"].astype(np.float32)  # as policies do
-        told, contract = _columns(self._told), self._world.contract
+        infos, contract = _columns(self._infos), self._world.contract
         names = [entry.name for entry in contract.action]
         done = dict(zip(names, rows["actions"].T, strict=True))
         return Episode(
-            told=told,
+            infos=infos,
             is_terminated=self._is_terminated,
             action_names=names,
             sensor_names=sensor_names(contract.observation),
             record_frame=record_frame(contract.observation),
-            signals={**self._world.signals(told), **done},
+            signals={**self._world.signals(infos), **done},
             expert_name="" if self._expert is None else self._world.expert_name,
             **self._named,
             **rows,

@@ -66,11 +66,11 @@ def maps_of_frames(
     index = torch.from_numpy(frames)
     return saliency(
         policy,
-        episode.seen[frames],
+        episode.recorded_observations[frames],
         method,
         neuron=neuron,
-        state=episode.thought.states_before[index],
-        dt_s=episode.thought.dt_s[0][index],
+        state=episode.recorded_activity.states_before[index],
+        dt_s=episode.recorded_activity.dt_s[0][index],
     ).numpy()
 
 
@@ -91,7 +91,7 @@ def inspected(
         certificate: Certified bounds of the circuit.
         track: Map of the track, if there is one.
     """
-    visible = visible_part(policy.circuit.cell, episode.thought)
+    visible = visible_part(policy.circuit.cell, episode.recorded_activity)
     wiring = getattr(policy.circuit.cell, "wiring", None)
     if wiring is None or list(visible.neuron_names) != wiring.neuron_names:
         # A wiring inside another cell, or of neurons with other names, is not drawn.
@@ -100,12 +100,12 @@ def inspected(
         "neurons": str(len(visible.neuron_names)),
         "circuit parameters": f"{num_parameters(policy.circuit):,}",
     }
-    if "crashed" in episode.told:
-        facts["crashes"] = str(int(episode.told["crashed"].sum()))
+    if "crashed" in episode.infos:
+        facts["crashes"] = str(int(episode.infos["crashed"].sum()))
     sensor_names = None if wiring is None else episode.sensor_names
     tau_bounds_s = None
-    if certificate is not None and episode.thought.timescales_s is not None:
-        limits = drawn_tau_s(certificate, timescales_of(episode.thought))
+    if certificate is not None and episode.recorded_activity.timescales_s is not None:
+        limits = drawn_tau_s(certificate, timescales_of(episode.recorded_activity))
         tau_bounds_s = np.stack(limits, axis=1)
     rerun, why_no_rerun = None, ""
     try:

@@ -89,23 +89,23 @@ class Panel:
     @property
     def neuron_names(self) -> Sequence[str]:
         """Name of each entry of the state."""
-        return self.episode.thought.neuron_names
+        return self.episode.recorded_activity.neuron_names
 
     @property
     def states(self) -> np.ndarray:
         """State after each frame, shape (time, neurons)."""
-        return self.episode.thought.states[0].cpu().numpy()
+        return self.episode.recorded_activity.states[0].cpu().numpy()
 
     @property
     def timescales_s(self) -> np.ndarray | None:
         """Time constants τ [s], shape (time, neurons); None if the cell has none."""
-        taus_s = self.episode.thought.timescales_s
+        taus_s = self.episode.recorded_activity.timescales_s
         return None if taus_s is None else taus_s[0].cpu().numpy()
 
     @property
     def synaptic_currents(self) -> np.ndarray | None:
         """Current through each synapse, in the order of the wiring, shape (time, synapses)."""
-        currents = self.episode.thought.synaptic_currents
+        currents = self.episode.recorded_activity.synaptic_currents
         return None if currents is None else currents[0].cpu().numpy()
 
     @property

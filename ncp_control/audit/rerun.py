@@ -48,8 +48,8 @@ def rerun_data(policy: Policy, episode: Episode) -> dict[str, Any]:
     return circuit | {
         "squash": getattr(policy, "squash_name", "clip"),
         "choices": list(policy.choices),
-        "features": pack_floats(to_float32(episode.given)),
-        "dt_s": pack_floats(to_float32(episode.thought.dt_s[0])),
+        "features": pack_floats(to_float32(episode.recorded_features)),
+        "dt_s": pack_floats(to_float32(episode.recorded_activity.dt_s[0])),
     }
 
 

@@ -72,13 +72,13 @@ def audit_policy(settings: AuditPolicy) -> None:
     print(f"shown     {len(episode):,} frames, {episode.time_s[-1]:.1f} s, of {episode.where}\n")
     print(markdown_table(NEURONS, neuron_rows(policy, episode, certificate)), end="\n\n")
     if certificate is not None:
-        found = find_violations(certificate, episode.thought)
+        found = find_violations(certificate, episode.recorded_activity)
         print(f"bounds: {describe_violations(found)} in {len(episode):,} frames")
     features, dt_s = _tensors(episode)
     if not isinstance(policy.circuit.cell, Feedforward):  # which has no memory
         (effect,) = wipe_effects(policy, features, dt_s)
         print(f"memory: {describe_wipe(effect).replace('*', '')}")
-        reach = reach_of(policy, features, dt_s, episode.thought.states_before)
+        reach = reach_of(policy, features, dt_s, episode.recorded_activity.states_before)
         print(f"what was seen k frames before moves the action ever less. {describe_reach(reach)}")
 
 
@@ -92,8 +92,8 @@ def neuron_rows(
     from ncp_control.audit.activity import unit_activity
     from ncp_control.audit.timescales import frame_interval_s, timescales_of
 
-    cell, thought = policy.circuit.cell, episode.thought
-    names, states = unit_activity(cell, thought)
+    cell, activity = policy.circuit.cell, episode.recorded_activity
+    names, states = unit_activity(cell, activity)
     features, dt_s = _tensors(episode)
     held = dict(zip(names, states.mean(axis=0).tolist(), strict=True))
     effects = dict.fromkeys(names, "–")
@@ -102,8 +102,8 @@ def neuron_rows(
             effect.name: f"{effect.rms:.3g}"
             for effect in ablation_effects(policy, features, dt_s, neurons=held)
         }
-    taus_s = None if thought.timescales_s is None else timescales_of(thought)
-    frame_s, rows = frame_interval_s(thought), []
+    taus_s = None if activity.timescales_s is None else timescales_of(activity)
+    frame_s, rows = frame_interval_s(activity), []
     for i, name in enumerate(names):
         low, high = states[:, i].min(), states[:, i].max()
         certified = "–"
@@ -111,8 +111,8 @@ def neuron_rows(
             k = certificate.neuron_names.index(name)
             certified = f"{certificate.state.low[k]:.2f} to {certificate.state.high[k]:.2f}"
         tau, in_frames = "–", "–"
-        if taus_s is not None and name in thought.neuron_names:
-            of = 1e3 * taus_s[:, thought.neuron_names.index(name)]
+        if taus_s is not None and name in activity.neuron_names:
+            of = 1e3 * taus_s[:, activity.neuron_names.index(name)]
             if not np.isnan(of).any():
                 tau = f"{of.min():.3g}, {of.mean():.3g}, {of.max():.3g}"
                 in_frames = f"{of.mean() / 1e3 / frame_s:.2g}"
@@ -123,4 +123,4 @@ def neuron_rows(
 def _tensors(episode: "Episode"):
     import torch
 
-    return torch.from_numpy(episode.given), episode.thought.dt_s[0]
+    return torch.from_numpy(episode.recorded_features), episode.recorded_activity.dt_s[0]

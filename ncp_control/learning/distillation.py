@@ -104,7 +104,7 @@ class DistillationLoss:
 
     burn_in: int
     """Number of steps at the start of a window that do not count unless an episode has begun."""
-    told: ClassVar[tuple[str, ...]] = ()
+    metric_names: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Rollouts) -> Tensor:
         """Return the mean squared error of the actions over the steps that count."""

@@ -112,7 +112,7 @@ class ImitationLoss:
     """Imitation loss over a batch of windows."""
 
     config: ImitationConfig
-    told: ClassVar[tuple[str, ...]] = ()
+    metric_names: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, model: Policy, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of choices, or else `weighted_squared_error`."""

@@ -39,7 +39,7 @@ _MODEL, _SHARE, _END = "model", "share", "end"
 class Shared(Protocol):
     """Interface of a loss whose batches can be shared by processes; must be picklable."""
 
-    told: ClassVar[tuple[str, ...]]
+    metric_names: ClassVar[tuple[str, ...]]
     """Names of the metrics that `loss` returns after the loss."""
 
     def loss(self, model: Any, batch: Any) -> Tensor:
@@ -237,7 +237,7 @@ def _share_of_gradient(shared: Shared, model: nn.Module, batch: Any) -> Tensor:
     """Return w ∇L, w L, w times the metrics, and w of a share in one vector; zeros if no share."""
     parameters = list(model.parameters())
     size = sum(p.numel() for p in parameters)
-    sums = torch.zeros(size + len(shared.told) + 2, dtype=torch.float64)
+    sums = torch.zeros(size + len(shared.metric_names) + 2, dtype=torch.float64)
     if batch is None:
         return sums
     means = shared.loss(model, batch).reshape(-1)
@@ -265,7 +265,7 @@ def _put_gradient(shared: Shared, model: nn.Module, sums: Tensor) -> tuple[float
         parameter.grad = part.view_as(parameter).to(parameter.dtype)
         first += parameter.numel()
     loss, *told = means[first:].tolist()
-    return loss, dict(zip(shared.told, told, strict=True))
+    return loss, dict(zip(shared.metric_names, told, strict=True))
 
 
 @contextlib.contextmanager

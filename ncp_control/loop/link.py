@@ -28,7 +28,7 @@ class Reading:
     """Observation, normally as the policy's contract defines it; None if it was not readable."""
     time_s: float
     """Time at which it was taken, or arrived, on the loop's clock [s]."""
-    told: Mapping[str, float] = field(default_factory=dict)
+    info: Mapping[str, float] = field(default_factory=dict)
     """Further reported values, by name with unit, e.g. speed_mps."""
     is_manual: bool = False
     """Whether a person drives; then the loop sends no command."""
@@ -46,11 +46,11 @@ def with_unread(reading: Reading, unread: Reading | None) -> Reading:
     if unread is None:
         return reading
     kept = {}
-    if "reward" in unread.told:
-        kept["reward"] = unread.told["reward"] + reading.told.get("reward", 0.0)
-    if "is_hit" in unread.told:
-        kept["is_hit"] = max(unread.told["is_hit"], reading.told.get("is_hit", 0.0))
-    return replace(reading, told={**reading.told, **kept})
+    if "reward" in unread.info:
+        kept["reward"] = unread.info["reward"] + reading.info.get("reward", 0.0)
+    if "is_hit" in unread.info:
+        kept["is_hit"] = max(unread.info["is_hit"], reading.info.get("is_hit", 0.0))
+    return replace(reading, info={**reading.info, **kept})
 
 
 class Link(Protocol):

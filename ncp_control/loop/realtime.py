@@ -61,7 +61,7 @@ class LoopRecord:
     """Result of a run of the loop."""
 
     episode: Episode
-    """All ticks; `told` holds the values reported by the link, the `level`, and `model_s`."""
+    """All ticks; `infos` holds the values reported by the link, the `level`, and `model_s`."""
     events: list[Event]
     """Events of the monitor and, after a safe stop, the end; times count from the loop's start."""
     ended: str
@@ -78,7 +78,7 @@ class LoopRecord:
         names = {level: level.name.lower() for level in Level}
         events = [{"time_s": round(e.time_s, 4), "level": names[e.level], "kind": e.kind,
                    "reason": e.reason} for e in self.events]  # fmt: skip
-        levels = np.asarray(self.episode.told.get("level", ()), int)  # none if it ended at once
+        levels = np.asarray(self.episode.infos.get("level", ()), int)  # none if it ended at once
         shares = np.bincount(levels, minlength=4)
         spent = {names[level]: int(shares[level]) for level in Level}
         return {"ended": self.ended, "timing": dict(self.timing), "ticks_at_level": spent,

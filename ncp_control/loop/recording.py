@@ -183,8 +183,8 @@ class DriveRecorder:
             time_s, shape = row["time_s"], None
             if reading is not None and reading.observation is not None:
                 shape = self._add_observation(reading.observation, reading.time_s - self._start_s)
-            if reading is not None and reading.told:
-                self._write(TOLD, time_s, _numbers(reading.told))
+            if reading is not None and reading.info:
+                self._write(TOLD, time_s, _numbers(reading.info))
             self._write(ACTION, time_s, self._named(self._action_names, row["command"]))
             if row["elapsed_s"] is not None:
                 said = row["action"]

@@ -24,7 +24,7 @@ class TickLog:
     name: str
     keeps_observations: bool
     rows: list[dict[str, Any]] = field(default_factory=list)
-    told: list[dict[str, float]] = field(default_factory=list)
+    infos: list[dict[str, float]] = field(default_factory=list)
     observations: list[np.ndarray] = field(default_factory=list)
 
     def add(
@@ -47,11 +47,11 @@ class TickLog:
             is_reset: Whether the policy was reset before this reading.
         """
         before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
-        told = dict(self.told[-1]) if self.told else {}
-        if "reward" in told:
-            told["reward"] = 0.0  # a reward counts only once
-        told.update({} if reading is None else reading.told)
-        self.told.append(told)
+        info = dict(self.infos[-1]) if self.infos else {}
+        if "reward" in info:
+            info["reward"] = 0.0  # a reward counts only once
+        info.update({} if reading is None else reading.info)
+        self.infos.append(info)
         self.rows.append(
             {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(command),
              "level": int(level), "model_s": model_s, "jitter_s": jitter_s, "is_late": is_late,
@@ -69,9 +69,9 @@ class TickLog:
         """Return the ticks as an episode; with observations if all ticks had one of equal shape."""
         actions = self._column("command").reshape(len(self.rows), len(self.contract.action))
         names = [entry.name for entry in self.contract.action]
-        known = set(self.told[0]).intersection(*self.told) if self.told else set()
-        told = {key: np.array([row[key] for row in self.told]) for key in sorted(known)}
-        told |= {key: self._column(key) for key in ("level", "model_s", "was_asked")}
+        known = set(self.infos[0]).intersection(*self.infos) if self.infos else set()
+        infos = {key: np.array([row[key] for row in self.infos]) for key in sorted(known)}
+        infos |= {key: self._column(key) for key in ("level", "model_s", "was_asked")}
         seen, notes = None, ()
         if self.keeps_observations:
             sizes = {(one.shape, one.dtype) for one in self.observations}
@@ -83,8 +83,8 @@ class TickLog:
             time_s=self._column("time_s"),
             dt_s=self._column("dt_s"),
             actions=actions,
-            rewards=told.get("reward", np.zeros(len(self.rows))),
-            told=told,
+            rewards=infos.get("reward", np.zeros(len(self.rows))),
+            infos=infos,
             observations=seen,
             name=self.name,
             where=self.contract.world,

@@ -69,7 +69,7 @@ def tau_traces(
     audited: Episode, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
 ) -> Figure:
     """Draw τ of some neurons with its certified bounds, below the episode's main signal."""
-    names = audited.thought.neuron_names
+    names = audited.recorded_activity.neuron_names
     num_columns = 2 if len(neurons) > 3 else 1
     num_rows = -(-len(neurons) // num_columns)
     figure = Figure(figsize=(11.0, 1.5 * num_rows + 1.6), layout="constrained")
@@ -268,8 +268,8 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     names = certificate.neuron_names
     figure = Figure(figsize=(11.0, 0.24 * len(names) + 1.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    states = audited.thought.states[0].cpu().numpy()
-    taus_s = audited.thought.timescales_s
+    states = audited.recorded_activity.states[0].cpu().numpy()
+    taus_s = audited.recorded_activity.timescales_s
     assert taus_s is not None  # only cells with time constants have a certificate
     taus_ms = 1e3 * taus_s[0].cpu().numpy()
     limits_s = [drawn_tau_s(one, taus_ms / 1e3) for one in (certificate, known)]

@@ -240,7 +240,7 @@ def _prepare(report: Report, subject: Subject) -> None:
     """Certify the circuit and compute the saliency maps, if possible and not yet done."""
     policy, audited = subject.policy, subject.audited
     if subject.certificate is None:
-        longest_s = float(audited.thought.dt_s.max())
+        longest_s = float(audited.recorded_activity.dt_s.max())
         subject.certificate = report.attempt(
             f"Certified bounds of {audited.name}",
             lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
@@ -275,7 +275,7 @@ def _table(
             rows += models.memory_rows(policy, audited)
             if audited.has_frames:
                 rows += models.stability_rows(policy, audited, settings.seed)
-        if settings.ablation_km and "track" in audited.told:
+        if settings.ablation_km and "track" in audited.infos:
             km, seed = settings.ablation_km, settings.seed
             rows += models.closed_loop_rows(policy, audited, km, seed, **_lane_changes(settings))
     table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
@@ -288,7 +288,7 @@ def _add_results(
     results: ResultsFile, rows: list[models.ModelRow], settings: Audit, audited: Episode
 ) -> None:
     """Append the comparison to the results file, with the settings it depends on."""
-    place = {"track": settings.track} if "track" in audited.told else {"where": audited.where}
+    place = {"track": settings.track} if "track" in audited.infos else {"where": audited.where}
     measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
     asked = {
         name: value

@@ -57,7 +57,7 @@ class ModelRow:
 
 def activity_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
     """Return rows for the principal components and the correlations with the curvature."""
-    names, states = unit_activity(policy.circuit.cell, audited.thought)
+    names, states = unit_activity(policy.circuit.cell, audited.recorded_activity)
     found = principal_components(states)
     rows = [
         ModelRow(policy=audited.name, quantity="components_for_90", of=f"{len(names)} units",
@@ -83,9 +83,11 @@ def memory_rows(policy: Policy, audited: Episode) -> list[ModelRow]:
         "wiped_share": effect.share,
         "reach_half_life_ms": 1e3 * reach.half_life_s,
     }
-    if audited.thought.timescales_s is not None:
-        median_s = float(np.nanmedian(timescales_of(audited.thought)))
-        found["median_tau_frames"] = median_s / (frame_interval_s(audited.thought) or math.nan)
+    if audited.recorded_activity.timescales_s is not None:
+        median_s = float(np.nanmedian(timescales_of(audited.recorded_activity)))
+        found["median_tau_frames"] = median_s / (
+            frame_interval_s(audited.recorded_activity) or math.nan
+        )
     return [
         ModelRow(policy=audited.name, quantity=quantity, value=value)
         for quantity, value in found.items()

@@ -62,14 +62,14 @@ def _draw_bend(figure: SubFigure, audited: Episode, maps: Saliency) -> None:
 
 def _draw_activity(figure: SubFigure, audited: Episode) -> None:
     """Draw the road's curvature and the potential of every neuron over the episode."""
-    names = audited.thought.neuron_names
-    states = audited.thought.states[0].cpu().numpy().T
+    names = audited.recorded_activity.neuron_names
+    states = audited.recorded_activity.states[0].cpu().numpy().T
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 4.0])
     draw_signal(above, audited)
     largest = max(float(np.abs(states).max()), 1e-6)
     first_s, last_s = float(audited.time_s[0]), float(audited.time_s[-1])
     if last_s == first_s:  # a single frame is drawn as wide as the time before it
-        last_s += float(audited.thought.dt_s[0, 0]) or 1.0
+        last_s += float(audited.recorded_activity.dt_s[0, 0]) or 1.0
     extent = (first_s, last_s, len(names) - 0.5, -0.5)
     drawn = below.imshow(
         states,
@@ -92,7 +92,7 @@ def _draw_activity(figure: SubFigure, audited: Episode) -> None:
 
 def _draw_timescales(figure: SubFigure, audited: Episode, certificate: Certificate) -> None:
     """Draw τ of the command neurons that vary the most, inside their certified bounds."""
-    names, taus_s = audited.thought.neuron_names, timescales_of(audited.thought)
+    names, taus_s = audited.recorded_activity.neuron_names, timescales_of(audited.recorded_activity)
     spread = np.log(taus_s.max(axis=0) / taus_s.min(axis=0))
     command = [i for i, name in enumerate(names) if name.startswith("command")]
     chosen = sorted(sorted(command or range(len(names)), key=lambda i: -spread[i])[:_NUM_TAUS])

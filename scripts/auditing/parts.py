@@ -48,7 +48,7 @@ def followed_neurons(audited: Episode) -> list[str]:
 
 def traced_neurons(audited: Episode) -> list[str]:
     """Return the neurons to plot: command and motor; the first 4 if there are no layers."""
-    names = audited.thought.neuron_names
+    names = audited.recorded_activity.neuron_names
     chosen = [name for name in names if name.startswith(("command", "motor"))]
     return chosen[:_MAX_TRACES] if chosen else names[:4]
 
@@ -60,7 +60,7 @@ def _largest(sizes: Sequence[float]) -> list[int]:
 
 def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     """List the sensor of each circuit input and the action of each output, with their ranges."""
-    is_wired = audited.thought.neuron_names[-1].startswith("motor_")
+    is_wired = audited.recorded_activity.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
 
     def rows(
@@ -90,7 +90,9 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
 def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) -> Part:
     """Report how each entry of the action changes on the same frames with each sensor held."""
     names = names[len(names) - audited.numbers.shape[1] :]  # the head's features come first
-    effects = sensor_effects(policy, audited.seen, audited.thought.dt_s[0], names)
+    effects = sensor_effects(
+        policy, audited.recorded_observations, audited.recorded_activity.dt_s[0], names
+    )
     actions = list(audited.action_names)
     if len(actions) != len(effects[0].rms):  # scores of choices
         actions = [f"score {i}" for i in range(len(effects[0].rms))]
@@ -120,8 +122,8 @@ def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) 
 def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     """Report each neuron's time constants and their correlation with the signals."""
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
-    found = summarize_timescales(audited.thought, signals)
-    frame_s = frame_interval_s(audited.thought)
+    found = summarize_timescales(audited.recorded_activity, signals)
+    frame_s = frame_interval_s(audited.recorded_activity)
     header = ["neuron", "mean τ [ms]", "min", "max", "mean τ / frame"]
     header += ["certified min", "certified max"] if certificate else []
     header += [f"r with {name}" for name in signals]
@@ -148,7 +150,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
     if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
         text.append(_UNDEFINED)
-    taus_s, shown = timescales_of(audited.thought), traced_neurons(audited)
+    taus_s, shown = timescales_of(audited.recorded_activity), traced_neurons(audited)
     figure = figures.tau_traces(audited, taus_s, shown, certificate)
     return Part(
         text=text,
@@ -159,7 +161,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
 
 def activity_part(policy: Policy, audited: Episode) -> Part:
     """Report principal components of the activity, and its correlation with the signals."""
-    names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
+    names, states = neurons.unit_activity(policy.circuit.cell, audited.recorded_activity)
     check_finite("activity.states", states, names)
     found = neurons.principal_components(states)
     num_components = found.count_for(0.9)
@@ -198,9 +200,9 @@ def follow(names: Sequence[str], states: np.ndarray, signal: np.ndarray) -> dict
 
 def synapses_part(policy: Policy, audited: Episode) -> Part:
     """Split each motor command into shares of its synapses, and report all synaptic currents."""
-    cell, currents = policy.circuit.cell, audited.thought.synaptic_currents
-    features = torch.from_numpy(audited.given)
-    terms = neurons.motor_contributions(cell, features, audited.thought.states[0])
+    cell, currents = policy.circuit.cell, audited.recorded_activity.synaptic_currents
+    features = torch.from_numpy(audited.recorded_features)
+    terms = neurons.motor_contributions(cell, features, audited.recorded_activity.states[0])
     assert currents is not None  # an LTC records them
     flow = check_finite("synaptic currents", currents[0].cpu().numpy())
     rows = [
@@ -233,16 +235,16 @@ def synapses_part(policy: Policy, audited: Episode) -> Part:
 
 def ablation_part(policy: Policy, audited: Episode) -> Part:
     """Report how the actions on the same frames change without each neuron or synapse."""
-    cell = policy.circuit.cell
+    cell, activity = policy.circuit.cell, audited.recorded_activity
+    has_currents = activity.synaptic_currents is not None
     effects = ablation_effects(
         policy,
-        torch.from_numpy(audited.given),
-        audited.thought.dt_s[0],
+        torch.from_numpy(audited.recorded_features),
+        activity.dt_s[0],
         neurons=resting_values(policy, audited),
-        synapses=neurons.synapse_names(cell) if audited.thought.synaptic_currents is not None
-        else [],
-    )  # fmt: skip
-    num_neurons = len(neurons.unit_activity(cell, audited.thought)[0])
+        synapses=neurons.synapse_names(cell) if has_currents else [],
+    )
+    num_neurons = len(neurons.unit_activity(cell, activity)[0])
     rows = [(audited.label(effect.name), effect.rms, effect.largest) for effect in effects]
     worst = max(effects, key=lambda effect: effect.rms)
     cut = _largest([effect.rms for effect in effects[num_neurons:]])
@@ -266,7 +268,7 @@ def ablation_part(policy: Policy, audited: Episode) -> Part:
 
 def resting_values(policy: Policy, audited: Episode) -> dict[str, float]:
     """Return the mean activity of every neuron: the value at which ablation holds it."""
-    names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
+    names, states = neurons.unit_activity(policy.circuit.cell, audited.recorded_activity)
     check_finite("activity.states", states, names)
     return dict(zip(names, states.mean(axis=0).tolist(), strict=True))
 
@@ -274,9 +276,11 @@ def resting_values(policy: Policy, audited: Episode) -> dict[str, float]:
 def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> Part:
     """Certify bounds of the circuit's states and outputs, and check the episode against them."""
     cell = policy.circuit.cell
-    known = certify(cell, audited.given.min(axis=0), audited.given.max(axis=0))
-    violations = find_violations(certificate, audited.thought)
-    violations += find_violations(known, audited.thought)
+    known = certify(
+        cell, audited.recorded_features.min(axis=0), audited.recorded_features.max(axis=0)
+    )
+    violations = find_violations(certificate, audited.recorded_activity)
+    violations += find_violations(known, audited.recorded_activity)
     header = ["neuron", "v min", "v max", "τ min [ms]", "τ max [ms]", "|dv/dt| max [1/s]"]
     rows = []
     for i, name in enumerate(certificate.neuron_names):
@@ -346,7 +350,7 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
                 f" **Vacuous** for {', '.join(map(plain, names))}: an action lies in [-1, 1] in any"
                 " case, and the bound excludes less than 1 % of that."
             )
-    input_range = np.ptp(audited.given.astype(np.float64), axis=0)
+    input_range = np.ptp(audited.recorded_features.astype(np.float64), axis=0)
     told = []
     for gain in (certificate.frame_gain, certificate.lasting_gain):
         is_vacuous = is_vacuous_gain(gain, input_range, high - low)
@@ -362,9 +366,9 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
 
 def _largest_gradient(policy: Policy, audited: Episode) -> float:
     """Return the largest abs(∂output/∂input) over one frame in the episode."""
-    features = torch.from_numpy(audited.given)[:, None].requires_grad_()
+    features = torch.from_numpy(audited.recorded_features)[:, None].requires_grad_()
     outputs, _ = policy.circuit(
-        features, audited.thought.states_before, dt_s=audited.thought.dt_s[0]
+        features, audited.recorded_activity.states_before, dt_s=audited.recorded_activity.dt_s[0]
     )
     gradients = [
         torch.autograd.grad(outputs[..., k].sum(), features, retain_graph=True)[0]
@@ -377,7 +381,7 @@ def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
     """Report the largest change of each neuron's activity from one frame to the next."""
     steps, rows = {}, []
     for policy, audited in cells_and_episodes:
-        names, states = neurons.unit_activity(policy.circuit.cell, audited.thought)
+        names, states = neurons.unit_activity(policy.circuit.cell, audited.recorded_activity)
         steps[audited.name] = largest_steps(states)
         rows += [(audited.name, *row) for row in zip(names, steps[audited.name], strict=True)]
     return Part(

@@ -11,7 +11,7 @@ from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import Policy
 from ncp_control.records import frames_part
-from ncp_control.replay import looked_into, replay
+from ncp_control.replay import replay, with_activity
 from scripts.evaluation.opengl import headless_opengl, why_not_drawn
 from scripts.evaluation.places import Place
 from scripts.recordings import opened
@@ -62,7 +62,7 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     shown = np.stack(pictures).repeat(stride, axis=0)[: len(episode)] if pictures else None
     is_whole = shown is not None and len(shown) == len(episode)
     pictured = replace(episode, notes=notes, pictures=shown if is_whole else None)
-    return looked_into(policy, pictured)
+    return with_activity(policy, pictured)
 
 
 def watch(

@@ -100,14 +100,17 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
 def find_effects(policy: Policy, audited: Episode) -> list[WipeEffect]:
     """Return the effect of wiping at each interval of `WIPE_EVERY` on an episode's actions."""
     return wipe_effects(
-        policy, torch.from_numpy(audited.given), audited.thought.dt_s[0], WIPE_EVERY
+        policy,
+        torch.from_numpy(audited.recorded_features),
+        audited.recorded_activity.dt_s[0],
+        WIPE_EVERY,
     )
 
 
 def find_reach(policy: Policy, audited: Episode) -> Reach:
     """Return how far back the actions of an episode depend on the features."""
-    features, thought = torch.from_numpy(audited.given), audited.thought
-    return reach_of(policy, features, thought.dt_s[0], audited.thought.states_before)
+    features, activity = torch.from_numpy(audited.recorded_features), audited.recorded_activity
+    return reach_of(policy, features, activity.dt_s[0], audited.recorded_activity.states_before)
 
 
 def act_wiped(policy: Policy, place: Place, name: str) -> WipingCost:

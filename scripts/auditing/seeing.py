@@ -63,12 +63,12 @@ def measure_stability(
         index = np.linspace(0, len(audited.time_s) - 1, num_frames).astype(int)
         found = saliency_stability(
             policy,
-            audited.seen[index],
+            audited.recorded_observations[index],
             NOISE_VARIANCES,
             method,
             seed=seed,
-            state=audited.thought.states_before[index],
-            dt_s=audited.thought.dt_s[0, index],
+            state=audited.recorded_activity.states_before[index],
+            dt_s=audited.recorded_activity.dt_s[0, index],
         )
         for variance, similarity in zip(NOISE_VARIANCES, found, strict=True):
             mean, error, effective = mean_with_error(similarity.cpu().numpy())
@@ -99,8 +99,8 @@ def stability_part(policy: Policy, audited: Episode, maps: Saliency, seed: int) 
 
 def robustness_part(policy: Policy, audited: Episode, seed: int) -> Part:
     """Report how much faults of the frames change the actions and the neurons, in open loop."""
-    dt_s = audited.thought.dt_s[0].numpy()
-    responses = fault_responses(policy, audited.seen, dt_s, seed=seed)
+    dt_s = audited.recorded_activity.dt_s[0].numpy()
+    responses = fault_responses(policy, audited.recorded_observations, dt_s, seed=seed)
     rows = [(r.fault, r.action_rms, r.action_largest, r.state_rms) for r in responses]
     header = ("fault", "RMS change of the action", "largest", "RMS change of the neurons")
     return Part(

@@ -67,9 +67,9 @@ def learning_curves(metrics_csv: Path) -> Figure | None:
 
 def steering(episode: Episode) -> Figure:
     """Plot the steering of policy and expert, and for a drive road curvature and lateral error."""
-    told, expert = episode.told, episode.expert_actions
+    infos, expert = episode.infos, episode.expert_actions
     assert expert is not None  # the caller has checked it
-    is_driven = "cross_track_m" in told
+    is_driven = "cross_track_m" in infos
     figure = Figure(figsize=(11.0, 6.4 if is_driven else 3.2), layout="constrained")
     ratios = [2.2, 1.0, 1.0] if is_driven else [2.2]
     panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
@@ -81,16 +81,16 @@ def steering(episode: Episode) -> Figure:
     panels[0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     panels[0].set_title("left is positive", loc="left", size=9, color=GREY)
     if is_driven:
-        error_m = told["cross_track_m"]
+        error_m = infos["cross_track_m"]
         panels[1].fill_between(
-            episode.time_s, told["curvature_1pm"], color=GREEN, alpha=0.45, linewidth=0
+            episode.time_s, infos["curvature_1pm"], color=GREEN, alpha=0.45, linewidth=0
         )
         panels[1].set_ylabel("road curvature\n[1/m]")
         panels[2].plot(episode.time_s, error_m, color=VERMILION)
         panels[2].set_ylabel("cross-track error\n[m]")
         largest_m = max(0.3, 1.1 * float(np.abs(error_m).max()))
         panels[2].set_ylim(-largest_m, largest_m)
-        for time_s in episode.time_s[told["crashed"]]:
+        for time_s in episode.time_s[infos["crashed"]]:
             for axes in panels:
                 axes.axvline(time_s, color="black", linestyle=":", linewidth=1.0)
     for axes in panels:
@@ -106,13 +106,13 @@ def tracks(drives: Sequence[Episode]) -> Figure:
     Args:
         drives: Episodes; at most `MAX_TRACKS` of them are drawn.
     """
-    by_badness = sorted(drives, key=lambda d: (-d.told["crashed"].sum(), -mean_cross_track_m(d)))
+    by_badness = sorted(drives, key=lambda d: (-d.infos["crashed"].sum(), -mean_cross_track_m(d)))
     worst_first = by_badness[:MAX_TRACKS]
     num_columns = min(len(worst_first), 3)
     num_rows = math.ceil(len(worst_first) / num_columns)
     figure = Figure(figsize=(4.2 * num_columns + 1.2, 4.2 * num_rows), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False)
-    errors_m = np.abs(np.concatenate([d.told["cross_track_m"] for d in worst_first]))
+    errors_m = np.abs(np.concatenate([d.infos["cross_track_m"] for d in worst_first]))
     scale = Normalize(0.0, float(np.clip(np.percentile(errors_m, 99.0), 0.2, 2.0)))
     for axes, drive in zip(panels.flat, worst_first, strict=False):
         _draw_track(axes, drive, scale)
@@ -128,16 +128,16 @@ def tracks(drives: Sequence[Episode]) -> Figure:
 
 def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     """Draw one track with its borders, the driven line, the start and the crashes."""
-    told, track = drive.told, int(drive.told["track"][0])
-    left, right = lane_borders(told)
+    infos, track = drive.infos, int(drive.infos["track"][0])
+    left, right = lane_borders(infos)
     axes.fill(*np.concatenate([left, right[::-1]]).T, color="#E4E4E4", linewidth=0, zorder=0)
     for border in (left, right):
         axes.plot(*border.T, color="#9A9A9A", linewidth=0.8, zorder=1)
-    points = told["position_m"]
-    is_driven = ~told["crashed"][1:]  # without the jump back to the lane after a crash
+    points = infos["position_m"]
+    is_driven = ~infos["crashed"][1:]  # without the jump back to the lane after a crash
     driven = LineCollection(
         np.stack([points[:-1], points[1:]], axis=1)[is_driven],  # type: ignore[arg-type]
-        array=np.abs(told["cross_track_m"])[1:][is_driven],
+        array=np.abs(infos["cross_track_m"])[1:][is_driven],
         cmap=ERROR_MAP,
         norm=scale,
         linewidths=2.2,
@@ -150,7 +150,7 @@ def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     axes.plot(
         *points[0], marker=towards, color="white", markeredgecolor="black", markersize=13, zorder=4
     )
-    crashes = points[told["crashed"]]
+    crashes = points[infos["crashed"]]
     axes.plot(
         *crashes.T, "X", color="black", markeredgecolor="white", markersize=11, zorder=5,
         linestyle="none", label="crash",
@@ -159,7 +159,7 @@ def _draw_track(axes: Axes, drive: Episode, scale: Normalize) -> None:
     axes.set_axis_off()
     num_crashes = f"{len(crashes)} crash" + ("" if len(crashes) == 1 else "es")
     axes.set_title(
-        f"track {track}: {told['distance_m'][-1]:.0f} m, {num_crashes},\n"
+        f"track {track}: {infos['distance_m'][-1]:.0f} m, {num_crashes},\n"
         f"mean |error| {mean_cross_track_m(drive):.2f} m",
         size=10,
     )
@@ -179,12 +179,12 @@ def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
     The largest action is that of the expert, if there is one; in a drive it is in a bend.
     """
     asked = episode.actions if episode.expert_actions is None else episode.expert_actions
-    k, activity = int(np.argmax(np.abs(asked[:, 0]))), episode.thought
+    k, activity = int(np.argmax(np.abs(asked[:, 0]))), episode.recorded_activity
     currents = activity.synaptic_currents
     axes = draw_wiring(
         wiring,
         activity=activity.states[0, k].cpu().numpy(),
-        sensory_activity=episode.given[k],
+        sensory_activity=episode.recorded_features[k],
         strength=None if currents is None else currents[0, k].abs().cpu().numpy(),
     )
     figure = cast(Figure, axes.figure)  # not a subfigure: it was made for these axes
@@ -206,7 +206,7 @@ def activity(episode: Episode) -> Figure:
     The mean is subtracted, since for most neurons it is far larger than the changes. The colour
     scale covers all but the largest 0.5 % of the deviations, such as those just after the start.
     """
-    recorded, time_s = episode.thought, episode.time_s
+    recorded, time_s = episode.recorded_activity, episode.time_s
     states = recorded.states[0].cpu().numpy().T
     deviations = states - states.mean(axis=1, keepdims=True)
     taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
@@ -239,7 +239,7 @@ def _draw_map(
 
     The rows have the names of the neurons, or of the layers if there are too many.
     """
-    names, num_neurons = episode.thought.neuron_names, len(values)
+    names, num_neurons = episode.recorded_activity.neuron_names, len(values)
     extent = (float(episode.time_s[0]), float(episode.time_s[-1]), num_neurons - 0.5, -0.5)
     drawn = axes.imshow(
         values, norm=scale, cmap=colours, aspect="auto", extent=extent, interpolation="nearest"

@@ -8,7 +8,7 @@ from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.replay import looked_into
+from ncp_control.replay import with_activity
 from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.places import Place
 
@@ -40,7 +40,7 @@ def watch_live(
     """
 
     def write(recorder: Recorder, reload_s: float | None) -> Path:
-        episode = looked_into(policy, recorder.episode())
+        episode = with_activity(policy, recorder.episode())
         title = f"{name}: {episode.where}"
         panel = inspected(policy, episode, track=track_map(episode))
         return write_inspector(path, [panel], title=title, reload_s=reload_s)
@@ -59,9 +59,9 @@ def watch_live(
 
 def track_map(episode: Episode) -> TrackMap | None:
     """Return lane borders and driven path; None if the environment reports no track."""
-    if not {"track", "lane_edges_m", "position_m"} <= episode.told.keys():
+    if not {"track", "lane_edges_m", "position_m"} <= episode.infos.keys():
         return None
-    left, right = lane_borders(episode.told)
+    left, right = lane_borders(episode.infos)
     return TrackMap(
-        left_edge_m=left[:-1], right_edge_m=right[:-1], driven_m=episode.told["position_m"]
+        left_edge_m=left[:-1], right_edge_m=right[:-1], driven_m=episode.infos["position_m"]
     )

@@ -33,7 +33,7 @@ class Moment:
 
     frames: np.ndarray
     """Frames of the strip, shape (STRIP_FRAMES, height, width, channels)."""
-    told: str
+    caption: str
     """Description of the crash."""
     speed_mps: float
     """Speed before the crash [m/s]."""
@@ -45,7 +45,7 @@ class Moment:
     @property
     def rank(self) -> tuple[float, tuple[str, int, int], str]:
         """Sort key of crashes, fastest first; independent of the order in which they were found."""
-        return -self.speed_mps, self.place, self.told
+        return -self.speed_mps, self.place, self.caption
 
 
 def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> World:
@@ -88,7 +88,7 @@ def draw_moments(moments: Sequence[Moment]) -> "Figure | None":
         for axes, frame in zip(row, moment.frames, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.imshow(frame)
-        row[0].set_title(moment.told, fontsize=7, loc="left")
+        row[0].set_title(moment.caption, fontsize=7, loc="left")
     return figure
 
 
@@ -130,7 +130,7 @@ class _Watched(gymnasium.Wrapper):
             self._seen.append(
                 Moment(
                     frames=np.stack([self._frames[i] for i in shown]),
-                    told=f"{told}, {by}" if by else told,
+                    caption=f"{told}, {by}" if by else told,
                     speed_mps=speed_mps,
                     place=(by, track, int(before["arc_length_m"] // 10.0)),
                     seed=self._seed,

@@ -190,7 +190,7 @@ class Place:
         for episode in episodes:
             kept.append(episode)
             if self.least_km is not None:
-                driven_km += float(episode.told["distance_m"][-1]) / 1000.0
+                driven_km += float(episode.infos["distance_m"][-1]) / 1000.0
                 if driven_km >= self.least_km:
                     break
         return kept

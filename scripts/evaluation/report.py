@@ -30,7 +30,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table, plain
 from ncp_control.policy import Policy, VectorPolicy
-from ncp_control.replay import looked_into, replay
+from ncp_control.replay import replay, with_activity
 from ncp_control.worlds import Disturbance
 from scripts.disturbances import DISTURBANCES
 from scripts.evaluation import episode_figures as figures
@@ -109,7 +109,7 @@ def write_report(
             report.say(plain(skipped))
         elif is_driving:
             report.say(
-                f"[Film of {seconds:g} s on track {episode.told['track'][0]}](film.mp4): the car"
+                f"[Film of {seconds:g} s on track {episode.infos['track'][0]}](film.mp4): the car"
                 " from behind and what its camera sees; the blue bar is the policy's steering, the"
                 " white mark the expert's. Film and figures but for the tracks are of a drive of"
                 " their own, without pixel noise."
@@ -124,7 +124,7 @@ def write_report(
         if is_driving:
             report.figure("track", figures.tracks(rows[0].episodes), _of_tracks(rows))
         if episode is not None:
-            _draw(report, policy, looked_into(policy, episode))
+            _draw(report, policy, with_activity(policy, episode))
         report.write()
     if skipped is not None:
         print(skipped)
@@ -158,7 +158,7 @@ def write_driving_report(
         rows = [(model, 0.0, summarize(drives))]
     measured = [measured_drive(*row, episodes=drives) for row in rows]
     observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
-    place = track_place(int(drives[0].told["track"][0]), seconds, seed, observe)
+    place = track_place(int(drives[0].infos["track"][0]), seconds, seed, observe)
     return write_report(run, policy, measured, place, seconds=seconds)
 
 
@@ -275,7 +275,7 @@ def _draw(report: Report, policy: Policy, episode: Episode) -> None:
     curves = figures.learning_curves(metrics_csv) if metrics_csv.is_file() else None
     if curves is not None:
         _show(report, "learning_curves", curves)
-    is_steered = list(episode.action_names) == ["steering"] or "cross_track_m" in episode.told
+    is_steered = list(episode.action_names) == ["steering"] or "cross_track_m" in episode.infos
     if episode.expert_actions is not None and is_steered:
         _show(report, "steering", figures.steering(episode))
     wiring = getattr(policy.circuit.cell, "wiring", None)

@@ -20,7 +20,7 @@ class Measure:
 
     name: str
     """Name of the measure; its columns are validation_<name> and test_<name>."""
-    told: Callable[[float], float]
+    score_of: Callable[[float], float]
     """Function that converts an error to the measure."""
     error: Score | None = None
     """The error, which also chooses the checkpoint; if None: that of the training's objective."""
@@ -34,8 +34,8 @@ class Measure:
     def of(self, outputs: torch.Tensor, data: Sequences, objective: str) -> float:
         """Return the measure of a model's outputs."""
         if self.error is None:
-            return self.told(error_of(outputs, data, objective))
-        return self.told(self.error(outputs, data))
+            return self.score_of(error_of(outputs, data, objective))
+        return self.score_of(self.error(outputs, data))
 
 
 def _told_from(outputs: torch.Tensor, data: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,11 +70,11 @@ def auc_error(outputs: torch.Tensor, data: Sequences) -> float:
     return wrong / max(len(first) * len(second), 1)
 
 
-MSE = Measure(name="mse", told=lambda error: error)
-ACCURACY = Measure(name="accuracy", told=lambda error: 100.0 * (1.0 - error))
+MSE = Measure(name="mse", score_of=lambda error: error)
+ACCURACY = Measure(name="accuracy", score_of=lambda error: 100.0 * (1.0 - error))
 """Accuracy in percent."""
-F1 = Measure(name="f1", told=lambda error: 1.0 - error, error=f1_error)
-AUC = Measure(name="auc", told=lambda error: 1.0 - error, error=auc_error)
+F1 = Measure(name="f1", score_of=lambda error: 1.0 - error, error=f1_error)
+AUC = Measure(name="auc", score_of=lambda error: 1.0 - error, error=auc_error)
 
 
 def classifier_table(
@@ -134,7 +134,7 @@ def fit_measured(
         "parameters": num_parameters(model),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
-        f"validation_{measure.name}": measure.told(report.validation_error),
+        f"validation_{measure.name}": measure.score_of(report.validation_error),
         f"test_{measure.name}": measure.of(predict(model, test), test, config.objective),
         "seconds_per_epoch": round(report.seconds_per_epoch, 2),
         "threads": torch.get_num_threads(),

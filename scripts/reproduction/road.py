@@ -164,7 +164,7 @@ class RoadLesson(Lesson):
         """Return the measures of a drive, by column."""
         found = summarize_road(episodes)
         return {
-            "interventions": sum(int(episode.told["crashed"].sum()) for episode in episodes),
+            "interventions": sum(int(episode.infos["crashed"].sum()) for episode in episodes),
             "parameters": num_parameters(policy),
             **{name: getattr(found, name) for name in MEASURES if hasattr(found, name)},
         }

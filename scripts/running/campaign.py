@@ -151,7 +151,7 @@ class SimulatedDriver:
             is_crash=is_crash,
             noticed_s=after[0].time_s - begin_s if after else None,
             stop_s=stops[0] - begin_s if stops else None,
-            is_driving=not is_crash and float(done.episode.told["speed_mps"][-1]) > moving_mps,
+            is_driving=not is_crash and float(done.episode.infos["speed_mps"][-1]) > moving_mps,
         )
 
     def clean(self, distance_km: float) -> tuple[float, int, int, int]:
@@ -170,7 +170,7 @@ class SimulatedDriver:
             while driven_m < 1000.0 * distance_km and number < end:
                 track = HELD_OUT_TRACKS[number]
                 done, is_crash = self.run(track, "", 0.0, CLEAN_S, is_monitored=True)
-                told_m = float(done.episode.told["distance_m"][-1])
+                told_m = float(done.episode.infos["distance_m"][-1])
                 driven_m, number = driven_m + told_m, number + 1
                 found = count_alarms(done.events)
                 alarms, held = alarms + found[0], held + found[1]

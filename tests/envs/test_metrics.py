@@ -12,7 +12,7 @@ def drive(infos):
     zeros = np.zeros(len(infos))
     told = {name: np.array([info[name] for info in infos]) for name in infos[0]}
     return Episode(
-        time_s=zeros, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=told
+        time_s=zeros, dt_s=zeros, actions=zeros[:, None], rewards=zeros, infos=told
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def drive(**told) -> Episode:
     } | told
     columns["crashed"] = columns["collided"] | columns["departed"]
     zeros = np.zeros(steps)
-    return Episode(time_s=zeros, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=columns)
+    return Episode(time_s=zeros, dt_s=zeros, actions=zeros[:, None], rewards=zeros, infos=columns)
 
 
 def test_summary_of_known_drives():

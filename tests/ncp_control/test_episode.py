@@ -10,7 +10,7 @@ from ncp_control import LTC, auto_ncp
 from ncp_control.acting.recorder import run_episodes
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.policy import VectorPolicy
-from ncp_control.replay import looked_into, replay
+from ncp_control.replay import replay, with_activity
 from ncp_control.worlds import Disturbance, World, find_world
 
 OWN_MODULE = """
@@ -67,29 +67,31 @@ def test_each_seed_gives_its_own_first_episode(world, policy):
 
 def test_an_episode_keeps_numbers_that_the_world_told_at_every_step(world, policy):
     (episode,) = run_episodes(world, policy, seeds=[4], keeps_observations=True)
-    assert set(episode.told) == {"count", "place_m", "time_s", "dt_s", "full_observation"}
-    np.testing.assert_array_equal(episode.told["count"], [1, 2, 3, 4])
-    assert episode.told["place_m"].shape == (4, 3)
+    assert set(episode.infos) == {"count", "place_m", "time_s", "dt_s", "full_observation"}
+    np.testing.assert_array_equal(episode.infos["count"], [1, 2, 3, 4])
+    assert episode.infos["place_m"].shape == (4, 3)
     np.testing.assert_allclose(episode.time_s, [0.0, 0.1, 0.2, 0.3])
-    np.testing.assert_array_equal(episode.seen[:, 0], [0, 1, 2, 3])  # before each action
+    np.testing.assert_array_equal(
+        episode.recorded_observations[:, 0], [0, 1, 2, 3]
+    )  # before each action
     assert episode.action_names == ["action 0"] and list(episode.signals) == ["action 0"]
 
 
 def test_what_was_not_kept_is_refused_in_one_sentence(world, policy):
     (episode,) = run_episodes(world, policy, seeds=[2])
     with pytest.raises(ValueError, match="`episode` must have kept its observations, got none"):
-        looked_into(policy, episode)
+        with_activity(policy, episode)
     with pytest.raises(ValueError, match="`episode` must have kept its activity, got none"):
-        _ = episode.thought
+        _ = episode.recorded_activity
 
 
 def test_what_the_circuit_did_is_what_it_does_with_the_same_frames(world, policy):
     (episode,) = run_episodes(world, policy, seeds=[6], keeps_observations=True)
-    episode = looked_into(policy, episode)
+    episode = with_activity(policy, episode)
     np.testing.assert_allclose(
-        episode.thought.outputs[0].clamp(-1.0, 1.0).numpy(), episode.actions, atol=1e-6
+        episode.recorded_activity.outputs[0].clamp(-1.0, 1.0).numpy(), episode.actions, atol=1e-6
     )
-    assert episode.given.shape == (6, 2)
+    assert episode.recorded_features.shape == (6, 2)
 
 
 def test_the_expert_is_asked_before_the_world_moves(world, policy):

@@ -101,8 +101,8 @@ def test_a_half_policy_is_looked_into_in_single_precision(dtype):
     policy = load("halfcheetah-ltc").to(dtype)
     seen, dt_s = np.random.default_rng(0).normal(size=(4, 17)), np.full(4, 0.05)
     episode, expected = show(policy, seen, dt_s), show(copy.deepcopy(policy).float(), seen, dt_s)
-    assert episode.thought.states.dtype == torch.float32
-    assert torch.equal(episode.thought.states, expected.thought.states)
+    assert episode.recorded_activity.states.dtype == torch.float32
+    assert torch.equal(episode.recorded_activity.states, expected.recorded_activity.states)
     np.testing.assert_array_equal(episode.actions, expected.actions)
     assert next(policy.parameters()).dtype == dtype, "the policy itself stays as it is"
 

@@ -18,4 +18,4 @@ def record_drive(name, path, seconds):
         done = drive(policy, policy.contract, link, clock=clock, recorder=recorder,
                      settings=LoopSettings(seconds=seconds), keeps_observations=True)  # fmt: skip
     link.close()
-    return policy, done.episode.seen
+    return policy, done.episode.recorded_observations

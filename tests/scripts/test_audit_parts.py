@@ -160,7 +160,7 @@ def shortened(audited, frames):
         activity=dataclasses.replace(activity, **cut),
         signals={name: values[:frames] for name, values in audited.signals.items()},
         pictures=audited.pictures[:frames],
-        told={},
+        infos={},
     )
 
 

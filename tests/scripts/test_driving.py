@@ -61,7 +61,7 @@ def test_a_group_knows_nothing_of_the_one_before():
     third = DriveSettings(tracks="train", num_tracks=1, first_track=2, seconds_per_track=0.5)
     alone = third.place().run(policy)
     np.testing.assert_allclose(
-        together[2].told["cross_track_m"], alone[0].told["cross_track_m"], atol=1e-6
+        together[2].infos["cross_track_m"], alone[0].infos["cross_track_m"], atol=1e-6
     )
 
 

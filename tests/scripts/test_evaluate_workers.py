@@ -68,13 +68,13 @@ def test_rows_of_frames_get_the_actions_that_they_get_in_the_batch():
 def test_moments_do_not_depend_on_who_found_them_first():
     frames = np.zeros((1, 2, 2, 3), np.uint8)
     found = [
-        Moment(frames=frames, told=told, speed_mps=speed, place=place, seed=0)
+        Moment(frames=frames, caption=told, speed_mps=speed, place=place, seed=0)
         for told, speed, place in [("a", 5.0, (1, 2)), ("b", 5.0, (1, 2)), ("c", 5.0, (0, 3))]
     ]
     for order in (found, found[::-1]):
-        assert [moment.told for moment in worst_of(order)] == ["c", "a"]
+        assert [moment.caption for moment in worst_of(order)] == ["c", "a"]
         at_first = worst_of(order[:2])
-        assert [moment.told for moment in worst_of([*at_first, *order[2:]])] == ["c", "a"]
+        assert [moment.caption for moment in worst_of([*at_first, *order[2:]])] == ["c", "a"]
 
 
 def test_crashes_of_episodes_that_do_not_count_are_not_shown(monkeypatch):

@@ -22,7 +22,7 @@ def test_what_was_seen_before_a_crash_is_kept():
     assert crashes >= 2
     shown = np.linspace(0, len(frames[-61:]) - 1, STRIP_FRAMES).round().astype(int)
     np.testing.assert_array_equal(kept[0].frames, np.stack(frames[-61:])[shown])
-    assert kept[0].told.startswith("left the lane at") and ", track 3, " in kept[0].told
+    assert kept[0].caption.startswith("left the lane at") and ", track 3, " in kept[0].caption
     worst = worst_of(kept)
     speeds = [moment.speed_mps for moment in worst]
     assert speeds == sorted(speeds, reverse=True) and kept[0] in worst
@@ -51,8 +51,8 @@ def test_what_was_seen_is_what_a_condition_left_and_each_has_moments_of_its_own(
         env.reset(seed=2, options={"track": 3})
         while not env.step(np.array([1.0, 0.2], np.float32))[2]:
             pass
-    fog, dark = sorted(worst_of(kept), key=lambda one: one.told.rpartition(", ")[2])
-    assert dark.told.endswith(", night:5") and fog.told.endswith(", fog:5")
+    fog, dark = sorted(worst_of(kept), key=lambda one: one.caption.rpartition(", ")[2])
+    assert dark.caption.endswith(", night:5") and fog.caption.endswith(", fog:5")
     assert dark.frames[-1].mean() < 60 and fog.frames[-1].mean() > 150
 
 

@@ -69,7 +69,7 @@ def test_a_car_that_stands_on_an_empty_road_is_not_frozen(standing_mps, is_froze
     road.controller = Brakes()
     done, is_crash = road.run(1000, "", 0.0, 4.0, is_monitored=True)
     assert not is_crash
-    assert done.episode.told["speed_mps"][-60:].max() < 0.01  # for 2 s
+    assert done.episode.infos["speed_mps"][-60:].max() < 0.01  # for 2 s
     assert [event.kind for event in done.events] == ["frozen", "frozen"] * is_frozen
 
 

@@ -51,7 +51,7 @@ def test_the_c_program_steers_as_the_policy_does(program):
     settings = DriveSettings(tracks="held_out", num_tracks=1, seconds_per_track=SECONDS, parallel=1)
     pilot = ComparedPilot(controller, policy)
     (episode,) = settings.place().run(pilot)
-    assert episode.told["distance_m"][-1] > 100.0
+    assert episode.infos["distance_m"][-1] > 100.0
     assert np.concatenate(pilot.differences).max() < 1e-5
 
 

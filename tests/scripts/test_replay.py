@@ -37,7 +37,7 @@ class Readings:
         if self.left in range(10, 20):
             return None
         values = self.rng.uniform(-0.5, 0.5, self.contract.observation.size)
-        return Reading(observation=values, time_s=self.clock.now_s(), told={"speed_mps": 1.0})
+        return Reading(observation=values, time_s=self.clock.now_s(), info={"speed_mps": 1.0})
 
     def send(self, command):
         pass

@@ -18,7 +18,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import VectorPolicy
-from ncp_control.replay import looked_into, replay, show
+from ncp_control.replay import replay, show, with_activity
 from policies.driving import make_driving_policy
 from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
@@ -66,7 +66,7 @@ def episode(policy):
     with track_place(HELD_OUT_TRACKS[0], 2.0, 0).open(policy, seconds=2.0) as (_, steps, recorder):
         for step in steps:
             recorder.add(step)
-    return looked_into(policy, recorder.episode())
+    return with_activity(policy, recorder.episode())
 
 
 def circle_trace(crashed=()):
@@ -83,7 +83,7 @@ def circle_trace(crashed=()):
         "lane_edges_m": np.tile([2.0, -2.0], (60, 1)),
     }
     zeros = np.zeros(60)
-    return Episode(time_s=k / 30, dt_s=zeros, actions=zeros[:, None], rewards=zeros, told=told)
+    return Episode(time_s=k / 30, dt_s=zeros, actions=zeros[:, None], rewards=zeros, infos=told)
 
 
 def test_a_mean_error_leaves_out_crashes_as_the_table_does():
@@ -151,7 +151,7 @@ def test_recorded_report(run, policy):
 
 def test_episode_recorded_again_is_what_was_driven(episode):
     """The circuit run over the frames at once steers as it did frame by frame."""
-    assert len(episode.actions) == len(episode.told["time_s"]) == 60
+    assert len(episode.actions) == len(episode.infos["time_s"]) == 60
     outputs = episode.activity.outputs[0, :, 0].clamp(-1.0, 1.0).numpy()
     np.testing.assert_allclose(outputs, episode.actions[:, 0], atol=1e-5)
     assert episode.activity.states.shape == (1, 60, 19)
@@ -169,9 +169,9 @@ def test_track_marks_crashes_where_they_are():
     trace = circle_trace(crashed={10, 40})
     axes = figures.tracks([trace]).axes[0]
     (marks,) = (line for line in axes.lines if line.get_label() == "crash")
-    np.testing.assert_allclose(marks.get_xydata(), trace.told["position_m"][[10, 40]])
+    np.testing.assert_allclose(marks.get_xydata(), trace.infos["position_m"][[10, 40]])
     (driven,) = axes.collections
-    errors_m = np.delete(trace.told["cross_track_m"], [0, 10, 40])
+    errors_m = np.delete(trace.infos["cross_track_m"], [0, 10, 40])
     np.testing.assert_allclose(driven.get_array(), errors_m)
     assert "2 crashes" in axes.get_title()
 

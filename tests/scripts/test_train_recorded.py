@@ -202,7 +202,7 @@ def test_a_policy_that_looks_back_can_be_judged_and_audited_on_a_log(
     with pytest.warns(UserWarning, match="trained on a recording .*: its error is smaller on"):
         assert type_command(evaluate_policy, Evaluate, *words[:3], "--results", "all.csv") == 0
     watched = watch(Policy.load(run / "policy"), "driver", udacity_log, seconds=2.0)
-    assert watched.seen.shape[1:] == (78, 200, 6)
+    assert watched.recorded_observations.shape[1:] == (78, 200, 6)
 
 
 def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(

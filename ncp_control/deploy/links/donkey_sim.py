@@ -256,15 +256,15 @@ class DonkeySimLink:
     def _keep(self, message: dict[str, Any]) -> None:
         """Convert telemetry into a reading."""
         now_s = self._clock.now_s()
-        told = {"is_hit": float(message.get("hit", "none") != "none")}
+        info = {"is_hit": float(message.get("hit", "none") != "none")}
         for name, key in (("speed_mps", "speed"), ("cross_track", "cte")):
             value: Any = message.get(key)
             if is_number(value):
-                told[name] = float(value)
+                info[name] = float(value)
         frame = see(self._framer, decode_image(message.get("image")))
         with self._changed:
-            self._now_mps = told.get("speed_mps", math.nan)
-            reading = Reading(observation=frame, time_s=now_s, told=told)
+            self._now_mps = info.get("speed_mps", math.nan)
+            reading = Reading(observation=frame, time_s=now_s, info=info)
             self._reading = with_unread(reading, self._reading)
             self._has_come = True
             self._changed.notify_all()

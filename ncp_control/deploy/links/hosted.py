@@ -212,7 +212,7 @@ class Host:
         self._latest: Reading | None = None
         self._is_asked, self._is_stopped, self._has_loop = False, False, True
         self._heard_s = self._stopped_s = clock.now_s()
-        self._told: Mapping[str, float] = {}
+        self._info: Mapping[str, float] = {}
 
     def run(self) -> None:
         """Hold the link until the loop is gone and the body has stopped."""
@@ -230,7 +230,7 @@ class Host:
             if not self._has_loop:
                 if self._clock.now_s() - self._stopped_s > _REPEAT_S:
                     self._stop()  # a simulator's brake depends on its speed
-                if abs(self._told.get("speed_mps", 1.0)) < 0.05:
+                if abs(self._info.get("speed_mps", 1.0)) < 0.05:
                     break
         self._note("the host ends")
 
@@ -240,16 +240,16 @@ class Host:
         except (LinkEnded, LinkLost) as end:
             self._leave(end)
         if reading is not None:
-            reading = replace(reading, told=self._numbers(reading.told))
+            reading = replace(reading, info=self._numbers(reading.info))
             self._latest = with_unread(reading, self._latest)
-            self._told = self._latest.told
+            self._info = self._latest.info
         if self._is_asked and self._latest is not None:
             self._answer()
 
-    def _numbers(self, told: Mapping[str, Any]) -> dict[str, float]:
+    def _numbers(self, info: Mapping[str, Any]) -> dict[str, float]:
         """Return reported values as plain numbers; stop the body and leave if one is not."""
         numbers = {}
-        for name, value in told.items():
+        for name, value in info.items():
             try:
                 numbers[name] = float(value)
             except (TypeError, ValueError, OverflowError):
@@ -273,7 +273,7 @@ class Host:
         assert self._latest is not None
         r = self._latest
         self._latest, self._is_asked = None, False
-        values = {"time_s": float(r.time_s), "told": self._told, "is_manual": r.is_manual}
+        values = {"time_s": float(r.time_s), "info": self._info, "is_manual": r.is_manual}
         try:
             send_message(self._pipe, "reading", values, r.observation)
         except OSError:
@@ -316,6 +316,6 @@ class Host:
             return
         now_s = self._clock.now_s()
         line = {"time_s": now_s, "event": event, "silent_s": round(now_s - self._heard_s, 4),
-                "speed_mps": self._told.get("speed_mps")}  # fmt: skip
+                "speed_mps": self._info.get("speed_mps")}  # fmt: skip
         with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

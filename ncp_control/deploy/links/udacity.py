@@ -205,7 +205,7 @@ class UdacityLink:
     def _keep(self, values: dict[str, Any]) -> None:
         """Convert telemetry into a reading; without values, a person drives."""
         now_s = self._clock.now_s()
-        frame, told = None, {}
+        frame, info = None, {}
         if values:
             words = [str(values.get(key, "")) for key in ("steering_angle", "throttle", "speed")]
             self._has_comma = any(_WITH_COMMA.fullmatch(word) for word in words)
@@ -213,11 +213,11 @@ class UdacityLink:
             speed_mph = read_number(words[2])
             if math.isfinite(speed_mph):
                 self._now_mph = speed_mph
-                told["speed_mps"] = _MPS_PER_MPH * speed_mph
+                info["speed_mps"] = _MPS_PER_MPH * speed_mph
         with self._changed:
             self._is_manual = not values
             self._reading = Reading(
-                observation=frame, time_s=now_s, told=told, is_manual=self._is_manual
+                observation=frame, time_s=now_s, info=info, is_manual=self._is_manual
             )
             self._has_come = True
             self._changed.notify_all()

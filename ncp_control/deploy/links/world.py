@@ -95,10 +95,10 @@ class WorldLink:
     def _make_reading(self, observation: Any, info: dict[str, Any], reward: float) -> Reading:
         time_s = self._next_s
         self._next_s += self.contract.frame_s
-        told = {key: float(value) for key, value in info.items()
+        numbers = {key: float(value) for key, value in info.items()
                 if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"}  # fmt: skip
-        told |= {"reward": reward, "is_braking": float(self._is_braking)}
-        return Reading(observation=np.asarray(observation), time_s=time_s, told=told)
+        numbers |= {"reward": reward, "is_braking": float(self._is_braking)}
+        return Reading(observation=np.asarray(observation), time_s=time_s, info=numbers)
 
 
 def open_world_link(

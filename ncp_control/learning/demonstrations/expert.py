@@ -127,7 +127,9 @@ def _write(
         for seed, episode in zip(seeds, episodes, strict=True):
             assert episode.expert_actions is not None  # the expert was given above
             writer.append_episode(
-                episode.seen.astype(dtype, copy=False), episode.expert_actions, episode.dt_s
+                episode.recorded_observations.astype(dtype, copy=False),
+                episode.expert_actions,
+                episode.dt_s,
             )
             failed += [int(seed)] if episode.has_failed else []
         writer.describe(seeds=[int(seed) for seed in seeds], failed=failed)

@@ -62,13 +62,13 @@ class ClippedLoss:
     """Weight k_V of the value loss."""
     entropy_weight: float
     """Weight k_H of the entropy."""
-    told: ClassVar[tuple[str, ...]] = (
+    metric_names: ClassVar[tuple[str, ...]] = (
         *("policy_gradient_loss", "value_loss", "entropy_loss"),
         *("clip_fraction", "approx_kl"),
     )
 
     def loss(self, model: Any, batch: MinibatchSequences) -> Tensor:
-        """Return the loss and the metrics that sb3 logs, one tensor: loss, then as in `told`."""
+        """Return the loss and the metrics that sb3 logs, in one tensor: `metric_names` last."""
         steps, clip = batch.steps, batch.clip_range
         actions = steps["actions"]
         if isinstance(model.action_space, spaces.Discrete):

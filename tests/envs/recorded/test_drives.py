@@ -61,7 +61,7 @@ def test_frames_actions_and_times_are_those_of_the_drive(recorded, policy):
     assert len(recording) == len(done.episode) == 90 and recording.num_skipped == 0
     np.testing.assert_allclose(episode.time_s, done.episode.time_s, rtol=0.0, atol=1e-6)
     with recording.as_demonstrations() as store:
-        np.testing.assert_array_equal(store.observations, done.episode.seen)
+        np.testing.assert_array_equal(store.observations, done.episode.recorded_observations)
         np.testing.assert_array_equal(store.actions, done.episode.actions)
         np.testing.assert_allclose(store.dt_s, done.episode.dt_s, rtol=0.0, atol=1e-6)
     assert recording.contract.misfit(policy.contract) is None
@@ -179,7 +179,7 @@ def test_steering_that_the_policy_scales_is_read_in_its_unit(policy, recorded, t
 def test_any_recording_is_a_store_of_what_was_asked(recorded, tmp_path):
     done, path = recorded
     with drive_as_demonstrations(path) as store:
-        np.testing.assert_array_equal(store.observations, done.episode.seen)
+        np.testing.assert_array_equal(store.observations, done.episode.recorded_observations)
         np.testing.assert_array_equal(store.actions, done.episode.actions)
         np.testing.assert_array_equal(store.dt_s, np.float32(done.episode.dt_s))
     walker, clock = load("walker2d-ltc"), SimulatedClock()
@@ -189,7 +189,9 @@ def test_any_recording_is_a_store_of_what_was_asked(recorded, tmp_path):
         done = drive(walker, walker.contract, link, clock=clock, recorder=recorder,
                      settings=LoopSettings(seconds=0.3), keeps_observations=True)  # fmt: skip
     with drive_as_demonstrations(tmp_path / "w.mcap") as store:
-        np.testing.assert_array_equal(store.observations, np.float32(done.episode.seen))
+        np.testing.assert_array_equal(
+            store.observations, np.float32(done.episode.recorded_observations)
+        )
         np.testing.assert_array_equal(store.actions, done.episode.actions)
     with DriveRecorder(tmp_path / "none.mcap", walker, walker.contract):
         pass

@@ -101,7 +101,7 @@ def test_what_workers_show_is_what_one_process_shows(who, workers, monkeypatch):
     shown = list(show_in_workers(workers, find, num_actions=2, error=error, **asked))
     assert [len(e) for e in shown] == [len(e) for e in whole] and len(whole) == 11
     for one, other in zip(whole, shown, strict=True):
-        np.testing.assert_array_equal(one.seen, other.seen)
+        np.testing.assert_array_equal(one.recorded_observations, other.recorded_observations)
         np.testing.assert_array_equal(one.actions, other.actions)
         np.testing.assert_array_equal(one.expert_actions, other.expert_actions)
     if error is not None:  # it goes on where it would be

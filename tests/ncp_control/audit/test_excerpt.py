@@ -70,7 +70,7 @@ def test_a_policy_acts_on_an_excerpt_as_step_by_step(name):
     policy.reset()
     steps = [
         policy.act(frame, dt_s)
-        for frame, dt_s in zip(episode.seen[:30], episode.dt_s, strict=False)
+        for frame, dt_s in zip(episode.recorded_observations[:30], episode.dt_s, strict=False)
     ]
     np.testing.assert_allclose(episode.actions[:30], np.stack(steps).reshape(30, -1), atol=1e-5)
     assert np.ptp(episode.actions, axis=0).min() > 0.05 and episode.has_frames

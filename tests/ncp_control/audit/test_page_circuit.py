@@ -57,7 +57,7 @@ def episode_of(policy, seed=1):
 
 
 def means_of(policy, episode, *names):
-    states = episode.thought.states[0].double().mean(dim=0)
+    states = episode.recorded_activity.states[0].double().mean(dim=0)
     return {name: float(states[policy.circuit.cell.neuron_names.index(name)]) for name in names}
 
 
@@ -68,7 +68,7 @@ def actions_without(policy, episode, held):
 @torch.no_grad()
 def act_anew(policy, episode):
     outputs, _ = policy.circuit(
-        torch.from_numpy(episode.given)[None], dt_s=episode.thought.dt_s[:1]
+        torch.from_numpy(episode.recorded_features)[None], dt_s=episode.recorded_activity.dt_s[:1]
     )
     return policy.command(policy.respond(outputs)[0].numpy())
 
@@ -114,7 +114,7 @@ def test_the_page_computes_what_python_computes(show, name):
     policy = make_policy(**CIRCUITS[name])
     episode = episode_of(policy)
     browser = show(policy, episode)
-    activity, size = episode.thought, policy.circuit.cell.state_size
+    activity, size = episode.recorded_activity, policy.circuit.cell.state_size
     states = read(browser, READ["states"], size)
     assert np.abs(states - activity.states[0].numpy()).max() < 1e-5
     taus_s = read(browser, READ["timescales_s"], size)
@@ -155,7 +155,7 @@ def test_the_page_computes_other_cells_as_python_does(show, name):
     policy = VectorPolicy(cell, observation_size=5, squash="tanh").eval()
     episode = episode_of(policy)
     browser = show(policy, episode)
-    activity, size = episode.thought, cell.num_visible
+    activity, size = episode.recorded_activity, cell.num_visible
     states = read(browser, READ["states"], size)
     assert np.abs(states - activity.states[0, :, :size].numpy()).max() < 1e-5
     if activity.timescales_s is not None:
@@ -192,8 +192,8 @@ def test_the_effect_is_the_one_of_the_audit(show):
     names = policy.circuit.cell.neuron_names
     effects = ablation_effects(
         policy,
-        torch.from_numpy(episode.given),
-        episode.thought.dt_s[0],
+        torch.from_numpy(episode.recorded_features),
+        episode.recorded_activity.dt_s[0],
         neurons=means_of(policy, episode, *names),
     )
     for effect in effects:
@@ -211,7 +211,7 @@ def test_the_currents_are_those_of_the_circuit_without_the_neuron(show):
     silence(browser, list(held))
     ablated = ablate(policy, neurons=held)
     activity = ablated.circuit.record(
-        torch.from_numpy(episode.given)[None], dt_s=episode.thought.dt_s[:1]
+        torch.from_numpy(episode.recorded_features)[None], dt_s=episode.recorded_activity.dt_s[:1]
     )
     wanted = activity.synaptic_currents[0, -1].numpy()
     found = browser.execute_script(
@@ -226,7 +226,7 @@ def test_the_currents_are_those_of_the_circuit_without_the_neuron(show):
 def test_choices_are_taken_as_by_the_policy(show):
     policy = make_policy(wiring=auto_ncp(5, 14, 3, seed=0), choices=(3,))
     with torch.no_grad():  # no choice is always the best
-        scores = episode_of(policy).thought.outputs[0]
+        scores = episode_of(policy).recorded_activity.outputs[0]
         policy.circuit.cell.output_offset -= scores.mean(dim=0)
     episode = episode_of(policy)
     browser = show(policy, episode)

@@ -90,9 +90,12 @@ def test_clicked_neurons_are_silenced_and_the_effect_is_told(page, acted):
     node(browser, "inter_1").click()
     assert silent(browser) == ["inter_1"] and followed(browser) == before
     assert node(browser, "inter_1").get_attribute("aria-label") == "Restore inter_1"
-    mean = float(episode.thought.states[0, :, 1].double().mean())
+    mean = float(episode.recorded_activity.states[0, :, 1].double().mean())
     (effect,) = ablation_effects(
-        policy, torch.from_numpy(episode.given), episode.thought.dt_s[0], neurons={"inter_1": mean}
+        policy,
+        torch.from_numpy(episode.recorded_features),
+        episode.recorded_activity.dt_s[0],
+        neurons={"inter_1": mean},
     )
     assert float(find(browser, ".silenced .rms").text) == pytest.approx(effect.rms, abs=5e-4)
     assert float(find(browser, ".silenced .largest").text) == pytest.approx(
@@ -120,10 +123,13 @@ def test_clicked_neurons_are_silenced_and_the_effect_is_told(page, acted):
 def test_the_neurons_that_count_most_are_offered(page, acted):
     policy, episode = acted
     names = policy.circuit.cell.neuron_names
-    means = episode.thought.states[0].double().mean(dim=0).tolist()
-    given = torch.from_numpy(episode.given)
+    means = episode.recorded_activity.states[0].double().mean(dim=0).tolist()
+    given = torch.from_numpy(episode.recorded_features)
     effects = ablation_effects(
-        policy, given, episode.thought.dt_s[0], neurons=dict(zip(names, means, strict=True))
+        policy,
+        given,
+        episode.recorded_activity.dt_s[0],
+        neurons=dict(zip(names, means, strict=True)),
     )
     most = sorted(effects, key=lambda effect: -effect.rms)[:5]
     browser = page()
@@ -188,7 +194,7 @@ def test_values_are_shown_under_the_pointer(page, acted):
     ActionChains(browser).move_to_element(node(browser, "inter_2")).perform()
     told = find(browser, "#tip").text.split("\n")
     assert told[0] == "inter_2"
-    potential = float(episode.thought.states[0, 50, 2])
+    potential = float(episode.recorded_activity.states[0, 50, 2])
     assert float(told[1].split()[-1].replace("−", "-")) == pytest.approx(potential, abs=0.006)
     ActionChains(browser).move_to_element(find(browser, "h1")).perform()
     assert not find(browser, "#tip").is_displayed()

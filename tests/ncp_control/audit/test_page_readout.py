@@ -50,7 +50,7 @@ def test_the_lines_add_up_to_the_output(show, reads):  # noqa: F811
     browser = show(policy, episode)
     offset = policy.circuit.cell.output_offset.detach().numpy()
     for frame in (0, 40, FRAMES - 1):
-        wanted = episode.thought.outputs[0, frame].numpy()
+        wanted = episode.recorded_activity.outputs[0, frame].numpy()
         assert np.allclose(sums(browser, 2, frame) + offset, wanted, atol=2e-4)
     held = means_of(policy, episode, "command_0", "inter_1")
     browser.execute_script(
@@ -59,10 +59,10 @@ def test_the_lines_add_up_to_the_output(show, reads):  # noqa: F811
         list(held),
     )
     outputs, _ = ablate(policy, neurons=held).circuit(
-        torch.from_numpy(episode.given)[None], dt_s=episode.thought.dt_s[:1]
+        torch.from_numpy(episode.recorded_features)[None], dt_s=episode.recorded_activity.dt_s[:1]
     )
     wanted = outputs[0, 40].detach().numpy()
-    assert np.abs(wanted - episode.thought.outputs[0, 40].numpy()).max() > 1e-3
+    assert np.abs(wanted - episode.recorded_activity.outputs[0, 40].numpy()).max() > 1e-3
     assert np.allclose(sums(browser, 2, 40) + offset, wanted, atol=1e-4)
 
 
@@ -114,7 +114,7 @@ def test_a_neuron_tells_what_it_adds(show):  # noqa: F811
     scrub(browser, 40)
     find(browser, '.node[data-neuron="command_1"]').click()
     cell = policy.circuit.cell
-    state = episode.thought.states[0, 40, cell.neuron_names.index("command_1")]
+    state = episode.recorded_activity.states[0, 40, cell.neuron_names.index("command_1")]
     told = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#tip > span")]
     told = dict(row.rsplit(" ", 1) for row in told)
     for action, weight in enumerate(cell.read_weight[:, 1].tolist()):

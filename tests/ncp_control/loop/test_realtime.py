@@ -58,7 +58,7 @@ def test_a_clean_drive_keeps_its_rate_and_is_an_episode(contract, clock, make_li
     assert echo.elapsed_s == pytest.approx([FRAME_S] * 10)
     episode = done.episode
     np.testing.assert_allclose(episode.actions[:, 0], 0.01 * np.arange(10), rtol=1e-6)
-    np.testing.assert_array_equal(episode.seen, good(10))
+    np.testing.assert_array_equal(episode.recorded_observations, good(10))
     np.testing.assert_allclose(episode.dt_s, FRAME_S)
     assert episode.name == "echo" and list(episode.signals) == ["steering"]
     assert len(link.stopped_s) == 1  # at the end, however it ends
@@ -122,7 +122,7 @@ def test_silence_is_held_then_stopped_and_driven_again_when_it_is_good(contract,
     done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
     told = [(event.level.name, event.kind) for event in done.events]
     assert told == [("HOLD", "missing"), ("STOP", "missing"), ("DRIVE", "recovered")]
-    level = done.episode.told["level"]
+    level = done.episode.infos["level"]
     held = done.episode.actions[:, 0]
     last = np.flatnonzero(level == Level.STOP)[-1]
     assert (held[5 : last + 1] == held[4]).all()  # the last good command
@@ -147,7 +147,7 @@ def test_doubtful_input_slows_the_commands_then_holds_and_then_stops(contract, c
     done = drive(
         Echo(clock), contract, link, clock=clock, monitor=tolerant(contract), settings=settings
     )
-    level, commands = done.episode.told["level"], done.episode.actions[:, 0]
+    level, commands = done.episode.infos["level"], done.episode.actions[:, 0]
     assert level.tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
     assert commands[3:6].tolist() == pytest.approx([0.07, 0.12, 0.12])
 
@@ -333,7 +333,7 @@ def test_a_command_does_not_catch_up_after_a_silence(
     done = drive(Echo(clock), contract, link, clock=clock, monitor=monitor, settings=settings)
     if is_monitored:
         held = Level.HOLD if silent == 3 else Level.STOP
-        assert done.episode.told["level"].max() == held
+        assert done.episode.infos["level"].max() == held
     steps = np.diff(done.episode.actions[:, 0])
     assert done.episode.actions[-1, 0] > 0.5 and steps.max() == pytest.approx(0.1)
 

@@ -25,7 +25,7 @@ class RoadCar:
 
     Attributes:
         crashes: How often it has left its lane; it is put back then.
-        told: The world's info of the newest frame.
+        info: The world's info of the newest frame.
     """
 
     def __init__(self, size=(120, 160), view=None, max_steer_deg=25.0, track=1003):
@@ -34,7 +34,7 @@ class RoadCar:
         self.size, self.view = size, View() if view is None else view
         self.scale = -math.radians(max_steer_deg) / WORLD_STEER_RAD
         self.crashes = 0
-        self.frame, self.told = self.env.reset(seed=0, options={"track": track})
+        self.frame, self.info = self.env.reset(seed=0, options={"track": track})
 
     def step(self, angle, is_braking=False):
         """Drive for one frame."""
@@ -43,12 +43,12 @@ class RoadCar:
 
     def step_by_person(self):
         """Drive for one frame as a person does who keeps the lane and brakes."""
-        self._take(keep_lane(self.env, self.frame, self.told), is_braking=True)
+        self._take(keep_lane(self.env, self.frame, self.info), is_braking=True)
 
     def _take(self, action, is_braking):
         self.env.unwrapped.is_braking = is_braking
-        self.frame, _, _, _, self.told = self.env.step(action)
-        self.crashes += int(self.told["crashed"])
+        self.frame, _, _, _, self.info = self.env.step(action)
+        self.crashes += int(self.info["crashed"])
 
     @property
     def image(self):

@@ -90,7 +90,7 @@ def test_the_simulator_is_driven_from_its_menu_to_the_end(has_comma, contract, o
     assert {"car_config", "cam_config"} < set(kinds(simulator))
     assert simulator.size == (150, 200) and left.seen[-1].shape == (78, 200, 3)
     assert simulator.commands[0] == [0.0, 0.0, 1.0]  # the brake is on until there is a command
-    told = done.episode.told
+    told = done.episode.infos
     assert told["speed_mps"][-1] > 0.0 and told["cross_track"][-1] == pytest.approx(-1.25e-05)
     wait_for(lambda: simulator.commands[-1][2] == 1.0)  # and at the end
     steering, throttle, brake = simulator.commands[-2]
@@ -110,7 +110,7 @@ def test_the_speed_is_held_by_the_throttle_up_to_its_limit(open_both):
     simulator.is_towed = True
     for speed_mps, throttle in ((3.0, 0.0), (1.9, 0.075), (0.5, 0.5), ("fast", 0.0)):
         simulator.speed_mps = speed_mps
-        wait_for(lambda value=speed_mps: link.read(5.0).told.get("speed_mps", "fast") == value)
+        wait_for(lambda value=speed_mps: link.read(5.0).info.get("speed_mps", "fast") == value)
         number = len(simulator.commands)
         link.send(np.array([0.0]))
         wait_for(lambda count=number: len(simulator.commands) > count)
@@ -127,7 +127,7 @@ def test_a_simulator_that_hangs_up_is_a_lost_link(contract, open_both):
 def test_a_hit_is_told_and_silence_is_no_reading(open_both):
     link, simulator = open_both()
     simulator.hits.append("cone")
-    wait_for(lambda: (reading := link.read(5.0)) is not None and reading.told["is_hit"] == 1.0)
+    wait_for(lambda: (reading := link.read(5.0)) is not None and reading.info["is_hit"] == 1.0)
     simulator.is_silent = True
     wait_for(lambda: link.read(0.1) is None)
 
@@ -139,7 +139,7 @@ def test_an_image_that_is_damaged_is_a_reading_without_an_observation(open_both)
     for image in (5, "?", "aGFsbG8="):
         simulator.tell(msg_type="telemetry", image=image, speed="fast", hit="none")
         reading = link.read(5.0)
-        assert reading.observation is None and dict(reading.told) == {"is_hit": 0.0}
+        assert reading.observation is None and dict(reading.info) == {"is_hit": 0.0}
     for message in (b"\n", b"{\n", b"[]\n", b'{"msg_type":5}\n', b"\xff\n", b"[" * 5000 + b"\n"):
         simulator.client.sendall(message)
     simulator.is_silent = False

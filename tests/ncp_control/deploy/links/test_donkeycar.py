@@ -112,7 +112,7 @@ def test_a_car_keeps_its_lane_before_and_after_a_person_drives(clock, make_pilot
     vehicle.run(30)
     with caplog.at_level("INFO"):
         vehicle.stop()
-    assert car.crashes == 0 and car.told["distance_m"] > 20.0
+    assert car.crashes == 0 and car.info["distance_m"] > 20.0
     assert {throttle for _, throttle in seen} == {THROTTLE} and pilot.monitor.events == []
     assert "pilot: 80 ticks" in caplog.text
 

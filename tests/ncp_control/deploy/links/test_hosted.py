@@ -28,7 +28,7 @@ class Body:
     """A link whose body slows down while it is stopped."""
 
     def __init__(self, clock, then):
-        self.clock, self.then, self.told = clock, then, {}
+        self.clock, self.then, self.info = clock, then, {}
         self.speed_mps, self.sent, self.stopped_s, self.is_braking = 8.0, [], None, False
 
     def read(self, timeout_s):
@@ -36,8 +36,8 @@ class Body:
         self.then(self.clock.now_s())
         if self.is_braking:
             self.speed_mps = max(self.speed_mps - 4.0 * timeout_s, 0.0)
-        told = {"speed_mps": self.speed_mps, **self.told}
-        return Reading(observation=np.zeros(1), time_s=self.clock.now_s(), told=told)
+        info = {"speed_mps": self.speed_mps, **self.info}
+        return Reading(observation=np.zeros(1), time_s=self.clock.now_s(), info=info)
 
     def send(self, command):
         self.sent.append((self.clock.now_s(), float(command[0])))
@@ -120,12 +120,12 @@ def test_the_host_answers_only_what_was_asked_with_the_newest(hosted):
 
 def test_rewards_and_hits_that_a_late_loop_has_not_read_are_not_lost(hosted):
     def loop(now_s, pipe):
-        body.told = {"reward": 1.0, "is_hit": float(now_s < 0.01)}
+        body.info = {"reward": 1.0, "is_hit": float(now_s < 0.01)}
         if now_s > 0.1 and not answers:
             send_message(pipe, "ask")
             answers.append(None)
         elif answers and not pipe.closed and pipe.poll():
-            answers.append(receive_message(pipe)[1]["told"])
+            answers.append(receive_message(pipe)[1]["info"])
             pipe.close()
 
     answers = []
@@ -336,7 +336,7 @@ if __name__ == "__main__":
         reading = link.read(0.1)
         if reading is not None:
             link.send(policy.act(reading.observation))
-            print(reading.told["speed_mps"], flush=True)
+            print(reading.info["speed_mps"], flush=True)
 """
 
 

@@ -81,7 +81,7 @@ def test_the_simulator_is_driven_in_its_own_dialect(comma, contract, open_both):
     # Half of 0.4 rad to the left is negative there, in fractions of 25 degrees.
     assert read_number(angle) == pytest.approx(-0.5 * 0.4 / MAX_STEER_RAD, abs=1e-4)
     assert all(frame.shape == (78, 200, 3) for frame in left.seen) and len(left.seen) > 3
-    assert done.episode.told["speed_mps"][-1] > 0.0
+    assert done.episode.infos["speed_mps"][-1] > 0.0
 
 
 def test_nothing_is_commanded_while_a_person_drives(contract, open_both):
@@ -101,7 +101,7 @@ def test_nothing_is_commanded_while_a_person_drives(contract, open_both):
 def test_a_stop_brakes_and_never_drives_backwards(open_both):
     link, simulator = open_both()
     simulator.speed_mph = 12.0
-    while (reading := link.read(5.0)) is None or reading.told["speed_mps"] < 5.0:
+    while (reading := link.read(5.0)) is None or reading.info["speed_mps"] < 5.0:
         link.send(np.array([0.2]))
     driven = len(simulator.steers)
     for _ in range(20):
@@ -134,7 +134,7 @@ def test_messages_that_are_damaged_do_no_harm(open_both):
         if reading is not None and reading.observation is None:
             break
     assert reading is not None and reading.observation is None
-    assert not reading.is_manual and reading.told == {}
+    assert not reading.is_manual and reading.info == {}
 
 
 def test_no_simulator_is_told_after_a_while(contract):

@@ -132,7 +132,7 @@ class Simulator:
                 self.car.step_by_person()
             else:
                 self.car.step(angle, is_braking=throttle <= 0.0)
-        self.speed_mph = self.car.told["speed_mps"] / MPS_PER_MPH
+        self.speed_mph = self.car.info["speed_mps"] / MPS_PER_MPH
 
     def close(self):
         self.socket.close()
@@ -166,7 +166,7 @@ def main():
         View(crop_top=LIKE_OUR_WORLD[0], crop_bottom=LIKE_OUR_WORLD[1]),
         max_steer_deg=25.0,
     )
-    assert car.told["speed_mps"] / MPS_PER_MPH > CREEP_MPH
+    assert car.info["speed_mps"] / MPS_PER_MPH > CREEP_MPH
     simulator = Simulator(words.port, words.comma, car=car, ping_s=words.ping_s,
                           manual=tuple(words.manual))  # fmt: skip
     simulator.thread.join()
