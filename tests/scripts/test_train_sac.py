@@ -122,7 +122,7 @@ def test_bad_settings_are_refused(tmp_path, changes, message):
     [
         ({"world": "gymnasium:CartPole-v1"}, "whose actions are choices. Train there with `train"),
         ({"world": "LaneKeeping-v0", "steps": 120}, "which shows frames. Train there with `train"),
-        ({"batch_size": 30}, "`sequence_length` must divide batch_size = 30"),
+        ({"batch_size": 30}, "`sequence_length` must divide the 30 steps of a batch"),
     ],
 )
 def test_worlds_and_sizes_that_do_not_suit_end_before_there_is_a_run(tmp_path, changes, message):

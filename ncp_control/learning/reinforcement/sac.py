@@ -90,8 +90,8 @@ class _OverSequences(GuardedLearning, OffPolicyAlgorithm):
         check_spaces(self.observation_space, self.action_space)
         if batch_size % length:
             raise ValueError(
-                f"`sequence_length` must divide batch_size = {batch_size}, got {length!r}. Choose"
-                " powers of two."
+                f"`sequence_length` must divide the {batch_size} steps of a batch, got {length!r}."
+                " Choose a divisor of it."
             )
         least = (max(self.burn_in, frames - 1) + length) * self.n_envs
         for name in ("learning_starts", "buffer_size"):

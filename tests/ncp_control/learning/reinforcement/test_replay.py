@@ -140,7 +140,7 @@ def test_every_step_is_drawn_but_for_the_first_ones_of_the_buffer(model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 30}, "`sequence_length` must divide batch_size = 30, got 4"),
+        ({"batch_size": 30}, "`sequence_length` must divide the 30 steps of a batch, got 4"),
         ({"learning_starts": 11}, "`learning_starts` must be at least 12, so that every"),
         ({"buffer_size": 11}, "`buffer_size` must be at least 12, so that every"),
         ({"burn_in": -1}, "`burn_in` must be"),
