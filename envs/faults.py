@@ -123,25 +123,25 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
         ]
     frames = frames_part(contract.observation)
     if frames is not None:
-        seen = {"in_record": record_frame(contract.observation), "stack": frames.view.stack}
-        found += _conditions_of(contract, seen)
-        meaning, put = "variance of the pixel noise", partial(PixelNoise, **seen)
+        layout = {"in_record": record_frame(contract.observation), "stack": frames.view.stack}
+        found += _conditions_of(contract, layout)
+        meaning, put = "variance of the pixel noise", partial(PixelNoise, **layout)
         found.append(Disturbance(name="noise", meaning=meaning, put=put))
     found.append(drop)  # outside the disturbances of frames: a stack is disturbed frame by frame
     if isinstance(contract.observation, VectorContract):
         units = dict.fromkeys(entry.unit for entry in contract.observation.entries if entry.unit)
-        told = f" [{', '.join(units)}]" if 0 < len(units) <= _MOST_UNITS else ""
-        meaning = f"sensor noise, standard deviation{told}"
+        suffix = f" [{', '.join(units)}]" if 0 < len(units) <= _MOST_UNITS else ""
+        meaning = f"sensor noise, standard deviation{suffix}"
         found.append(Disturbance(name="noise", meaning=meaning, put=SensorNoise))
     return tuple(found)
 
 
-def _conditions_of(contract: Contract, seen: Mapping[str, Any]) -> list[Disturbance]:
+def _conditions_of(contract: Contract, layout: Mapping[str, Any]) -> list[Disturbance]:
     """Return the conditions that a world of frames can have; `noise` and `delay` are left out.
 
     Args:
         contract: The world's contract.
-        seen: Where the frames are in an observation: `in_record` and `stack` of `Pictured`.
+        layout: Where the frames are in an observation: `in_record` and `stack` of `Pictured`.
     """
     from envs.conditions import PICTURES
     from envs.conditions.wrappers import Gain, Wind
@@ -159,7 +159,7 @@ def _conditions_of(contract: Contract, seen: Mapping[str, Any]) -> list[Disturba
         ]
     for name in PICTURES:
         if name != "noise":
-            put = partial(_put_picture, condition=name, frame_s=frame_s, **seen)
+            put = partial(_put_picture, condition=name, frame_s=frame_s, **layout)
             found.append(Disturbance(name=name, meaning="severity", put=put))
     return found
 

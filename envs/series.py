@@ -72,7 +72,7 @@ def read_series(
         ValueError: If a file is not a table, lacks one of the columns, or most of its times do not
             increase; or if no row of any file can be used.
     """
-    paths = [path for given in files for path in _csv_files(given)]
+    paths = [path for file in files for path in _csv_files(file)]
     tally = Tally()
     raw = [one for path in paths for one in _read_file(path, time, series, words, tally)]
     if not raw:
@@ -140,13 +140,13 @@ def _read_file(
             continue
         name = path.stem if series is None else cells[names.index(series)]
         rows = groups.setdefault(name, [])
-        said = "" if time is None else cells[names.index(time)]
-        when = float(len(rows)) if time is None else _seconds(said, separator)
+        time_text = "" if time is None else cells[names.index(time)]
+        when = float(len(rows)) if time is None else _seconds(time_text, separator)
         if not math.isfinite(when):
             tally.add("rows without a time", place)
             continue
         num_times += 1
-        num_dates += bool(_COMPACT_DATE.fullmatch(said))
+        num_dates += bool(_COMPACT_DATE.fullmatch(time_text))
         if rows and when <= rows[-1][0]:
             num_early += 1
             tally.add("rows that are not later than the one before", place)
@@ -204,13 +204,13 @@ def _read_header(
 
 def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
     """True if most non-missing cells of a column are not numbers."""
-    told = [
+    are_numbers = [
         _is_number(cell, one.separator)
         for one in raw
         for cell in one.cells[column]
         if not _is_missing(cell)
     ]
-    return 2 * sum(told) < len(told)
+    return 2 * sum(are_numbers) < len(are_numbers)
 
 
 def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:

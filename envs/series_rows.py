@@ -90,10 +90,10 @@ class RowCoder:
         Raises:
             ValueError: If a column does not exist or holds no numbers, or a target never changes.
         """
-        seen = _seen_columns(training[0].columns, inputs, targets, rows_ahead)
+        names = _observed_columns(training[0].columns, inputs, targets, rows_ahead)
         if sum(map(len, training)) < 2:
             raise ValueError("`data` must have at least two rows in the training part, got one.")
-        joined = {name: np.concatenate([one.columns[name] for one in training]) for name in seen}
+        joined = {name: np.concatenate([one.columns[name] for one in training]) for name in names}
         for name, values in joined.items():
             if not _is_numeric(values):
                 raise ValueError(
@@ -105,7 +105,7 @@ class RowCoder:
         middle, reach = (np.empty(0), np.empty(0)) if has_classes else _spans_of(wanted)
         steps_s = np.concatenate([np.diff(one.time_s) for one in training])
         return cls(
-            inputs=seen,
+            inputs=names,
             targets=tuple(targets),
             rows_ahead=rows_ahead,
             means={name: float(np.nanmean(values)) for name, values in joined.items()},
@@ -120,11 +120,11 @@ class RowCoder:
     def observation(self) -> VectorContract:
         """Contract of the observation: the inputs, and a flag for each input with gaps."""
         named = _named(self.inputs)
-        seen = [Entry(name=name, unit=unit) for name, unit in named.values()]
+        entries = [Entry(name=name, unit=unit) for name, unit in named.values()]
         gaps = [
             Entry(name=f"{named[title][0]} missing", range=(0.0, 1.0)) for title in self.with_gaps
         ]
-        return VectorContract(entries=(*seen, *gaps))
+        return VectorContract(entries=(*entries, *gaps))
 
     @property
     def action(self) -> tuple[ActionContract, ...]:
@@ -151,14 +151,16 @@ class RowCoder:
 
     def rows(self, series: TimeSeries) -> SeriesRows:
         """Return the rows of a series that have a target."""
-        seen = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
+        values = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
         gaps = [~np.isfinite(series.columns[name]) for name in self.with_gaps]
-        observations = np.column_stack([seen, *gaps]).astype(np.float32)
-        told = self._told(series)
+        observations = np.column_stack([values, *gaps]).astype(np.float32)
+        targets = self._target_values(series)
         ahead = min(self.rows_ahead, len(series))
-        wanted = told[ahead:]
+        wanted = targets[ahead:]
         observations, time_s = observations[: len(wanted)], series.time_s[: len(wanted)]
-        known = told if ahead else np.concatenate([np.full_like(told[:1], np.nan), told[:-1]])
+        known = (
+            targets if ahead else np.concatenate([np.full_like(targets[:1], np.nan), targets[:-1]])
+        )
         last_known = np.stack([_carried(of_one) for of_one in known.T], axis=1)[: len(wanted)]
         is_known = np.isfinite(wanted).all(axis=1)
         time_s = time_s[is_known]
@@ -176,7 +178,7 @@ class RowCoder:
         carried = _carried(series.columns[name])
         return np.where(np.isfinite(carried), carried, self.means[name])
 
-    def _told(self, series: TimeSeries) -> np.ndarray:
+    def _target_values(self, series: TimeSeries) -> np.ndarray:
         """Return scaled targets or numbers of classes at each row, NaN where unknown."""
         if self.classes:
             numbers = {name: float(i) for i, name in enumerate(self.classes)}
@@ -196,7 +198,7 @@ def _carried(values: np.ndarray) -> np.ndarray:
     return np.where(last >= 0, values[last], np.nan)
 
 
-def _seen_columns(
+def _observed_columns(
     columns: Mapping[str, np.ndarray],
     inputs: Sequence[str],
     targets: Sequence[str],
@@ -204,25 +206,25 @@ def _seen_columns(
 ) -> tuple[str, ...]:
     """Return the columns to observe, see `inputs` of `RowCoder.fit`."""
     hidden = set(targets) if rows_ahead == 0 else set()
-    seen = tuple(inputs) or tuple(
+    observed = tuple(inputs) or tuple(
         name for name, values in columns.items() if _is_numeric(values) and name not in hidden
     )
-    for setting, names in (("inputs", seen), ("target", targets)):
+    for setting, names in (("inputs", observed), ("target", targets)):
         for name in names:
             if name not in columns:
                 raise ValueError(
                     f"`{setting}` must name columns of the data, got {name!r}, not one of"
                     f" {sorted(columns)}."
                 )
-    told = [name for name in seen if name in hidden]
-    if told:
+    leaked = [name for name in observed if name in hidden]
+    if leaked:
         raise ValueError(
-            f"`inputs` must not name a target that is to be told at the same row, got {told}."
+            f"`inputs` must not name a target that is to be told at the same row, got {leaked}."
             " Leave it out, or forecast it."
         )
-    if not seen:
+    if not observed:
         raise ValueError("`inputs` must name a column that is seen, got none. Name some.")
-    return seen
+    return observed
 
 
 def _classes_in(wanted: Mapping[str, np.ndarray]) -> tuple[str, ...]:

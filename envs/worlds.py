@@ -186,7 +186,7 @@ def road_driving(
         speed = VectorContract(entries=(Entry(name="speed", unit="m/s"),))
         observation = DictContract(parts={"frame": frames, "speed": speed})
     pedals = f"1 is {config.throttle_mps2:g} m/s², -1 is -{config.braking_mps2:g} m/s²"
-    given = {"observe": observe, "traffic": traffic}
+    options = {"observe": observe, "traffic": traffic}
     contract = Contract(
         observation=observation,
         action=(
@@ -195,7 +195,7 @@ def road_driving(
         ),
         frame_s=config.control_period_s,
         world="RoadDriving-v0",
-        world_options={name: value for name, value in given.items() if value != "full"},
+        world_options={name: value for name, value in options.items() if value != "full"},
     )
 
     def make(render_mode: str | None = None) -> gymnasium.Env:

@@ -54,16 +54,16 @@ class FrameAugmentation:
         Raises:
             ValueError: If the observations are not uint8 frames.
         """
-        seen = batch.observations
+        observations = batch.observations
         if self.record_frame is not None:
-            seen = frames_in(seen, self.record_frame)
-        if seen.dtype != torch.uint8 or seen.ndim != 5:
+            observations = frames_in(observations, self.record_frame)
+        if observations.dtype != torch.uint8 or observations.ndim != 5:
             raise ValueError(
                 "`observations` must be uint8 of shape (batch, time, height, width, channels), got"
-                f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames can be mirrored"
-                " and relit."
+                f" {observations.dtype} of shape {tuple(observations.shape)}. Only camera frames"
+                " can be mirrored and relit."
             )
-        frames, actions = seen.numpy().copy(), batch.actions.clone()
+        frames, actions = observations.numpy().copy(), batch.actions.clone()
         draws = torch.rand(len(frames), 4, generator=generator).numpy()
         for window, action, (side, light, *edges) in zip(frames, actions, draws, strict=True):
             if self.mirrored and side < MIRRORED_SHARE:

@@ -195,14 +195,14 @@ def _feedforward_policy(
     kinds = [type(layer) for layer in hidden]
     linear = [layer for layer in hidden if isinstance(layer, nn.Linear)]
     widths = {layer.out_features for layer in linear}
-    seen = actor_critic.observation_space
-    is_number = isinstance(seen, spaces.Box | spaces.MultiBinary)  # others become one-hot
-    is_direct = bool(linear) and is_number and seen.shape == (linear[0].in_features,)
+    space = actor_critic.observation_space
+    is_number = isinstance(space, spaces.Box | spaces.MultiBinary)  # others become one-hot
+    is_direct = bool(linear) and is_number and space.shape == (linear[0].in_features,)
     is_plain = is_direct and isinstance(output, nn.Linear)  # SAC with gSDE has further layers
     if kinds != [nn.Linear, nn.ReLU] * 2 or len(widths) != 1 or not is_plain:
         raise ValueError(
             "`model` must have an actor of two ReLU layers of equal width on the observation, got"
-            f" {[str(layer) for layer in hidden]} on {seen}. Train it with policy_kwargs ="
+            f" {[str(layer) for layer in hidden]} on {space}. Train it with policy_kwargs ="
             " dict(net_arch=[256, 256], activation_fn=torch.nn.ReLU)."
         )
     first = hidden[0]
@@ -237,12 +237,12 @@ def _check_same_actions(
     for _ in range(4):
         asked: Any = {}
         if box.dtype == np.uint8 and isinstance(policy, FramesPolicy):
-            seen = asked[OBSERVATION] = generator.integers(0, 256, box.shape, np.uint8)
+            observation = asked[OBSERVATION] = generator.integers(0, 256, box.shape, np.uint8)
             if policy.numbers:
                 numbers, asked[NUMBERS] = _draw_numbers(space[NUMBERS], scale, generator)
-                seen = join(seen, numbers)
+                observation = join(observation, numbers)
         else:
-            seen, asked[OBSERVATION] = _draw_numbers(box, scale, generator)
+            observation, asked[OBSERVATION] = _draw_numbers(box, scale, generator)
         dt_s = None
         if is_timed(space):
             dt_s = policy.circuit.frame_s * generator.uniform(0.5, 1.5)
@@ -251,7 +251,7 @@ def _check_same_actions(
         expected, state = model.predict(asked, state, is_first, deterministic=True)
         is_first = np.zeros(1, dtype=bool)
         outputs, circuit_state = policy(
-            policy.read_observations(seen[None])[:, None], circuit_state, dt_s=dt_s
+            policy.read_observations(observation[None])[:, None], circuit_state, dt_s=dt_s
         )
         largest = max(largest, _difference(policy, to_numpy(outputs)[0, 0], expected))
     if largest > _TOLERANCE:
@@ -266,12 +266,12 @@ def _draw_numbers(
     box: Any, scale: ObservationScale | None, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return random numbers as observations of the policy, and normalised as those of the model."""
-    seen = generator.standard_normal(box.shape)
+    numbers = generator.standard_normal(box.shape)
     if scale is None:
-        return seen.astype(box.dtype), seen.astype(box.dtype)
-    seen = (scale.mean + scale.std * seen).astype(box.dtype)
-    shown = np.clip((seen - scale.mean) / scale.std, -scale.limit, scale.limit)
-    return seen, shown.astype(np.float32)
+        return numbers.astype(box.dtype), numbers.astype(box.dtype)
+    numbers = (scale.mean + scale.std * numbers).astype(box.dtype)
+    normalised = np.clip((numbers - scale.mean) / scale.std, -scale.limit, scale.limit)
+    return numbers, normalised.astype(np.float32)
 
 
 def _difference(policy: Policy, outputs: np.ndarray, expected: np.ndarray) -> float:

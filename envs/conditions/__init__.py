@@ -69,10 +69,10 @@ def read_conditions(
     """
     read: list[tuple[str, int]] = []
     for word in words:
-        name, colon, told = word.partition(":")
+        name, colon, span = word.partition(":")
         if name != "all":
             check_name(setting, name, [*known, "all"])
-        first, dash, last = (told if colon else "1-5").partition("-")
+        first, dash, last = (span if colon else "1-5").partition("-")
         last = last if dash else first
         numbers = [str(severity) for severity in SEVERITIES]
         if first not in numbers or last not in numbers[numbers.index(first) :]:

@@ -48,8 +48,8 @@ def fog(severity: int, scene: Scene) -> Effect:
     near = at(severity, 0.06, 0.12, 0.2, 0.35, 0.6)
     y, _ = scene.grid()
     below = np.maximum(y - HORIZON, 1e-3)
-    seen = np.where(y > HORIZON, np.exp(-near / below), np.float32(math.exp(-near / 0.02)))
-    hidden = 1.0 - seen
+    visible = np.where(y > HORIZON, np.exp(-near / below), np.float32(math.exp(-near / 0.02)))
+    hidden = 1.0 - visible
     return lambda frame: blend(frame, hidden, FOG_GREY)
 
 
@@ -181,8 +181,8 @@ def shake(severity: int, scene: Scene) -> Effect:
         turned = cv2.getRotationMatrix2D(centre, tilt_deg + float(roll.step()), 1.0)
         turned[:, 2] += move.step()
         size = frame.shape[1], frame.shape[0]
-        seen = cv2.warpAffine(frame, turned, size, borderMode=cv2.BORDER_REPLICATE)
-        return seen.reshape(frame.shape)
+        warped = cv2.warpAffine(frame, turned, size, borderMode=cv2.BORDER_REPLICATE)
+        return warped.reshape(frame.shape)
 
     return effect
 
@@ -245,5 +245,5 @@ def blend(frame: np.ndarray, share: np.ndarray, colour: np.ndarray | float) -> F
         share: Share of the other colour, from 0 to 1, shape (height, width).
         colour: One value for all pixels and channels, or an image of the frame's shape.
     """
-    seen, covered = np.asarray(frame, np.float32), np.asarray(share, np.float32)
-    return to_pixels(seen + covered[..., None] * (colour - seen))
+    pixels, covered = np.asarray(frame, np.float32), np.asarray(share, np.float32)
+    return to_pixels(pixels + covered[..., None] * (colour - pixels))

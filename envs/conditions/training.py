@@ -51,15 +51,16 @@ class RandomConditions:
         Raises:
             ValueError: If the observations are not uint8 frames.
         """
-        seen = batch.observations
+        observations = batch.observations
         if self.record_frame is not None:
-            seen = frames_in(seen, self.record_frame)
-        if seen.dtype != torch.uint8 or seen.ndim != 5:
+            observations = frames_in(observations, self.record_frame)
+        if observations.dtype != torch.uint8 or observations.ndim != 5:
             raise ValueError(
                 "`observations` must be uint8 of shape (batch, time, height, width, channels), got"
-                f" {seen.dtype} of shape {tuple(seen.shape)}. Only camera frames have conditions."
+                f" {observations.dtype} of shape {tuple(observations.shape)}. Only camera frames"
+                " have conditions."
             )
-        frames = seen.numpy().copy()
+        frames = observations.numpy().copy()
         draws = torch.rand(len(frames), 2, generator=generator).tolist()
         seeds = torch.randint(2**62, (len(frames),), generator=generator).tolist()
         for window, (whether, which), seed in zip(frames, draws, seeds, strict=True):
@@ -121,11 +122,11 @@ class _PilotInConditions:
         """Return the pilot's actions for the changed observations."""
         met = self._conditions
         self._effects = [
-            met.draw(seen, self._seed) if is_first else self._effects[i]
-            for i, (seen, is_first) in enumerate(zip(observations, reset, strict=True))
+            met.draw(observation, self._seed) if is_first else self._effects[i]
+            for i, (observation, is_first) in enumerate(zip(observations, reset, strict=True))
         ]
         changed = [
-            change_frame(seen, effect, met.record_frame)
-            for seen, effect in zip(observations, self._effects, strict=True)
+            change_frame(observation, effect, met.record_frame)
+            for observation, effect in zip(observations, self._effects, strict=True)
         ]
         return self._pilot(np.stack(changed), infos, dt_s, reset)

@@ -69,12 +69,12 @@ class BodiesView:
             nearest_m: Least depth of a body that is drawn [m].
             farthest_m: Depth from which on bodies are not drawn [m].
         """
-        seen = self.in_view(pose, bodies, poses)
-        seen = [(index, depth_m) for index, depth_m in seen if nearest_m <= depth_m < farthest_m]
-        if not seen:
+        drawn = self.in_view(pose, bodies, poses)
+        drawn = [(index, depth_m) for index, depth_m in drawn if nearest_m <= depth_m < farthest_m]
+        if not drawn:
             return
-        shapes = [shape_of(bodies[index]) for index, _ in seen]
-        placed, depths_m = poses[[index for index, _ in seen]], [depth_m for _, depth_m in seen]
+        shapes = [shape_of(bodies[index]) for index, _ in drawn]
+        placed, depths_m = poses[[index for index, _ in drawn]], [depth_m for _, depth_m in drawn]
         for outline, colour in self._faces(pose, shapes, placed, np.array(depths_m)):
             cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
 

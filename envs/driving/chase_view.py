@@ -88,13 +88,13 @@ class ChaseView:
         view = Pose(pose.x_m, pose.y_m, self._yaw_rad)
         frame = self._camera.render(view)
         own_m = -self.geometry.forward_m * math.cos(self.geometry.pitch_rad)
-        shown = (view, self._bodies, self._poses)
-        self._view.draw(frame, *shown, nearest_m=own_m)
+        scene = (view, self._bodies, self._poses)
+        self._view.draw(frame, *scene, nearest_m=own_m)
         relative_rad = pose.yaw_rad - self._yaw_rad
         faces = car_faces(self._wheelbase_m, self._track_width_m, steer_rad)
         self._draw_shadow(frame, relative_rad, pose.yaw_rad)
         self._draw_faces(frame, faces, relative_rad, pose.yaw_rad)
-        self._view.draw(frame, *shown, farthest_m=own_m)
+        self._view.draw(frame, *scene, farthest_m=own_m)
         return frame
 
     def _draw_shadow(self, frame: Image, relative_rad: float, yaw_rad: float) -> None:

@@ -48,9 +48,9 @@ class RoadDrivingConfig(DrivingConfig):
         check_name("traffic", self.traffic, tuple(LEVELS))
         check_name("observe", self.observe, ("full", "frames"))
         check_not_negative("collision_cost_m", self.collision_cost_m)
-        told = self.friction if isinstance(self.friction, tuple | list) else (self.friction,)
-        is_known = 1 <= len(told) <= 2 and all(is_number(value) for value in told)
-        if not (is_known and 0.2 <= told[0] <= told[-1] <= 1.5):
+        limits = self.friction if isinstance(self.friction, tuple | list) else (self.friction,)
+        is_known = 1 <= len(limits) <= 2 and all(is_number(value) for value in limits)
+        if not (is_known and 0.2 <= limits[0] <= limits[-1] <= 1.5):
             raise ValueError(
                 f"`friction` must be a number from 0.2 to 1.5, or a lowest and a highest one, got"
                 f" {self.friction!r}. Use 1 for dry asphalt, 0.5 for a wet road."

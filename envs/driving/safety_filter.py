@@ -103,12 +103,12 @@ class SafetyFilter(gymnasium.Wrapper):
         """Drive for one control period with the nearest safe action."""
         asked = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         low, high = steering_bounds(self._world)
-        done = np.array(
+        applied = np.array(
             [min(max(asked[0], low), high), min(asked[1], pedal_bound(self._world))], np.float32
         )
-        is_changed = bool(np.abs(done - asked).max() > _CHANGED)
-        seen, reward, terminated, truncated, info = self.env.step(done)
-        return seen, reward, terminated, truncated, {**info, "filtered": is_changed}
+        is_changed = bool(np.abs(applied - asked).max() > _CHANGED)
+        observation, reward, terminated, truncated, info = self.env.step(applied)
+        return observation, reward, terminated, truncated, {**info, "filtered": is_changed}
 
 
 def guarded(world: World) -> World:

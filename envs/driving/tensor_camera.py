@@ -85,14 +85,14 @@ class TensorCamera:
         frames = torch.empty(shape, dtype=torch.uint8, device=self.device)
         frames[:, : self._first_row] = self._sky[which]
         for rows in self._bands:
-            seen = rows.read(self._levels[rows.level], world_from_car, which)
+            pixels = rows.read(self._levels[rows.level], world_from_car, which)
             hazy = max(min(self._last_hazy_row, rows.stop) - rows.start, 0)
             if hazy:
                 first = rows.start - self._first_row
                 part = slice(first, first + hazy)
-                faded = seen[:, :hazy] * self._clear[part] + self._haze[which, part]
-                seen[:, :hazy] = faded.round_().clamp_(0, 255)
-            frames[:, rows.start : rows.stop] = seen.to(torch.uint8)
+                faded = pixels[:, :hazy] * self._clear[part] + self._haze[which, part]
+                pixels[:, :hazy] = faded.round_().clamp_(0, 255)
+            frames[:, rows.start : rows.stop] = pixels.to(torch.uint8)
         return frames
 
     def _to_device(self, values: np.ndarray) -> Tensor:
@@ -130,9 +130,9 @@ class _Rows:
             torch.lerp(texels[at].float(), texels[at + 1].float(), right_share)
             for at in (first, first + size + 2)
         )
-        seen = torch.lerp(upper, lower, lower_share).round_()
-        seen = seen.reshape(len(which), -1, self._samples, self._width, 3)
-        return seen[:, :, 0] if self._samples == 1 else seen.mean(2).round_()
+        pixels = torch.lerp(upper, lower, lower_share).round_()
+        pixels = pixels.reshape(len(which), -1, self._samples, self._width, 3)
+        return pixels[:, :, 0] if self._samples == 1 else pixels.mean(2).round_()
 
 
 def _bordered(ground: Ground, level: int) -> Image:

@@ -86,8 +86,8 @@ class WarpWorlds(TensorWorlds):
         )
         self.device = self._simulation.device
         self._task = _Task.of(env, KINDS[env_id], self.device)
-        num_seen = int(env.model.nq) - 1 + (int(env.model.nv) if observe == "full" else 0)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (num_seen,), np.float32)
+        observation_size = int(env.model.nq) - 1 + (int(env.model.nv) if observe == "full" else 0)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (observation_size,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (int(env.model.nu),), np.float32)
         self._sees_velocities = observe == "full"
         env.close()
@@ -147,11 +147,11 @@ class WarpWorlds(TensorWorlds):
         )
 
     def _observe(self) -> Tensor:
-        seen = [self.positions[:, 1:]]
+        parts = [self.positions[:, 1:]]
         if self._sees_velocities:
             limit = self._task.velocity_limit
-            seen.append(self.velocities.clamp(-limit, limit))
-        return torch.cat(seen, dim=1)
+            parts.append(self.velocities.clamp(-limit, limit))
+        return torch.cat(parts, dim=1)
 
     def _leave(self, which: Tensor) -> None:
         """Reset worlds whose state is not finite to the model's initial state."""

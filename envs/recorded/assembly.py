@@ -329,13 +329,13 @@ def _check_center(listing: Listing, usable: Sequence[LoggedFrame], num_listed: i
 
 def _warn_of_losses(folder: Path, listed: str, skipped: Tally, changed: Tally) -> None:
     """Warn once of all frames that were left out or changed."""
-    told = [f"Skipped {skipped.total} of the {listed} listed in '{folder}': {skipped}."]
+    sentences = [f"Skipped {skipped.total} of the {listed} listed in '{folder}': {skipped}."]
     if not skipped.total:
-        told = [f"Used all of the {listed} listed in '{folder}'."]
+        sentences = [f"Used all of the {listed} listed in '{folder}'."]
     if changed.total:
-        told.append(f"Numbers changed: {changed}.")
+        sentences.append(f"Numbers changed: {changed}.")
     if skipped.total or changed.total:
-        warnings.warn(" ".join(told), stacklevel=4)
+        warnings.warn(" ".join(sentences), stacklevel=4)
 
 
 def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> None:

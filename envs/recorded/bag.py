@@ -257,10 +257,10 @@ def _close(readers: list[Any]) -> None:
 
 def _reason(error: Exception, path: Path | None = None) -> str:
     """Return the message of an error on one line, without the path of the bag."""
-    told = re.sub(r"\s+", " ", str(error) or type(error).__name__)
+    message = re.sub(r"\s+", " ", str(error) or type(error).__name__)
     if path is not None:
-        told = told.replace(f"{path}/", "").replace(str(path), path.name)
-    return told[:100].rstrip(". ")
+        message = message.replace(f"{path}/", "").replace(str(path), path.name)
+    return message[:100].rstrip(". ")
 
 
 def _import_rosbags() -> Any:

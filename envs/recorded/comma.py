@@ -65,7 +65,7 @@ def load_comma(
     framing, skipped = Framing(image_size=image_size, crop=crop), Tally()
     series = dict(_series(folder, skipped))
     time_s = _frame_times(folder, series, skipped)
-    numbers = {name: _at(time_s, *told) for name, told in series.items()}
+    numbers = {name: _at(time_s, *samples) for name, samples in series.items()}
     video = _video(folder, skipped)
     frames = [
         LoggedFrame(
@@ -114,10 +114,10 @@ def _series(folder: Path, skipped: Tally) -> Iterator[tuple[str, tuple[np.ndarra
             width = values.shape[1]
             for i in range(width if width <= _MOST_COLUMNS else 0):
                 is_whole = np.isfinite(time_s) & np.isfinite(values[:, i])
-                told = time_s[is_whole], values[is_whole, i]
-                if len(told[0]) > 1:
-                    order = np.argsort(told[0], kind="stable")
-                    yield _name(name, i, width), (told[0][order], told[1][order])
+                samples = time_s[is_whole], values[is_whole, i]
+                if len(samples[0]) > 1:
+                    order = np.argsort(samples[0], kind="stable")
+                    yield _name(name, i, width), (samples[0][order], samples[1][order])
 
 
 def _name(name: str, column: int, width: int) -> str:
@@ -157,17 +157,17 @@ def _frame_times(
             f" '{folder}' ({skipped if skipped.total else 'it is empty'}). Unpack it again."
         )
     path = folder / "global_pose" / "frame_times"
-    told = _load(path, skipped) if path.is_file() else None
-    if told is not None and told.ndim == 1 and len(told):
-        return told
+    times_s = _load(path, skipped) if path.is_file() else None
+    if times_s is not None and times_s.ndim == 1 and len(times_s):
+        return times_s
     return series.get(ANGLE, next(iter(series.values())))[0]
 
 
 def _at(time_s: np.ndarray, series_s: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Interpolate a series to the times of frames; NaN outside of the series and in its gaps."""
     found = np.full(len(time_s), np.nan)
-    is_told = np.isfinite(time_s)
-    found[is_told] = np.interp(time_s[is_told], series_s, values, left=np.nan, right=np.nan)
+    is_known = np.isfinite(time_s)
+    found[is_known] = np.interp(time_s[is_known], series_s, values, left=np.nan, right=np.nan)
     after = np.clip(np.searchsorted(series_s, time_s), 1, len(series_s) - 1)
     found[series_s[after] - series_s[after - 1] > _MAX_GAP_S] = np.nan
     return found

@@ -60,7 +60,7 @@ def load_drive(
             steering, or no frame can be used.
     """
     played = read_recording(path)
-    seen = _check(played)
+    frames = _check(played)
     action = played.contract.action[0]
     own = Quantity(name=STEERING, unit=action.unit, positive="left")
     skipped = Tally()
@@ -70,17 +70,17 @@ def load_drive(
         Listing(
             folder=played.path,
             format="mcap",
-            frames=list(_frames(played, seen, skipped)),
+            frames=list(_frames(played, frames, skipped)),
             skipped=skipped,
             advice="Record a drive in which the policy acts.",
             quantities=[] if action.scale is None else [own],
         ),
-        framing=Framing(image_size=image_size or seen.shape[:2], crop=crop),
+        framing=Framing(image_size=image_size or frames.shape[:2], crop=crop),
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
-    is_as_seen = recording.framing == Framing(image_size=seen.shape[:2], crop=(0.0, 0.0))
-    if not is_as_seen:
+    is_as_recorded = recording.framing == Framing(image_size=frames.shape[:2], crop=(0.0, 0.0))
+    if not is_as_recorded:
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
     scale = contract.action[0].scale
@@ -119,15 +119,15 @@ def drive_as_demonstrations(
         folder, num_actions = Path(temporary) / "drive", len(played.contract.action)
         source = {"format": "mcap", "driver": RECORDED, "recording": played.path.name}
         with DemonstrationWriter(folder, shape, kind, num_actions, source=source) as writer:
-            for tick, seen, asked in played.asked():
-                if tick.command is None or seen.shape != shape:
-                    fault = OTHER_SHAPE if seen.shape != shape else NO_COMMAND
+            for tick, observation, asked in played.asked():
+                if tick.command is None or observation.shape != shape:
+                    fault = OTHER_SHAPE if observation.shape != shape else NO_COMMAND
                     played.faults.append((fault, f"tick {tick.number}"))
                     writer.start_episode()
                     continue
                 if asked.is_reset:
                     writer.start_episode()
-                writer.append(seen.astype(kind, copy=False), tick.command, asked.elapsed_s)
+                writer.append(observation.astype(kind, copy=False), tick.command, asked.elapsed_s)
             if not writer.num_frames:
                 raise ValueError(
                     f"`folder` must hold a tick in which the policy was asked, got none in"
@@ -143,9 +143,9 @@ def drive_as_demonstrations(
 
 def _check_sensed(contract: Contract, played: Playback) -> None:
     """Compare kind of observation and numbers with a contract; frame size and stack may differ."""
-    wanted, seen = contract.observation, played.contract.observation
-    found = observation_misfit(wanted, seen)
-    if found is not None and (wanted.kind != seen.kind or entries_of(wanted)):
+    wanted, recorded = contract.observation, played.contract.observation
+    found = observation_misfit(wanted, recorded)
+    if found is not None and (wanted.kind != recorded.kind or entries_of(wanted)):
         raise ValueError(
             f"`log` must hold what the policy senses, an observation of {found} in"
             f" '{played.path}'. Record a drive of a policy that senses the same."
@@ -154,12 +154,12 @@ def _check_sensed(contract: Contract, played: Playback) -> None:
 
 def _check(played: Playback) -> FramesContract:
     """Return the contract of the frames."""
-    seen, action = played.contract.observation, played.contract.action
-    if not isinstance(seen, FramesContract) or seen.shape[2] != 3 or seen.colour != "RGB":
-        is_frames = isinstance(seen, FramesContract)
-        told = f"{seen.colour} of shape {seen.shape}" if is_frames else f"a {seen.kind}"
+    sensed, action = played.contract.observation, played.contract.action
+    if not isinstance(sensed, FramesContract) or sensed.shape[2] != 3 or sensed.colour != "RGB":
+        is_frames = isinstance(sensed, FramesContract)
+        found = f"{sensed.colour} of shape {sensed.shape}" if is_frames else f"a {sensed.kind}"
         raise ValueError(
-            f"`folder` must hold RGB frames of three channels to be learned from, got {told} in"
+            f"`folder` must hold RGB frames of three channels to be learned from, got {found} in"
             f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."
         )
     names = [entry.name for entry in action]
@@ -168,10 +168,10 @@ def _check(played: Playback) -> FramesContract:
             f"`folder` must hold steering in [-1, 1] alone to be learned from, got {names} in"
             f" '{played.path}'. Other recordings can be replayed: run.py POLICY --replay."
         )
-    return seen
+    return sensed
 
 
-def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[LoggedFrame]:
+def _frames(played: Playback, frames: FramesContract, skipped: Tally) -> Iterator[LoggedFrame]:
     action = played.contract.action[0]
     sign = -1.0 if action.positive == "right" else 1.0
     for tick in played.ticks:
@@ -182,7 +182,7 @@ def _frames(played: Playback, seen: FramesContract, skipped: Tally) -> Iterator[
             skipped.add(STOPPED, place)
         elif tick.asked is None:
             skipped.add(NOT_ASKED, place)
-        elif tick.shape != seen.shape:
+        elif tick.shape != frames.shape:
             skipped.add(OTHER_SHAPE, f"{tick.shape} in {place}")
         elif tick.command is None:
             skipped.add(NO_COMMAND, place)

@@ -55,7 +55,7 @@ def read_marks(path: Path) -> list[Mark]:
         ValueError: If it does not hold marks.
     """
     return read_marked(
-        path, "left_out", "data.py clean", lambda told: [_mark(one) for one in told["marks"]]
+        path, "left_out", "data.py clean", lambda content: [_mark(one) for one in content["marks"]]
     )
 
 
@@ -68,14 +68,14 @@ def write_marks(path: Path, marks: Sequence[Mark]) -> None:
     if not marks:
         path.unlink(missing_ok=True)
         return
-    told = [
+    entries = [
         {
             "why": mark.why,
             "stretches": [one.as_json() for one in mark.stretches],
         }
         for mark in marks
     ]
-    files.write_file(path, json.dumps({"format": 1, "marks": told}, indent=1) + "\n")
+    files.write_file(path, json.dumps({"format": 1, "marks": entries}, indent=1) + "\n")
 
 
 def leave_out(recording: Recording, marks: Sequence[Mark], path: Path) -> Recording:
@@ -111,5 +111,5 @@ def leave_out(recording: Recording, marks: Sequence[Mark], path: Path) -> Record
     return replace(recording, episodes=tuple(episodes), skipped=skipped)
 
 
-def _mark(told: Any) -> Mark:
-    return Mark(why=str(told["why"]), stretches=tuple(read_rows(one) for one in told["stretches"]))
+def _mark(mark: Any) -> Mark:
+    return Mark(why=str(mark["why"]), stretches=tuple(read_rows(one) for one in mark["stretches"]))

@@ -34,10 +34,10 @@ def choose_camera(
     columns = {one.name for table in tables for one in table.schema if is_image(one.type)}
     there = sorted(columns | set(_video_folders(folder)))
     features = info.get("features")
-    told = features.items() if isinstance(features, dict) else ()
+    items = features.items() if isinstance(features, dict) else ()
     declared = sorted(
         str(key)
-        for key, one in told
+        for key, one in items
         if isinstance(one, dict) and one.get("dtype") in ("video", "image")
     )
     if asked is not None:
@@ -159,12 +159,12 @@ class Cameras:
         for path in sorted((self._folder / "meta" / "episodes").glob("**/*.parquet")):
             try:
                 table = ParquetTable(path)
-                told = [table.numbers(name)[:, 0] for name in ("episode_index", *names)]
+                columns = [table.numbers(name)[:, 0] for name in ("episode_index", *names)]
             except (ValueError, IndexError) as error:
                 self.fault = str(error)
                 self._skipped.add("damaged table of episodes", str(error))
                 continue
-            for episode, chunk, file, begin_s in zip(*told, strict=True):
+            for episode, chunk, file, begin_s in zip(*columns, strict=True):
                 if np.isfinite([episode, chunk, file, begin_s]).all():
                     place = files.get((int(chunk), int(file)))
                     if place is not None:

@@ -31,20 +31,20 @@ def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
         other: The part that judges.
         name: Name of that part, e.g. "test part".
     """
-    frames, told = len(other.center_only()), []
+    frames, doubts = len(other.center_only()), []
     if frames < FEWEST_FRAMES:
-        told.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
+        doubts.append(f"The {name} has {frames} frames. Its error is chance. Record more.")
     if frames < 2:  # too few for a standard deviation
-        return told
+        return doubts
     for part, called in ((train, "training part"), (other, name)):
         lacking = [action for action in train.actions if not len(_values(part, action))]
         if lacking:
-            return [*told, f"The {called} has no {', '.join(lacking)} in any frame."]
+            return [*doubts, f"The {called} has no {', '.join(lacking)} in any frame."]
     scales = fit_scales([train])
     for action in train.actions:
         straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
-        told += _compare(action, _moments(train, action), _moments(other, action), straight, name)
-    return told
+        doubts += _compare(action, _moments(train, action), _moments(other, action), straight, name)
+    return doubts
 
 
 def _compare(

@@ -88,13 +88,13 @@ def check_times(
         if episode.camera != CENTER:
             continue
         for one in marked:
-            for row, told_s in zip(one.rows, one.time_s, strict=True):
+            for row, marked_s in zip(one.rows, one.time_s, strict=True):
                 i = int(np.searchsorted(episode.rows, row))
                 is_there = i < len(episode) and episode.rows[i] == row
-                if is_there and abs(episode.time_s[i] - told_s) > _LARGEST_ERROR_S:
+                if is_there and abs(episode.time_s[i] - marked_s) > _LARGEST_ERROR_S:
                     raise ValueError(
                         f"`{setting}` must have the marks of '{recording.folder}', got '{path}',"
-                        f" where row {row} is at {told_s:.3f} s and not at"
+                        f" where row {row} is at {marked_s:.3f} s and not at"
                         f" {episode.time_s[i]:.3f} s. Delete it, and mark again."
                     )
 
@@ -118,10 +118,10 @@ def read_marked(path: Path, setting: str, made_by: str, read: Callable[[Any], T]
             f"`{setting}` must be a file that {made_by} wrote, got '{path}', which does not exist."
         )
     try:
-        told = read_json(path, max_bytes=_MAX_BYTES)
-        if told["format"] != 1:
-            raise ValueError(f"its format is {told['format']!r}, and 1 is read")
-        return read(told)
+        content = read_json(path, max_bytes=_MAX_BYTES)
+        if content["format"] != 1:
+            raise ValueError(f"its format is {content['format']!r}, and 1 is read")
+        return read(content)
     except (ValueError, KeyError, TypeError) as error:
         fault = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(

@@ -299,9 +299,9 @@ def _times(group: Any, steps: int, frame_s: float | None, folder: Path) -> np.nd
     Raises:
         ValueError: If the data set has no times and `frame_s` is unknown.
     """
-    told = group["infos"]["time_s"] if "infos" in group and "time_s" in group["infos"] else None
-    if told is not None and told.ndim == 1 and len(told) >= steps:
-        return np.asarray(told[:steps], np.float64)
+    times_s = group["infos"]["time_s"] if "infos" in group and "time_s" in group["infos"] else None
+    if times_s is not None and times_s.ndim == 1 and len(times_s) >= steps:
+        return np.asarray(times_s[:steps], np.float64)
     if frame_s is None or not frame_s > 0.0:
         raise ValueError(
             f"`frame_s` must be given for '{folder}', which names no environment that tells its"

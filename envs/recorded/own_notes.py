@@ -104,13 +104,13 @@ def notes_of(recording: Recording, called: Mapping[str, Quantity]) -> dict[str, 
     }
 
 
-def _word(told: Any) -> str:
-    if not isinstance(told, str) or len(told) > 200 or "\n" in told or "\0" in told:
-        raise ValueError(f"a name is up to 200 letters on one line, not {str(told)[:40]!r}")
-    return told
+def _word(name: Any) -> str:
+    if not isinstance(name, str) or len(name) > 200 or "\n" in name or "\0" in name:
+        raise ValueError(f"a name is up to 200 letters on one line, not {str(name)[:40]!r}")
+    return name
 
 
 def short(error: BaseException) -> str:
     """Return the message of an error on one line, at most 120 characters."""
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(told.split())[:120].rstrip(". ")
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(message.split())[:120].rstrip(". ")

@@ -51,9 +51,9 @@ class ParquetTable:
             groups = range(self._metadata.num_row_groups)
             sizes = [self._metadata.row_group(i).num_rows for i in groups]
         except Exception as error:  # pyarrow raises nearly any error on damaged files
-            raise ValueError(self._told(error)) from error
+            raise ValueError(self._message(error)) from error
         if min([0, *sizes]) < 0 or sum(sizes) != self.num_rows:
-            raise ValueError(self._told("its row groups do not add up"))
+            raise ValueError(self._message("its row groups do not add up"))
         self._ends = np.cumsum(sizes).tolist()
         self._cached: tuple[str, int, Any] | None = None
 
@@ -65,7 +65,7 @@ class ParquetTable:
             thrift_container_size_limit=2**20,
         )
 
-    def _told(self, error: object) -> str:
+    def _message(self, error: object) -> str:
         reason = re.sub(r"\s+", " ", str(error) or type(error).__name__)[:100].rstrip(". ")
         return f"`{self.path.name}` must be a Parquet table, got one that cannot be read: {reason}"
 
@@ -78,7 +78,7 @@ class ParquetTable:
         try:
             return self._read(name).to_pylist()
         except Exception as error:  # pyarrow raises nearly any error, as above
-            raise ValueError(self._told(error)) from error
+            raise ValueError(self._message(error)) from error
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a column of numbers, or of lists of numbers, as float64 of shape (rows, numbers).
@@ -99,7 +99,7 @@ class ParquetTable:
                     return values.reshape(len(column), -1)
             return _as_matrix(column.to_pylist())
         except Exception as error:  # pyarrow raises nearly any error, as above
-            raise ValueError(self._told(error)) from error
+            raise ValueError(self._message(error)) from error
 
     def _read(self, name: str) -> Any:
         self._check_size(name)
@@ -133,7 +133,7 @@ class ParquetTable:
                 self._cached = name, group, read[name]
             return self._cached[2][row - first].as_py()
         except Exception as error:  # pyarrow raises nearly any error, as above
-            raise ValueError(self._told(error)) from error
+            raise ValueError(self._message(error)) from error
 
 
 def is_number(kind: Any) -> bool:

@@ -63,8 +63,8 @@ def write_parts(path: Path, parts: Parts) -> None:
     rows: Mapping[str, Sequence[Any]] = {
         name: [one.as_json() for one in marked] for name, marked in parts.rows.items()
     }
-    told = {"format": 1, "by": parts.by, "why": parts.why, "parts": rows}
-    files.write_file(path, json.dumps(told, indent=1) + "\n")
+    content = {"format": 1, "by": parts.by, "why": parts.why, "parts": rows}
+    files.write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 def part_of(recording: Recording, parts: Parts, name: str, path: Path) -> Recording:
@@ -84,15 +84,15 @@ def part_of(recording: Recording, parts: Parts, name: str, path: Path) -> Record
     if name not in PARTS:
         raise ValueError(f"`part` must be one of {', '.join(PARTS)}, got {name!r}.")
     check_times(recording, parts.rows[name], "parts", path)
-    seen = recording if name == TRAIN else recording.center_only()
+    source = recording if name == TRAIN else recording.center_only()
     episodes = []
-    for episode in seen.episodes:
+    for episode in source.episodes:
         is_in = is_within(episode, parts.rows[name])
         if is_in.any():
             episodes += episode.select(is_in).cut(recording.cuts)
-    return replace(seen, episodes=tuple(episodes))
+    return replace(source, episodes=tuple(episodes))
 
 
-def _parts(told: Any) -> Parts:
-    rows = {name: tuple(read_rows(one) for one in told["parts"][name]) for name in PARTS}
-    return Parts(by=str(told["by"]), why=str(told["why"]), rows=rows)
+def _parts(content: Any) -> Parts:
+    rows = {name: tuple(read_rows(one) for one in content["parts"][name]) for name in PARTS}
+    return Parts(by=str(content["by"]), why=str(content["why"]), rows=rows)

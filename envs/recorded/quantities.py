@@ -89,9 +89,9 @@ def find_names(setting: str, asked: Sequence[str], names: Sequence[str]) -> tupl
         parts = [name for name in names if name.startswith(f"{word}.")]
         matching = [word] if word in names else parts
         if not matching:
-            told = ", ".join(names[:_MOST_TOLD]) + (", …" if len(names) > _MOST_TOLD else "")
+            listed = ", ".join(names[:_MOST_TOLD]) + (", …" if len(names) > _MOST_TOLD else "")
             raise ValueError(
-                f"`{setting}` must be numbers of the recording, which are {told or 'none'}, got"
+                f"`{setting}` must be numbers of the recording, which are {listed or 'none'}, got"
                 f" {word!r}. Choose some of them."
             )
         found += matching

@@ -272,9 +272,9 @@ class Recording:
         """
         if len(own.action) != len(contract.action):
             return  # reported later, where the actions are compared
-        for told, one in zip(own.action, contract.action, strict=True):
+        for own_entry, one in zip(own.action, contract.action, strict=True):
             for name in ("unit", "positive"):
-                recorded, wanted = getattr(told, name), getattr(one, name)
+                recorded, wanted = getattr(own_entry, name), getattr(one, name)
                 if recorded and wanted and recorded != wanted:
                     what = "in the unit" if name == "unit" else "positive to the"
                     raise ValueError(
@@ -341,16 +341,16 @@ class Recording:
                 numbers = episode.numbers
                 actions = [scaled(numbers[name], name, self.scales) for name in self.actions]
                 inputs = [numbers[name] for name in self.inputs]
-                told = np.stack(actions, axis=1), episode.dt_s(self.frame_s)
+                columns = np.stack(actions, axis=1), episode.dt_s(self.frame_s)
                 if self.framing is None:
-                    writer.extend(np.stack(inputs, axis=1), *told)
+                    writer.extend(np.stack(inputs, axis=1), *columns)
                     progress.update(len(episode))
                     continue
-                for i, (action, dt_s) in enumerate(zip(*told, strict=True)):
-                    seen = self.framing.apply(_read(episode.image_paths[i]))
+                for i, (action, dt_s) in enumerate(zip(*columns, strict=True)):
+                    observation = self.framing.apply(_read(episode.image_paths[i]))
                     if inputs:
-                        seen = join(seen, np.array([values[i] for values in inputs]))
-                    writer.append(seen, action, float(dt_s))
+                        observation = join(observation, np.array([values[i] for values in inputs]))
+                    writer.append(observation, action, float(dt_s))
                     progress.update()
 
 

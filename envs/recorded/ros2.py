@@ -210,9 +210,9 @@ def _choose(
         ValueError: If there is no such topic, or it must be given; the message lists the topics.
     """
     found = {
-        topic: told
-        for topic, told in bag.topics(types).items()
-        if (told[1] or topic == name) and topic != without
+        topic: kind_and_count
+        for topic, kind_and_count in bag.topics(types).items()
+        if (kind_and_count[1] or topic == name) and topic != without
     }
     if name is None and len(found) == 1 and not needs_name:
         return next(iter(found))
@@ -226,8 +226,8 @@ def _choose(
         advice = f"Write --log-options {option}={likely}."
     else:
         found, advice = bag.topics(), "Record one."
-    told = [f"{topic} ({kind}, {count})" for topic, (kind, count) in sorted(found.items())]
-    listed = ", ".join(told[:_MOST_TOLD]) + (", …" if len(told) > _MOST_TOLD else "")
+    topics = [f"{topic} ({kind}, {count})" for topic, (kind, count) in sorted(found.items())]
+    listed = ", ".join(topics[:_MOST_TOLD]) + (", …" if len(topics) > _MOST_TOLD else "")
     raise ValueError(
         f"`{option}` must be a topic of {kinds}, got {name!r} for '{bag.path}' with"
         f" {listed or 'no topics'}. {advice}"
@@ -244,13 +244,13 @@ def _check_no_scale(options: dict[str, float | None], topic: str) -> None:
             )
 
 
-def _entry_names(given: str | Sequence[str], topics: _Topics, bag: Bag) -> list[str]:
+def _entry_names(joints: str | Sequence[str], topics: _Topics, bag: Bag) -> list[str]:
     """Return the names of the entries of an array of commands.
 
     Raises:
         ValueError: If one is given twice or empty, or the commands are no array.
     """
-    listed = given if isinstance(given, list | tuple) else str(given).split(",")
+    listed = joints if isinstance(joints, list | tuple) else str(joints).split(",")
     names = [str(name).strip() for name in listed]
     kind = bag.topics()[topics.commands][0]
     if names and kind not in ARRAYS:
@@ -280,15 +280,15 @@ def _frames(
     has_stamps = all(tick.stamp_s > 0.0 for tick in ticks)
     ticks = sorted(ticks, key=lambda one: one.stamp_s if has_stamps else one.received_s)
     for row, tick in enumerate(ticks):
-        told = commands.in_force(tick.received_s, tick.place, skipped)
-        if told is None:
+        command = commands.in_force(tick.received_s, tick.place, skipped)
+        if command is None:
             continue
         sensed = {} if states is None else states.numbers_at(tick.received_s)
         yield LoggedFrame(
             row=row,
             path=tick.image,
-            numbers={**sensed, **told[0]},
+            numbers={**sensed, **command[0]},
             time_s=tick.stamp_s if has_stamps else tick.received_s,
             place=tick.place,
-            changes=told[1],
+            changes=command[1],
         )

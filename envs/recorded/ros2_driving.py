@@ -86,8 +86,8 @@ class DrivingCommands:
             skipped.add(NO_COMMAND, place)
             return None
         command = self.said[at]
-        told = {"speed": command.speed_mps, self.turn.name: command.turn}
-        numbers = {name: value for name, value in told.items() if value is not None}
+        values = {"speed": command.speed_mps, self.turn.name: command.turn}
+        numbers = {name: value for name, value in values.items() if value is not None}
         if self.scale is None:
             return numbers, ()
         steering = _steering(command, self.scale, skipped, place)
@@ -110,14 +110,14 @@ def read_driving(
     Raises:
         ValueError: If options for the steering 1 do not fit, or are missing but needed.
     """
-    said = [*_commands(bag, topic, skipped)]
+    commands = [*_commands(bag, topic, skipped)]
     is_twist = bag.topics(TWISTS + ACKERMANNS)[topic][0] in TWISTS
     options = max_steer_rad, max_yaw_rate_radps, wheelbase_m
-    is_said = needs_scale or any(option is not None for option in options)
+    has_scale = needs_scale or any(option is not None for option in options)
     return DrivingCommands(
-        said=said,
+        said=commands,
         turn=YAW_RATE if is_twist else ANGLE,
-        scale=_scale(is_twist, said, *options) if is_said else None,
+        scale=_scale(is_twist, commands, *options) if has_scale else None,
         age_s=age_s,
     )
 
@@ -150,7 +150,7 @@ def _time_s(command: _Command) -> float:
 
 def _scale(
     is_twist: bool,
-    said: list[_Command],
+    commands: list[_Command],
     max_steer_rad: float | None,
     max_yaw_rate_radps: float | None,
     wheelbase_m: float | None,
@@ -160,14 +160,14 @@ def _scale(
     Raises:
         ValueError: If the options do not give it, or give it twice.
     """
-    given = {"max_steer_rad": max_steer_rad, "max_yaw_rate_radps": max_yaw_rate_radps,
-             "wheelbase_m": wheelbase_m}  # fmt: skip
-    for name, value in given.items():
+    options = {"max_steer_rad": max_steer_rad, "max_yaw_rate_radps": max_yaw_rate_radps,
+               "wheelbase_m": wheelbase_m}  # fmt: skip
+    for name, value in options.items():
         if value is not None:
             check_above_zero(name, value)
-    names = {name for name, value in given.items() if value is not None}
+    names = {name for name, value in options.items() if value is not None}
     if not is_twist and names == {"max_steer_rad"}:
-        return SteeringScale(largest=given["max_steer_rad"] or 0.0, wheelbase_m=None,
+        return SteeringScale(largest=options["max_steer_rad"] or 0.0, wheelbase_m=None,
                      unit=f"fraction of {max_steer_rad:g} rad")  # fmt: skip
     if is_twist and names == {"max_yaw_rate_radps"}:
         return SteeringScale(largest=max_yaw_rate_radps or 0.0, wheelbase_m=None,
@@ -175,7 +175,7 @@ def _scale(
     if is_twist and names == {"max_steer_rad", "wheelbase_m"}:
         return SteeringScale(largest=max_steer_rad or 0.0, wheelbase_m=wheelbase_m,
                      unit=f"fraction of {max_steer_rad:g} rad")  # fmt: skip
-    largest = max((abs(one.turn) for one in said if one.turn is not None), default=0.0)
+    largest = max((abs(one.turn) for one in commands if one.turn is not None), default=0.0)
     if is_twist:
         wanted = "max_yaw_rate_radps, or max_steer_rad and wheelbase_m, for a Twist"
         advice = f"its largest yaw rate is {largest:.3g} rad/s. Write --log-options"

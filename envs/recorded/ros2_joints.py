@@ -79,12 +79,12 @@ class Joints:
 
     def numbers_at(self, time_s: float) -> dict[str, float]:
         """Return the numbers valid at a time [s], without missing ones."""
-        told = {}
+        numbers = {}
         for name, one in self.series.items():
             i = bisect.bisect_right(one.times_s, time_s) - 1
             if i >= 0 and time_s - one.times_s[i] <= self.age_s and math.isfinite(one.values[i]):
-                told[name] = one.values[i]
-        return told
+                numbers[name] = one.values[i]
+        return numbers
 
     def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
         """Return the numbers valid at a time, and no changes; None, and count it, without any."""
@@ -117,12 +117,12 @@ def read_joints(
     messages, series = [], {}
     found = bag.messages(topic, (JOINT_STATE, JOINT_TRAJECTORY, *ARRAYS), skipped)
     for message in sorted(found, key=lambda one: one.time_s):
-        told = _numbers(message.value, names)
-        if isinstance(told, str):
-            skipped.add(f"{told} on {topic}", message.place)
+        values = _numbers(message.value, names)
+        if isinstance(values, str):
+            skipped.add(f"{values} on {topic}", message.place)
             continue
         messages.append(message)
-        for name, value in told.items():
+        for name, value in values.items():
             one = series.setdefault(f"{part}.{name}", _Series())
             one.times_s.append(message.time_s)
             one.values.append(value)

@@ -161,27 +161,27 @@ class _Images:
         self._videos: dict[str, Video | str] = {}
         """Videos by name; for an unreadable video, the reason."""
 
-    def find(self, path: str, told: float | str, place: str) -> ImageFile | None:
+    def find(self, path: str, cell: float | str, place: str) -> ImageFile | None:
         """Return an image; None, and count it, if the video or its frame does not exist.
 
         Args:
             path: Path of the image or video, relative to the table.
-            told: Value of the column `video_frame`, a number or a text; "" for an image file.
+            cell: Value of the column `video_frame`, a number or a text; "" for an image file.
             place: Place in the table.
 
         Raises:
             ValueError: If PyAV is needed and not installed.
         """
-        if told == "":
+        if cell == "":
             return self._folder / path
         if path not in self._videos:
             self._videos[path] = self._open(path)
-        video, number = self._videos[path], finite_number(told)
+        video, number = self._videos[path], finite_number(cell)
         if isinstance(video, str):
             self._skipped.add("no readable video", f"{video} in {place}")
             return None
         if number is None or not number.is_integer():
-            self._skipped.add(f"{VIDEO_FRAME} is no whole number", f"{told!s:.40} in {place}")
+            self._skipped.add(f"{VIDEO_FRAME} is no whole number", f"{cell!s:.40} in {place}")
             return None
         if not 0 <= number < len(video):
             self._skipped.add("no such frame in the video", f"{number:g} in {place}")
@@ -214,16 +214,16 @@ def _read(
     if len(cells) != len(columns):
         skipped.add(f"not {len(columns)} columns", place)
         return None
-    told = {one.name: cell for one, cell in zip(columns, cells, strict=True)}
-    time_s = finite_number(number_in(told[TIME], separator))
+    texts = {one.name: cell for one, cell in zip(columns, cells, strict=True)}
+    time_s = finite_number(number_in(texts[TIME], separator))
     if time_s is None:
-        skipped.add("no time in seconds", f"{told[TIME][:40]!r} in {place}")
+        skipped.add("no time in seconds", f"{texts[TIME][:40]!r} in {place}")
         return None
     numbers, changes = {}, []
     for one in columns:
-        if one.name in NO_NUMBERS or told[one.name].lower() in _MISSING:
+        if one.name in NO_NUMBERS or texts[one.name].lower() in _MISSING:
             continue
-        value = finite_number(number_in(told[one.name], separator))
+        value = finite_number(number_in(texts[one.name], separator))
         if value is None:
             changes.append(f"{one.name} is no number that can be kept, and left out")
         elif one == KNOWN[STEERING]:
@@ -235,8 +235,8 @@ def _read(
         else:
             numbers[one.name] = value
     image = None
-    if path := told.get(PATH, "").replace("\\", "/"):
-        image = images.find(path, number_in(told.get(VIDEO_FRAME, ""), separator), place)
+    if path := texts.get(PATH, "").replace("\\", "/"):
+        image = images.find(path, number_in(texts.get(VIDEO_FRAME, ""), separator), place)
         if image is None:
             return None
     return LoggedFrame(
@@ -244,7 +244,7 @@ def _read(
         time_s=time_s,
         numbers=numbers,
         path=image,
-        session=told.get(EPISODE, ""),
+        session=texts.get(EPISODE, ""),
         place=place,
         changes=tuple(changes),
     )

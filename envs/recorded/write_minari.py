@@ -98,14 +98,14 @@ def _shape(recording: Recording, episodes: list[Stretch]) -> tuple[int, ...] | N
         return None
     sizes = {_pixels(path).shape for path in (one.image_paths[0] for one in episodes)}
     if len(sizes) > 1:
-        told = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
-        raise _several_sizes(recording, told)
+        listed = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
+        raise _several_sizes(recording, listed)
     return sizes.pop()
 
 
-def _several_sizes(recording: Recording, told: str) -> ValueError:
+def _several_sizes(recording: Recording, sizes: str) -> ValueError:
     return ValueError(
-        f"`log` must have frames of one size for Minari, got {told} in '{recording.folder}'. Write"
+        f"`log` must have frames of one size for Minari, got {sizes} in '{recording.folder}'. Write"
         " a LeRobotDataset instead."
     )
 
@@ -132,27 +132,27 @@ def _write(
     steps, again = len(episode), [*range(len(episode)), len(episode) - 1]
     group.attrs.update({"id": number, "total_steps": steps})
     numbers = episode.numbers
-    told = {"rewards": np.zeros(steps, np.float32), "terminations": np.zeros(steps, bool)}
-    told["truncations"] = np.arange(steps) == steps - 1
-    told["actions"] = np.stack([numbers[name] for name in recording.actions], axis=1)
-    for name, values in told.items():
+    arrays = {"rewards": np.zeros(steps, np.float32), "terminations": np.zeros(steps, bool)}
+    arrays["truncations"] = np.arange(steps) == steps - 1
+    arrays["actions"] = np.stack([numbers[name] for name in recording.actions], axis=1)
+    for name, values in arrays.items():
         group.create_dataset(name, data=values)
     group.create_group("infos").create_dataset("time_s", data=episode.time_s[again])
-    seen = group.create_group("observations")
+    observations = group.create_group("observations")
     if others:
         values = np.stack([numbers[name] for name in others], axis=1)
-        seen.create_dataset("numbers", data=values[again])
+        observations.create_dataset("numbers", data=values[again])
     if recording.framing is None:
         return
     shape = _pixels(episode.image_paths[0]).shape
-    frames = seen.create_dataset(
+    frames = observations.create_dataset(
         "frame", (steps + 1, *shape), np.uint8, chunks=(1, *shape), compression="gzip"
     )
     for i, row in enumerate(again):
         pixels = _pixels(episode.image_paths[row])
         if pixels.shape != shape:
-            told_sizes = [f"{one[0]} x {one[1]}" for one in (shape, pixels.shape)]
-            raise _several_sizes(recording, " and ".join(told_sizes))
+            both_sizes = [f"{one[0]} x {one[1]}" for one in (shape, pixels.shape)]
+            raise _several_sizes(recording, " and ".join(both_sizes))
         frames[i] = pixels
 
 

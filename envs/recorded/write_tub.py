@@ -100,12 +100,12 @@ def _write_catalogs(new: Path, records: list[dict[str, Any]], sessions: list[str
             "start_index": first,
         }
         (new / f"{paths[-1]}_manifest").write_text(json.dumps(lengths) + "\n", encoding="utf-8")
-    told = {"all_full_ids": sessions, "last_id": len(sessions) - 1, "last_full_id": sessions[-1]}
+    ids = {"all_full_ids": sessions, "last_id": len(sessions) - 1, "last_full_id": sessions[-1]}
     manifest = [
         list(types),
         list(types.values()),
         {},
-        {"created_at": created_at, "sessions": told},
+        {"created_at": created_at, "sessions": ids},
         {"paths": paths, "current_index": len(records), "max_len": _CATALOG_RECORDS,
          "deleted_indexes": []},
     ]  # fmt: skip
