@@ -126,21 +126,21 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
             start_new_session=True,  # so that all processes it starts can be killed with it
         ) as process:
             try:
-                said, _ = process.communicate(timeout=limit_s)
+                output, _ = process.communicate(timeout=limit_s)
             except subprocess.TimeoutExpired:
-                said = None
+                output = None
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-        if said is None:
-            told = f"it did not end within {limit_s:.0f} s"
-            result = {"state": STOPPED, "told": told, "tables": []}
+        if output is None:
+            reason = f"it did not end within {limit_s:.0f} s"
+            result = {"state": STOPPED, "told": reason, "tables": []}
         elif process.returncode == 0:
             result = json.loads(path.read_text())
         else:
-            lines = said.strip().splitlines() or ["it said nothing"]
-            told = f"it ended with status {process.returncode}: {lines[-1]}"
-            result = {"state": FAILED, "told": told, "tables": [], "log": lines[-40:]}
+            lines = output.strip().splitlines() or ["it said nothing"]
+            reason = f"it ended with status {process.returncode}: {lines[-1]}"
+            result = {"state": FAILED, "told": reason, "tables": [], "log": lines[-40:]}
     return {**result, "seconds": round(time.monotonic() - began, 1)}
 
 

@@ -30,10 +30,10 @@ def compare_cars(device: str) -> tuple[list[str], bool]:
     rng, of_frames, last = np.random.default_rng(0), [], []
     for _ in range(FRAMES):
         actions = rng.uniform(-0.2, 0.2, (COMPARED, 1)).astype(np.float32)
-        seen = batch.step(torch.from_numpy(actions).to(device)).last_observation.cpu().numpy()
+        frames = batch.step(torch.from_numpy(actions).to(device)).last_observation.cpu().numpy()
         steps = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         wanted: Any = np.stack([step[0] for step in steps])
-        of_frames.append(float(np.abs(seen.astype(float) - wanted).mean()))
+        of_frames.append(float(np.abs(frames.astype(float) - wanted).mean()))
         last = [step[-1] for step in steps]
     names = ("yaw_rad", "speed_mps", "steer_rad")
     wanted = np.array([[info[name] for info in last] for name in ("cross_track_m", *names)])

@@ -59,12 +59,12 @@ def machine() -> Result:
         ["processor", platform.machine()],
         ["commit", commit_of() or "unknown"],
     ]
-    told = "torch sees no GPU"
+    summary = "torch sees no GPU"
     if torch.cuda.is_available():
         about = torch.cuda.get_device_properties(0)
-        told = f"{about.name}, compute capability {about.major}.{about.minor}"
-        rows += [["GPU", told], ["memory [GiB]", f"{about.total_memory / 2**30:.1f}"]]
-    return {"state": PASSED, "told": told, "tables": [_table("versions", ["what", "is"], rows)]}
+        summary = f"{about.name}, compute capability {about.major}.{about.minor}"
+        rows += [["GPU", summary], ["memory [GiB]", f"{about.total_memory / 2**30:.1f}"]]
+    return {"state": PASSED, "told": summary, "tables": [_table("versions", ["what", "is"], rows)]}
 
 
 def interpreter() -> Result:
@@ -92,10 +92,10 @@ def sanitizer() -> Result:
         return skipped("compute-sanitizer is not on the PATH; it comes with the CUDA toolkit")
     tool = ["compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"]
     command = [*tool, sys.executable, "-m", __spec__.name, "small", os.devnull]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    lines = (done.stdout + done.stderr).strip().splitlines()
+    completed = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    lines = (completed.stdout + completed.stderr).strip().splitlines()
     summary = next((line for line in reversed(lines) if "ERROR SUMMARY" in line), lines[-1])
-    state = PASSED if done.returncode == 0 else FAILED
+    state = PASSED if completed.returncode == 0 else FAILED
     return {"state": state, "told": summary.strip("= "), "tables": [], "log": lines[-40:]}
 
 
@@ -114,14 +114,14 @@ def compare(device: str, *, small: bool) -> Result:
     from ncp_control import LTC
     from ncp_control.kernels.dispatch import run_dense, run_ltc
 
-    def by_kernel(cell: Any, **given: Any) -> tuple[Any, Any]:
-        run = run_ltc(cell, **given) if isinstance(cell, LTC) else run_dense(cell, **given)
+    def by_kernel(cell: Any, **arguments: Any) -> tuple[Any, Any]:
+        run = run_ltc(cell, **arguments) if isinstance(cell, LTC) else run_dense(cell, **arguments)
         if run is None:
             raise RuntimeError("the kernel was not used")
         return (run, cell.readout(run)) if isinstance(run, torch.Tensor) else run
 
-    def by_torch(cell: Any, **given: Any) -> tuple[Any, Any]:
-        states = cell._loop(**given)
+    def by_torch(cell: Any, **arguments: Any) -> tuple[Any, Any]:
+        states = cell._loop(**arguments)
         return states, cell.readout(states)
 
     rows, worst, is_good = [], "", True
@@ -132,12 +132,12 @@ def compare(device: str, *, small: bool) -> Result:
         with torch.no_grad():
             for parameter in cell.parameters():
                 parameter += 0.2 * torch.randn(parameter.shape).to(device)
-        given = _sequence(cell, batch, steps, device)
+        arguments = _sequence(cell, batch, steps, device)
         weight = torch.randn(batch, steps, cell.state_size, dtype=torch.float64).to(device)
-        exact = _values(by_torch, cell.double(), given, weight, torch.float64)
+        exact = _values(by_torch, cell.double(), arguments, weight, torch.float64)
         for dtype in (torch.float32, torch.float64):
-            found = _values(by_kernel, cell.to(dtype), given, weight, dtype)
-            plain = _values(by_torch, cell.to(dtype), given, weight, dtype)
+            found = _values(by_kernel, cell.to(dtype), arguments, weight, dtype)
+            plain = _values(by_torch, cell.to(dtype), arguments, weight, dtype)
             key = str(dtype).removeprefix("torch.")
             errors = {k: _error(found[k], exact[k]) for k in exact}
             largest = max(errors, key=lambda k: errors[k])
@@ -145,13 +145,13 @@ def compare(device: str, *, small: bool) -> Result:
             is_good = is_good and passes
             worst = worst if passes else f"; the first to fail: {name}, {key}, {largest}"
             own = max(_error(plain[k], exact[k]) for k in exact)
-            told = [name, key, f"{errors[largest]:.1e}", largest, f"{TOLERANCES[key]:.0e}"]
-            rows.append([*told, f"{own:.1e}", "yes" if passes else "NO"])
+            columns = [name, key, f"{errors[largest]:.1e}", largest, f"{TOLERANCES[key]:.0e}"]
+            rows.append([*columns, f"{own:.1e}", "yes" if passes else "NO"])
             cell.double()
     header = ["cell", "type", "largest error", "of", "allowed", "plain torch's own", "passes"]
-    told = f"{len(rows)} comparisons of states, outputs and all gradients{worst}"
+    summary = f"{len(rows)} comparisons of states, outputs and all gradients{worst}"
     table = _table(f"the kernels beside plain torch, {batch} × {steps}", header, rows)
-    return {"state": PASSED if is_good else FAILED, "told": told, "tables": [table]}
+    return {"state": PASSED if is_good else FAILED, "told": summary, "tables": [table]}
 
 
 def speed() -> Result:
@@ -188,8 +188,8 @@ def time_models(device: str) -> Result:
             rows.append([name, *(f"{t:,.0f}" for t in times), f"{frames:,.0f}", peak])
         header = ["who", "forward [µs]", "training step [µs]", "trained frames/s", "peak [MiB]"]
         tables.append(_table(f"batch {batch}, {length} frames of 32 features", header, rows))
-    told = f"medians of {ROUNDS} rounds, in float32; every run waited for the GPU to end"
-    return {"state": PASSED, "told": told, "tables": tables}
+    summary = f"medians of {ROUNDS} rounds, in float32; every run waited for the GPU to end"
+    return {"state": PASSED, "told": summary, "tables": tables}
 
 
 def learning() -> Result:
@@ -211,10 +211,10 @@ def learn_twice(device: str) -> Result:
         rows.append([name, str(steps), *cells])
     header = ["on", "steps", "first loss", "after 30 steps", "last loss", "steps/s"]
     title = "an LTC of 19 neurons learns a running mean, batch 128, 32 frames"
-    told = "the loss falls on the kernel" if good else "the loss does not fall on the kernel"
+    summary = "the loss falls on the kernel" if good else "the loss does not fall on the kernel"
     return {
         "state": PASSED if good else FAILED,
-        "told": told,
+        "told": summary,
         "tables": [_table(title, header, rows)],
     }
 
@@ -265,23 +265,24 @@ def _sequence(cell: Any, batch: int, steps: int, device: str) -> dict[str, Any]:
 
     dt_s = 0.06 * torch.rand(batch, steps, dtype=torch.float64)
     dt_s[torch.rand(batch, steps) < 0.1] = 0.0
-    given = {
+    arguments = {
         "inputs": torch.randn(batch, steps, cell.input_size, dtype=torch.float64),
         "state": 0.4 * torch.randn(batch, cell.state_size, dtype=torch.float64),
         "dt_s": dt_s,
         "reset": torch.rand(batch, steps) < 0.2,
     }
-    return {name: value.to(device) for name, value in given.items()}
+    return {name: value.to(device) for name, value in arguments.items()}
 
 
 def _values(
-    run: Callable[..., Any], cell: Any, given: dict[str, Any], weight: Any, dtype: Any
+    run: Callable[..., Any], cell: Any, arguments: dict[str, Any], weight: Any, dtype: Any
 ) -> dict[str, Any]:
     """Return states, outputs, and the gradients of a weighted sum of both."""
     import torch
 
     leaves = {
-        k: v.to(dtype).requires_grad_() if v.is_floating_point() else v for k, v in given.items()
+        k: v.to(dtype).requires_grad_() if v.is_floating_point() else v
+        for k, v in arguments.items()
     }
     states, outputs = run(cell, **leaves)
     wanted = {k: v for k, v in leaves.items() if v.requires_grad}

@@ -40,8 +40,8 @@ def saliency_maps(audited: Episode, maps: Saliency) -> Figure:
     for row, k in enumerate(maps.shown_frames):
         frame = audited.frames[k]
         panels[row, 0].imshow(frame)
-        done = f"{audited.time_s[k]:.1f} s\n{audited.action_names[0]}\n{audited.actions[k, 0]:+.2f}"
-        panels[row, 0].set_ylabel(done, rotation=0, ha="right", va="center", size=9)
+        text = f"{audited.time_s[k]:.1f} s\n{audited.action_names[0]}\n{audited.actions[k, 0]:+.2f}"
+        panels[row, 0].set_ylabel(text, rotation=0, ha="right", va="center", size=9)
         for column, values in enumerate(maps.by_method.values(), start=1):
             show_map(panels[row, column], frame, values[row])
     for axes, title in zip(panels[0], ["camera", *map(METHOD_NAMES.get, maps.by_method)],
@@ -116,8 +116,8 @@ def draw_tau(
 ) -> None:
     """Draw one neuron's τ [ms] on a logarithmic axis, with its certified bounds."""
     if certificate is not None:
-        seen_s = np.repeat(tau_s[:, None], len(certificate.neuron_names), axis=1)
-        low, high = (1e3 * limit[neuron] for limit in drawn_tau_s(certificate, seen_s))
+        taus_s = np.repeat(tau_s[:, None], len(certificate.neuron_names), axis=1)
+        low, high = (1e3 * limit[neuron] for limit in drawn_tau_s(certificate, taus_s))
         axes.axhspan(low, high, color=GREY, alpha=0.16, linewidth=0)
         for limit in (low, high):
             axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")

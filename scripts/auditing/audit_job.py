@@ -106,8 +106,8 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
                 " wrote, e.g. runs/RUN/demonstrations/test."
             )
         return
-    is_told = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
-    is_driving = is_told and _env(policy, settings) == DRIVING_WORLD
+    has_world = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
+    is_driving = has_world and _env(policy, settings) == DRIVING_WORLD
     for name, default in (("ablation_km", 0.0), ("track", FIRST_HELD_OUT)):
         value = getattr(settings, name)
         if not is_driving and value != default:
@@ -295,16 +295,16 @@ def _add_results(
         for name in ("world", "world_options", "log_options", "condition")
         if (value := getattr(settings, name))
     }
-    told = json.dumps(place | measured_by | asked, sort_keys=True)
+    described = json.dumps(place | measured_by | asked, sort_keys=True)
     for row in rows:
         measured = dict(zip(MEASURES, row.cells()[1:], strict=True))
-        results.append(row.policy, settings.seed, told, measured, typed_command())
+        results.append(row.policy, settings.seed, described, measured, typed_command())
 
 
 def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
     """Write the inspector page of the first policy, beside the second if there is one."""
-    shown = subjects[:2]
-    for subject in shown:
+    first_two = subjects[:2]
+    for subject in first_two:
         _prepare(report, subject)
     panels = [
         inspected(
@@ -314,10 +314,10 @@ def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
             certificate=subject.certificate,
             track=track_map(subject.audited),
         )
-        for subject in shown
+        for subject in first_two
     ]
-    names = " and ".join(s.audited.name for s in shown)
-    title = f"{names}: {shown[0].audited.where}"
+    names = " and ".join(s.audited.name for s in first_two)
+    title = f"{names}: {first_two[0].audited.where}"
     write_inspector(folder / "inspector.html", panels, title=title)
     report.say("[The episode as a page](inspector.html): open it in a browser.")
     return True

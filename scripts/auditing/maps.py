@@ -35,7 +35,7 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
     Raises:
         ValueError: If no method can compute a map.
     """
-    shown = _telling_frames(audited)
+    indices = _telling_frames(audited)
     refused: dict[str, ValueError] = {}
 
     def gather(makers: dict[str, Callable[[], np.ndarray]]) -> dict[str, np.ndarray]:
@@ -48,7 +48,7 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
         return made
 
     by_method = gather(
-        {method: partial(maps_of_frames, policy, audited, shown, method) for method in METHODS}
+        {method: partial(maps_of_frames, policy, audited, indices, method) for method in METHODS}
     )
     if not by_method:
         raise next(iter(refused.values()))
@@ -75,7 +75,7 @@ def compute_saliency(policy: Policy, audited: Episode, neurons: list[str]) -> Sa
             }
         )
     return Saliency(
-        shown_frames=shown.tolist(),
+        shown_frames=indices.tolist(),
         by_method=by_method,
         over_time=over_time,
         refused=[f"{name}: not made. {error}" for name, error in refused.items()],

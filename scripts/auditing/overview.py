@@ -50,8 +50,8 @@ def _draw_bend(figure: SubFigure, audited: Episode, maps: Saliency) -> None:
     frame, action = audited.frames[k], audited.action_names[0]
     panels = figure.subplots(1, 3)
     panels[0].imshow(frame)
-    done = f"{action} {audited.actions[k, 0]:+.2f}"
-    panels[0].set_title(f"camera at {audited.time_s[k]:.1f} s: {done}", size=10)
+    label = f"{action} {audited.actions[k, 0]:+.2f}"
+    panels[0].set_title(f"camera at {audited.time_s[k]:.1f} s: {label}", size=10)
     meanings = ("what the convolutions react to", f"what {action} depends on")
     for axes, method, meaning in zip(panels[1:], _METHODS, meanings, strict=True):
         show_map(axes, frame, maps.by_method[method][row])

@@ -74,7 +74,7 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     header = ("mean", "min", "max")
     first = len(names) - audited.numbers.shape[1]  # sensors come after the head's features
     sensed = rows(source, names[first:], audited.numbers, first)
-    done = rows(target, audited.action_names, audited.actions)
+    acted = rows(target, audited.action_names, audited.actions)
     return Part(
         text=[
             "Sensors over the episode in their own units; actions as the policy gives them: shares"
@@ -82,7 +82,7 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
         ],
         tables={
             "sensors": Table(header=("input", "sensor", *header), rows=sensed),
-            "actions": Table(header=("output", "action", *header), rows=done),
+            "actions": Table(header=("output", "action", *header), rows=acted),
         },
     )
 
@@ -150,8 +150,8 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
     if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
         text.append(_UNDEFINED)
-    taus_s, shown = timescales_of(audited.recorded_activity), traced_neurons(audited)
-    figure = figures.tau_traces(audited, taus_s, shown, certificate)
+    taus_s, traced = timescales_of(audited.recorded_activity), traced_neurons(audited)
+    figure = figures.tau_traces(audited, taus_s, traced, certificate)
     return Part(
         text=text,
         tables={"timescales": Table(header=header, rows=rows)},
@@ -351,17 +351,17 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
                 " case, and the bound excludes less than 1 % of that."
             )
     input_range = np.ptp(audited.recorded_features.astype(np.float64), axis=0)
-    told = []
+    sentences = []
     for gain in (certificate.frame_gain, certificate.lasting_gain):
         is_vacuous = is_vacuous_gain(gain, input_range, high - low)
         count = int(is_vacuous.sum())
-        told.append(
+        sentences.append(
             f" **Vacuous** for {count} of {is_vacuous.size} pairs of input and output: over the"
             " input's whole range in this episode it allows all that the output can do."
             if count
             else ""
         )
-    return empty, told[0], told[1]
+    return empty, sentences[0], sentences[1]
 
 
 def _largest_gradient(policy: Policy, audited: Episode) -> float:

@@ -59,9 +59,9 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     if episode.is_terminated:
         ended_s = len(episode) * frame_s
         notes.append(f"the world ended the episode after {ended_s:.1f} s.")
-    shown = np.stack(pictures).repeat(stride, axis=0)[: len(episode)] if pictures else None
-    is_whole = shown is not None and len(shown) == len(episode)
-    pictured = replace(episode, notes=notes, pictures=shown if is_whole else None)
+    per_frame = np.stack(pictures).repeat(stride, axis=0)[: len(episode)] if pictures else None
+    is_whole = per_frame is not None and len(per_frame) == len(episode)
+    pictured = replace(episode, notes=notes, pictures=per_frame if is_whole else None)
     return with_activity(policy, pictured)
 
 
@@ -78,10 +78,10 @@ def watch(
         options: Options of the recording's reader.
     """
     with opened(log, policy.contract, options) as (store, driver):
-        told = {"name": name, "where": f"recording {log.resolve().name}"}
+        labels = {"name": name, "where": f"recording {log.resolve().name}"}
         if driver:
-            told["actor"] = driver
-        return replay(policy, store, max_frames=_frames_in(store, seconds), **told)
+            labels["actor"] = driver
+        return replay(policy, store, max_frames=_frames_in(store, seconds), **labels)
 
 
 def _frames_in(store: Demonstrations, seconds: float) -> int:

@@ -152,7 +152,7 @@ def verdict(effect: WipeEffect, cost: WipingCost | None) -> str:
         half = math.inf if change else 0.0
     has_interval = 0.0 < half < math.inf
     interval = f" ± {_percent(half, whole).removeprefix('+')}" if has_interval else ""
-    told = f"{changed}, and the return in the world by {_percent(change, whole)}{interval}"
+    effects = f"{changed}, and the return in the world by {_percent(change, whole)}{interval}"
     most = UNUSED_COST * abs(whole)
     is_cheap = change == half == 0.0 or abs(change) + half < most
     is_certain = is_cheap or abs(change) > half
@@ -161,16 +161,16 @@ def verdict(effect: WipeEffect, cost: WipingCost | None) -> str:
         count = len(cost.by_every[0])
         return (
             f"**Memory {what}; what it is worth in the world is not certain** after {count}"
-            f" episode{'s' if count > 1 else ''}: {told}. Ask for more --wipe-episodes."
+            f" episode{'s' if count > 1 else ''}: {effects}. Ask for more --wipe-episodes."
         )
     if not is_cheap:
-        return f"**Memory is used**: {told}."
+        return f"**Memory is used**: {effects}."
     if is_inert:
         return (
-            f"**Memory is not used here**: {told}; {rule}, if the return changes by less than"
+            f"**Memory is not used here**: {effects}; {rule}, if the return changes by less than"
             f" {UNUSED_COST:.0%}."
         )
-    return f"**Memory shapes the actions, but the world hardly notices**: {told}."
+    return f"**Memory shapes the actions, but the world hardly notices**: {effects}."
 
 
 def _in_the_world(cost: WipingCost) -> str:
@@ -197,8 +197,8 @@ def draw_reach(name: str, reach: Reach) -> Figure:
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
     time_s = np.arange(len(reach.norm)) * reach.frame_s
-    shown = np.where(reach.norm > 0.0, reach.norm, np.nan)  # 0 has no logarithm
-    axes.plot(time_s, shown, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
+    norm = np.where(reach.norm > 0.0, reach.norm, np.nan)  # 0 has no logarithm
+    axes.plot(time_s, norm, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
     if reach.norm.any():
         axes.axhline(0.5 * reach.norm.max(), color=GREY, linestyle="--", linewidth=1.0,
                      label="half of the largest")  # fmt: skip

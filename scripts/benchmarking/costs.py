@@ -166,8 +166,8 @@ def saved_bytes(module: nn.Module, inputs: Tensor) -> float:
 
     Parameters and buffers do not count, the inputs do.
     """
-    given = [*module.parameters(), *module.buffers()]
-    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    own_tensors = [*module.parameters(), *module.buffers()]
+    known = {tensor.untyped_storage().data_ptr() for tensor in own_tensors}
     kept: dict[int, int] = {}
     inputs = inputs.clone().requires_grad_()
 

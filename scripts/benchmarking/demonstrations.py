@@ -83,12 +83,12 @@ def _record(tracks: int) -> RecordingCost:
     task = driving_task(settings)
     with tempfile.TemporaryDirectory() as folder, _timed(spent_s):
         start_s = time.process_time()
-        shown = record(Path(folder) / "shown", task.shown, task, settings)
+        store = record(Path(folder) / "shown", task.shown, task, settings)
         total_s = time.process_time() - start_s
     spent_s[REST] = total_s - sum(spent_s.values())
-    part_us = {part: 1e6 * seconds / len(shown) for part, seconds in spent_s.items()}
+    part_us = {part: 1e6 * seconds / len(store) for part, seconds in spent_s.items()}
     return RecordingCost(
-        num_frames=len(shown), frame_us=1e6 * total_s / len(shown), part_us=part_us
+        num_frames=len(store), frame_us=1e6 * total_s / len(store), part_us=part_us
     )
 
 

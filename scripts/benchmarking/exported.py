@@ -188,12 +188,12 @@ class _DriftPilot:
         action = self.controller.act(observations[0], float(dt_s[0]))
         if observations.dtype != np.uint8:
             observations = observations.astype(np.float32)  # as the C sees them
-        seen, elapsed_s = self.exact.read_observations(observations)[:, None], float(dt_s[0])
-        wanted, state = self.exact(seen, before, dt_s=elapsed_s)
+        inputs, elapsed_s = self.exact.read_observations(observations)[:, None], float(dt_s[0])
+        wanted, state = self.exact(inputs, before, dt_s=elapsed_s)
         own, _ = self.policy(
             self.policy.read_observations(observations)[:, None], before.float(), dt_s=elapsed_s
         )
-        freely, free_state = self.exact(seen, self.state, dt_s=elapsed_s)
+        freely, free_state = self.exact(inputs, self.state, dt_s=elapsed_s)
         self.state = free_state
         found = [
             state[0].numpy() - self.controller.state,

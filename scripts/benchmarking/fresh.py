@@ -19,8 +19,8 @@ def measure_afresh(module: str, arguments: Any, launch: Sequence[str] = ()) -> f
         launch: Words before it, of a program that starts it.
     """
     command = [sys.executable, *launch, "-m", module, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    return float(done.stdout.split()[-1])
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return float(completed.stdout.split()[-1])
 
 
 def memory_mb(name: str) -> float:

@@ -54,7 +54,7 @@ def measure_limited() -> list[Limited]:
     large = TIMES * LIMIT_BYTES // FRAME_BYTES
     found = []
     with tempfile.TemporaryDirectory() as temporary:
-        shown = demonstrate(Path(temporary) / "shown")
+        demonstrations = demonstrate(Path(temporary) / "shown")
         for name, length, limit in (
             ("small store", SMALL, None),
             ("large store", large, None),
@@ -62,7 +62,7 @@ def measure_limited() -> list[Limited]:
         ):
             folder = Path(temporary) / str(length)
             if not folder.exists():
-                repeat(shown, folder, "raw", length)
+                repeat(demonstrations, folder, "raw", length)
             size = sum(_leave_cache(path) for path in folder.iterdir())
             step_ms = measure_afresh("scripts.benchmarking.limited", [str(folder), limit])
             found.append(Limited(name=name, store_gb=size / 1e9, step_ms=step_ms))

@@ -48,12 +48,12 @@ def measure_stores(rounds: int) -> list[Store]:
     """Measure training from each kind of store: time in turn, memory in fresh processes."""
     found = []
     with tempfile.TemporaryDirectory() as temporary:
-        shown = demonstrate(Path(temporary) / "shown")
+        demonstrations = demonstrate(Path(temporary) / "shown")
         folders = {}
         for kind in FRAMES_AS:
             for length in LENGTHS:
                 folders[kind, length] = Path(temporary) / f"{kind}-{length}"
-                repeat(shown, folders[kind, length], kind, length)
+                repeat(demonstrations, folders[kind, length], kind, length)
         stores = {kind: Demonstrations.open(folders[kind, LENGTHS[0]]) for kind in FRAMES_AS}
         actions: dict[str, Action] = {
             kind: functools.partial(learn, store) for kind, store in stores.items()

@@ -134,8 +134,8 @@ def tables_table(rows: Sequence[TableTime]) -> str:
     for name in dict.fromkeys(row.table for row in rows):
         own = [row for row in rows if row.table == name]
         before_h, after_h = sum(row.before_h for row in own), sum(row.after_h for row in own)
-        told = [f"{before_h:,.2f}", f"{after_h:,.2f}", f"{before_h / after_h:.1f}"]
-        totals.append([name, str(len(own)), *told])
+        cells = [f"{before_h:,.2f}", f"{after_h:,.2f}", f"{before_h / after_h:.1f}"]
+        totals.append([name, str(len(own)), *cells])
         for row in own:
             size = f"{row.batch} x {row.frames:.0f}"
             steps = [
@@ -146,8 +146,8 @@ def tables_table(rows: Sequence[TableTime]) -> str:
                 )
             ]
             hours = [f"{row.before_h:,.3f}", f"{row.after_h:,.3f}"]
-            told = [f"{row.num_steps:,}", *steps, f"{row.ratio:.1f}", *hours]
-            lines.append([name, row.model, size, *told])
+            cells = [f"{row.num_steps:,}", *steps, f"{row.ratio:.1f}", *hours]
+            lines.append([name, row.model, size, *cells])
     hours = ["plain torch [h]", "kernels [h]"]
     sums = markdown_table(["table", "models", *hours, "times as fast"], totals)
     header = ["table", "model", "batch x frames", "steps of a seed", "plain torch [ms a step]"]

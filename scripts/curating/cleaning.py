@@ -66,13 +66,13 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
     episodes = recording.center_only().episodes
     times_s = drive_times_s(episodes, recording.frame_s)
     is_out = [np.zeros(len(episode), bool) for episode in episodes]
-    said = []
+    options = []
     for words in settings.out_of:
         begin_s, end_s = read_times(words)
         found = [(begin_s <= time_s) & (time_s <= end_s) for time_s in times_s]
         _check_found(found, "out_of", words, f"ends at {times_s[-1][-1]:.1f} s")
         is_out = [a | b for a, b in zip(is_out, found, strict=True)]
-        said.append(f"--out-of {words}")
+        options.append(f"--out-of {words}")
     rules = {
         "still": (settings.still, SPEED, settings.still_below * _speed_factor(recording)),
         "no_steering": (settings.no_steering, STEERING, 0.0),
@@ -84,10 +84,10 @@ def find_marks(recording: Recording, settings: Clean) -> list[Mark]:
         held = [_holds(one, name, limit, settings.at_least_s) for one in episodes]
         _check_found(held, rule, True, f"has no such stretch of {settings.at_least_s:g} s")
         is_out = [a | b for a, b in zip(is_out, held, strict=True)]
-        said.append(f"--{rule.replace('_', '-')}")
-    if not said:
+        options.append(f"--{rule.replace('_', '-')}")
+    if not options:
         return []
-    return [Mark(why=" ".join(said), stretches=find_rows(recording, is_out))]
+    return [Mark(why=" ".join(options), stretches=find_rows(recording, is_out))]
 
 
 def _speed_factor(recording: Recording) -> float:

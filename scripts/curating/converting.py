@@ -20,10 +20,10 @@ def convert(settings: Convert) -> None:
         write_lerobot(recording, settings.out, task=settings.task)
     written = recording.center_only()  # the writers warn about other cameras
     others = [one.name for one in written.quantities if one.name not in written.actions]
-    told = [*(f"{name} (action)" for name in written.actions), *others]
+    names = [*(f"{name} (action)" for name in written.actions), *others]
     size = sum(path.stat().st_size for path in settings.out.rglob("*") if path.is_file())
     print(
         f"{settings.out}: {len(written):,} frames in {len(written.episodes):,} episodes,"
         f" {size / 1e6:,.1f} MB, from {recording.folder} ({recording.format})"
     )
-    print(f"numbers: {', '.join(told) or 'none'}")
+    print(f"numbers: {', '.join(names) or 'none'}")

@@ -40,8 +40,8 @@ def load_one(
         whole = load_recording(path, options={**options, LEFT_OUT: False})
     whole = with_actions(whole, actions)
     recording = without_marked(whole, whole.folder, options.get(LEFT_OUT))
-    told = [str(one.message) for one in caught]
-    return recording, whole, [one for one in told if not one.startswith(_TOLD_IN_TABLES)]
+    messages = [str(one.message) for one in caught]
+    return recording, whole, [one for one in messages if not one.startswith(_TOLD_IN_TABLES)]
 
 
 def with_actions(recording: Recording, actions: Sequence[str]) -> Recording:

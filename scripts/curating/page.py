@@ -92,11 +92,11 @@ def draw_actions(overview: Overview) -> Figure:
     ]
     all_s = np.concatenate(times_s)
     named = {one.name: one for one in recording.quantities}
-    shown = recording.actions[:_MOST_CURVES]
-    figure = Figure(figsize=(11.5, 0.5 + 1.6 * len(shown)), layout="constrained")
-    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    names = recording.actions[:_MOST_CURVES]
+    figure = Figure(figsize=(11.5, 0.5 + 1.6 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     stride = -(-len(all_s) // _MOST_POINTS)
-    for axes, name in zip(panels, shown, strict=True):
+    for axes, name in zip(panels, names, strict=True):
         axes.axvspan(all_s[round((1.0 - LAST_SHARE) * len(all_s))], all_s[-1], color="#eeeeee")
         for time_s, episode in zip(times_s, episodes, strict=True):
             style = "-" if len(time_s) > stride else "."
@@ -138,7 +138,7 @@ def _round_numbers() -> list[float]:
 def _pictures(overview: Overview, camera: str) -> str:
     """Return the HTML of some frames of a camera with their times and actions."""
     recording = overview.recording
-    shown = []
+    frames = []
     for number, i in sampled_frames(
         recording, camera, _NUM_CENTER if camera == CENTER else _NUM_SIDE
     ):
@@ -146,11 +146,11 @@ def _pictures(overview: Overview, camera: str) -> str:
         image = read_image(episode.image_paths[i])
         if image is None:
             continue
-        told = [f"{name} {episode.numbers[name][i]:+.2f}" for name in recording.actions[:2]]
+        labels = [f"{name} {episode.numbers[name][i]:+.2f}" for name in recording.actions[:2]]
         time_s = overview.time_s_of_row.get(int(episode.rows[i]))
-        told = [*([] if time_s is None else [f"{time_s:,.1f} s"]), *told]
-        shown.append(_frame(recording, image, f"{camera}, {', '.join(told)}"))
-    return f'<div class="frames">{"".join(shown)}</div><br>'
+        labels = [*([] if time_s is None else [f"{time_s:,.1f} s"]), *labels]
+        frames.append(_frame(recording, image, f"{camera}, {', '.join(labels)}"))
+    return f'<div class="frames">{"".join(frames)}</div><br>'
 
 
 def _frame(recording: Recording, image: np.ndarray, caption: str) -> str:

@@ -151,14 +151,14 @@ class Split:
 
     def words(self) -> str:
         """Return the settings as command-line options."""
-        told = [f"--by {self.by} --train-share {self.train_share:g}"]
-        told += [f"--validation-share {self.validation_share:g}"]
-        told += [f"--gap-s {self.gap_s:g}"] * (self.gap_s > 0.0)
+        options = [f"--by {self.by} --train-share {self.train_share:g}"]
+        options += [f"--validation-share {self.validation_share:g}"]
+        options += [f"--gap-s {self.gap_s:g}"] * (self.gap_s > 0.0)
         if self.by == "session":
-            told += [f"--pause-s {self.pause_s:g}"]
+            options += [f"--pause-s {self.pause_s:g}"]
         if self.by == "place":
-            told += [f"--place {' '.join(self.place)} --cell-size {self.cell_size:g}"]
-        return " ".join(told)
+            options += [f"--place {' '.join(self.place)} --cell-size {self.cell_size:g}"]
+        return " ".join(options)
 
 
 def read_times(words: str) -> tuple[float, float]:

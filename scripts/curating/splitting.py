@@ -194,12 +194,12 @@ def _table(recording: Recording, parts: Parts) -> list[list[str]]:
     total = len(recording.center_only())
     for name in PARTS:
         part = part_of(recording, parts, name, path).center_only()
-        told = ["–"] * len(recording.actions)
+        cells = ["–"] * len(recording.actions)
         if len(part):
             values = [_numbers(part, action) for action in recording.actions]
-            told = [f"{np.nanmean(one):.3f} ± {np.nanstd(one):.3f}" for one in values]
+            cells = [f"{np.nanmean(one):.3f} ± {np.nanstd(one):.3f}" for one in values]
         share = f"{100 * len(part) / total:.1f} %"
-        rows.append([one_line(recording.folder.name), name, f"{len(part):,}", share, *told])
+        rows.append([one_line(recording.folder.name), name, f"{len(part):,}", share, *cells])
     return rows
 
 

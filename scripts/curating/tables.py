@@ -17,7 +17,7 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
     recording, steps = overview.recording, overview.steps
     cameras = ", ".join(f"{name} {count:,}" for name, count in overview.cameras.items())
     used = f"{len(recording):,} usable of {recording.num_listed:,} listed"
-    told = [
+    rows = [
         ("format", f"{recording.format}, driven by {recording.driver}"),
         ("frames", used),
         ("cameras", cameras if recording.framing is not None else "none, numbers alone"),
@@ -33,7 +33,7 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
         height, width = recording.framing.image_size
         top, bottom = (f"{100 * share:.0f} %" for share in recording.framing.crop)
         sizes = ", ".join(f"{h} x {w} ({n})" for (h, w), n in overview.sizes.items())
-        told += [
+        rows += [
             ("image sizes", f"{sizes} of {sum(overview.sizes.values())} sampled, height x width"),
             (
                 "a policy sees",
@@ -41,7 +41,7 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
             ),
         ]
     alike = "unlike the rest, see below" if overview.doubts else "like the rest"
-    return [*told, ("last fifth", alike if recording.actions else "not compared: no actions")]
+    return [*rows, ("last fifth", alike if recording.actions else "not compared: no actions")]
 
 
 def _stretch(overview: Overview) -> str:
@@ -89,8 +89,8 @@ def _pauses(overview: Overview) -> str:
     if not len(pauses_s):
         return ""
     back = int((pauses_s <= 0.0).sum())
-    told = [f"longest pause {pauses_s.max():,.1f} s"] if back < len(pauses_s) else []
-    return f"; {', '.join([*told, *([f'{back} begin at an earlier time'] if back else [])])}"
+    texts = [f"longest pause {pauses_s.max():,.1f} s"] if back < len(pauses_s) else []
+    return f"; {', '.join([*texts, *([f'{back} begin at an earlier time'] if back else [])])}"
 
 
 def _ms(time_s: float) -> str:
