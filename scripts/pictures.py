@@ -73,10 +73,10 @@ class FilmFile:
         Raises:
             OSError: If the encoder failed.
         """
-        _, said = self._encoder.communicate()
+        _, stderr = self._encoder.communicate()
         if self._encoder.returncode == 0:
             return
-        words = said.decode(errors="replace").strip()
+        words = stderr.decode(errors="replace").strip()
         for number in _WRITE_ERRORS:
             if os.strerror(number) in words:
                 raise OSError(number, os.strerror(number), str(self._path))

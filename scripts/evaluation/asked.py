@@ -70,19 +70,19 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     else:
         others = "another world than LaneKeeping-v0"
         refuse(settings, (*RECORDED, "camera"), others)
-        world, told = open_world(env, words_of(observe, options)), (env, observe, *options)
+        world, words = open_world(env, words_of(observe, options)), (env, observe, *options)
         if env != ROAD_WORLD:
             refuse(settings, ("safety_filter",), f"another world than {ROAD_WORLD}")
         elif settings.safety_filter:
-            world, told = guarded(world), (*told, "safety-filter")
+            world, words = guarded(world), (*words, "safety-filter")
         if settings.km is None:
             seed = 10_000 + 1_000 * settings.seed
-            places = [place_in(world, told, one, settings.episodes, seed) for one in grid]
+            places = [place_in(world, words, one, settings.episodes, seed) for one in grid]
         else:
             if env != ROAD_WORLD:
                 refuse(settings, ("km",), "another world than those with a car")
             refuse(settings, ("episodes",), "a drive with --km")
-            places = [road_place(world, told, one, settings.km, settings.seed) for one in grid]
+            places = [road_place(world, words, one, settings.km, settings.seed) for one in grid]
     check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
     if settings.condition:
         clean = places[0]
@@ -144,10 +144,10 @@ def _lane_changes(settings: Evaluate) -> dict[str, Any]:
 def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> Place:
     """Return a place in LaneKeeping-v0 with disturbances; tracks are held out by default."""
     km = LANE_KM if settings.km is None else settings.km
-    seen = settings.camera
+    observed = settings.camera
     if observe == "numbers":
         refuse(settings, ("camera",), "a policy that sees no frames")
-        seen = "numbers"
+        observed = "numbers"
     where = drive_km(km, observe=observe, **_lane_changes(settings))
     others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}
     is_plain = all(getattr(settings, name) == (0,) for name in others)
@@ -161,5 +161,5 @@ def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> 
         where.place(settings.seed),
         strengths=strengths,
         labels={"noise variance": noise} | ({} if is_plain else others),
-        described=" ".join([seen, f"noise={noise}", *words, f"km={km:g}"]),
+        described=" ".join([observed, f"noise={noise}", *words, f"km={km:g}"]),
     )

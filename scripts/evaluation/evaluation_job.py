@@ -123,16 +123,16 @@ def evaluate_in(
     print(f"measured  {measured_in.world_told}")
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
-    shown = shown_in(places, settings, longest_s)
+    film_place = shown_in(places, settings, longest_s)
     if settings.live:
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")
-        watch_live(policy, page, shown, name=name, seconds=LIVE_S)
+        watch_live(policy, page, film_place, name=name, seconds=LIVE_S)
     rows: list[Measured] = []
     worst: list[Moment] = []
     actors = Actors(policy, settings, workers)
     # Started first: it takes as long as a drive of several kilometres.
-    make_film = actors.film(shown, film_s, longest_s, run.folder / "film.mp4")
+    make_film = actors.film(film_place, film_s, longest_s, run.folder / "film.mp4")
     for i, (place, episodes) in enumerate(actors.act_in(places, worst)):
         measures = world.measure(episodes)
         rows.append(
@@ -155,7 +155,7 @@ def evaluate_in(
     }
     add_results(results, settings, policy, name, list(rows[0].measures), measured)
     strips = draw_moments(worst)
-    write_report(run, policy, rows, shown, seconds=film_s, make_film=make_film, worst=strips)
+    write_report(run, policy, rows, film_place, seconds=film_s, make_film=make_film, worst=strips)
 
 
 def evaluate_open_loop(

@@ -93,7 +93,7 @@ def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
     if place.world.name not in CAR_WORLDS:
         return _label, (BODY_WIDTH_PX, BODY_HEIGHT_PX)
     layout, in_record = DriveLayout(), record_frame(place.world.contract.observation)
-    return lambda *shown: layout.compose(_shot(*shown, in_record=in_record)), (WIDTH_PX, HEIGHT_PX)
+    return lambda *args: layout.compose(_shot(*args, in_record=in_record)), (WIDTH_PX, HEIGHT_PX)
 
 
 _Show = Callable[[Step], Any]
@@ -143,10 +143,10 @@ def _camera_of(place: Place) -> _Show | None:
     order = -1 if frames.colour == "BGR" else 1
 
     def show(step: Step) -> np.ndarray:
-        seen = step.observations[0]
-        seen = seen if in_record is None else frames_in(seen, in_record)
-        newest = seen[..., -channels:][..., ::order]
-        return np.broadcast_to(newest, (*seen.shape[:2], 3))
+        frame = step.observations[0]
+        frame = frame if in_record is None else frames_in(frame, in_record)
+        newest = frame[..., -channels:][..., ::order]
+        return np.broadcast_to(newest, (*frame.shape[:2], 3))
 
     return show
 
@@ -160,12 +160,12 @@ def _shot(
     in_record: tuple[int, int, int] | None,
 ) -> "Shot":
     """Return the content of a film frame of a drive: rendered image, camera frame, action, info."""
-    seen, after = step.observations[0], step.outcomes[0]
-    seen = seen if in_record is None else frames_in(seen, in_record)
+    frame, after = step.observations[0], step.outcomes[0]
+    frame = frame if in_record is None else frames_in(frame, in_record)
     steering = float(step.actions[0, 0])
     return Shot(
         picture=np.asarray(picture),
-        frame=seen if seen.ndim == 3 else None,
+        frame=frame if frame.ndim == 3 else None,
         steering=steering,
         expert_steering=steering if expert is None else float(expert[0]),
         speed_mps=after["speed_mps"],

@@ -98,13 +98,13 @@ class _Watched(gymnasium.Wrapper):
     def __init__(
         self,
         env: gymnasium.Env,
-        seen: list[Moment],
+        crashes: list[Moment],
         disturbed_by: str,
         frame_shape: tuple[int, int, int] | None,
         kept: int,
     ) -> None:
         super().__init__(env)
-        self._seen, self._disturbed_by, self._shape = seen, disturbed_by, frame_shape
+        self._crashes, self._disturbed_by, self._shape = crashes, disturbed_by, frame_shape
         self._frames: deque[np.ndarray] = deque(maxlen=kept)
         self._info: dict[str, Any] = {}
         self._seed: int | None = None
@@ -125,12 +125,12 @@ class _Watched(gymnasium.Wrapper):
             speed_mps, track = float(before["speed_mps"]), int(info["track"])
             what = _COLLISIONS[info["collided_with"]] if info["collided"] else "left the lane"
             by, after = self._disturbed_by, f"{info['time_s']:.1f} s after the start"
-            told = f"{what} at {speed_mps:.1f} m/s, track {track}, {after}"
-            shown = np.linspace(0, len(self._frames) - 1, STRIP_FRAMES).round().astype(int)
-            self._seen.append(
+            description = f"{what} at {speed_mps:.1f} m/s, track {track}, {after}"
+            indices = np.linspace(0, len(self._frames) - 1, STRIP_FRAMES).round().astype(int)
+            self._crashes.append(
                 Moment(
-                    frames=np.stack([self._frames[i] for i in shown]),
-                    caption=f"{told}, {by}" if by else told,
+                    frames=np.stack([self._frames[i] for i in indices]),
+                    caption=f"{description}, {by}" if by else description,
                     speed_mps=speed_mps,
                     place=(by, track, int(before["arc_length_m"] // 10.0)),
                     seed=self._seed,

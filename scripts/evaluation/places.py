@@ -136,16 +136,16 @@ class Place:
     @property
     def disturbed_by(self) -> str:
         """Disturbances in words: the condition, and further disturbances with their strengths."""
-        told, covered = [], dict[str, float]()
+        words, covered = [], dict[str, float]()
         if (condition := self.labels.get("condition", CLEAN)) != CLEAN:
             ((name, severity),) = read_conditions((condition,))
-            told, covered = [condition], strengths_of(name, severity)
-        told += [
+            words, covered = [condition], strengths_of(name, severity)
+        words += [
             f"{name} {strength:g}"
             for name, strength in self.strengths.items()
             if strength and name not in covered
         ]
-        return ", ".join(told)
+        return ", ".join(words)
 
     def under(self, name: str, severity: int) -> "Place":
         """Return this place with a condition of `envs.conditions`, added to labels and heading.
@@ -156,13 +156,13 @@ class Place:
             name: Name of the condition.
             severity: Severity from 1 to 5.
         """
-        told = f"{name}:{severity}"
+        condition = f"{name}:{severity}"
         return replace(
             self,
             strengths={**self.strengths, **strengths_of(name, severity)},
-            labels={**self.labels, "condition": told},
-            described=f"{self.described} {told}".lstrip(),
-            where=f"{self.where or self.world.name} in {told}",
+            labels={**self.labels, "condition": condition},
+            described=f"{self.described} {condition}".lstrip(),
+            where=f"{self.where or self.world.name} in {condition}",
         )
 
     def run(self, policy: Policy | Pilot, *, description: str | None = None) -> list[Episode]:

@@ -91,13 +91,13 @@ def write_report(
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(results_table(rows))
-        for measure, told in (
+        for measure, explanation in (
             ("crashes_per_km", _OF_DRIVES),
             ("interventions_per_km", _OF_ROADS),
             ("mean_return", _OF_RETURNS),
         ):
             if measure in rows[0].measures and is_ours(measure, all_measures(rows[0])):
-                report.say(told)
+                report.say(explanation)
         _write_tables(report, rows)
         figure = robustness(rows, shown.world.disturbances)
         if figure is not None:
@@ -215,13 +215,13 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
     for axes, name in zip(panels, varied, strict=True):
         others = [other for other in names if other != name]
         base = [rows[0].strengths[other] for other in others]
-        shown = [row for row in rows if [row.strengths[other] for other in others] == base]
-        shown.sort(key=lambda row: row.strengths[name])
-        strengths = [row.strengths[name] for row in shown]
+        chosen = [row for row in rows if [row.strengths[other] for other in others] == base]
+        chosen.sort(key=lambda row: row.strengths[name])
+        strengths = [row.strengths[name] for row in chosen]
         axes.errorbar(
             strengths,
-            [row.measures["mean_return"] for row in shown],
-            [np.nan_to_num(row.measures["half_width"]) for row in shown],
+            [row.measures["mean_return"] for row in chosen],
+            [np.nan_to_num(row.measures["half_width"]) for row in chosen],
             fmt="o-",
             color=BLUE,
             capsize=3,
@@ -240,9 +240,9 @@ def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) ->
 
 def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
     """Write the measures with all digits, and, if measured, the return of each episode."""
-    told = [label.replace(" ", "_") for label in rows[0].labels]
+    columns = [label.replace(" ", "_") for label in rows[0].labels]
     table = [[row.model, *row.labels.values(), *row.measures.values()] for row in rows]
-    report.table("table.csv", ["model", *told, *rows[0].measures], table)
+    report.table("table.csv", ["model", *columns, *rows[0].measures], table)
     if "mean_return" in rows[0].measures:
         report.table("returns.csv", *returns_of_each(rows))
 

@@ -66,27 +66,29 @@ class Actors:
             worst: List that is filled with the worst crashes in RoadDriving-v0. Only episodes that
                 are yielded count.
         """
-        told = [", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places]
+        descriptions = [
+            ", ".join(f"{k} {text}" for k, text in place.labels.items()) for place in places
+        ]
         actors = _make_actors(self._policy, self._settings) if self._workers is None else {}
-        for i, (place, description) in enumerate(zip(places, told, strict=True)):
-            seen: list[Moment] = []
+        for i, (place, description) in enumerate(zip(places, descriptions, strict=True)):
+            crashes: list[Moment] = []
             if self._workers is None:
                 actor = actors[_backend_of(place)]
-                episodes = _watched(place, seen).run(actor, description=description)
+                episodes = _watched(place, crashes).run(actor, description=description)
             else:
-                episodes = self._shared(self._workers, i, place, description, seen)
+                episodes = self._shared(self._workers, i, place, description, crashes)
             counted = place.seeds[: len(episodes)]
-            worst[:] = worst_of([*worst, *(moment for moment in seen if moment.seed in counted)])
+            worst[:] = worst_of([*worst, *(moment for moment in crashes if moment.seed in counted)])
             yield place, episodes
 
     def _shared(
-        self, workers: Workers, number: int, place: Place, description: str, seen: list[Moment]
+        self, workers: Workers, number: int, place: Place, description: str, crashes: list[Moment]
     ) -> list[Episode]:
-        """Return the episodes of a place from the workers, and add their crashes to `seen`."""
+        """Return the episodes of a place from the workers, and add their crashes to `crashes`."""
         tasks = ((number, share) for share in place.shares(self._settings.workers))
         bar = tqdm(desc=description, total=len(place.seeds), unit="episode", leave=False)
         with contextlib.closing(bar):
-            return place.enough_of(_gathered(workers.map(tasks), seen, bar))
+            return place.enough_of(_gathered(workers.map(tasks), crashes, bar))
 
     def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
         """Start the film in a worker; without workers, the returned function makes it.
@@ -128,22 +130,22 @@ def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Fi
 
     def work(task: tuple[int, Share] | _Film) -> Any:
         if isinstance(task, _Film):
-            shown = shown_in(places, settings, task.longest_s)
-            return film(task.path, policy, shown, seconds=task.seconds)
+            film_place = shown_in(places, settings, task.longest_s)
+            return film(task.path, policy, film_place, seconds=task.seconds)
         number, share = task
-        seen: list[Moment] = []
+        crashes: list[Moment] = []
         place = places[number]
-        return _watched(place, seen).run_share(actors[_backend_of(place)], share), seen
+        return _watched(place, crashes).run_share(actors[_backend_of(place)], share), crashes
 
     return work
 
 
 def _gathered(
-    finished: Iterable[tuple[list[Episode], list[Moment]]], seen: list[Moment], bar: tqdm
+    finished: Iterable[tuple[list[Episode], list[Moment]]], crashes: list[Moment], bar: tqdm
 ) -> Iterator[Episode]:
-    """Yield the episodes that workers have finished, and add their crashes to `seen`."""
-    for episodes, crashes in finished:
-        seen += crashes
+    """Yield the episodes that workers have finished, and add their crashes to `crashes`."""
+    for episodes, of_share in finished:
+        crashes += of_share
         bar.update(len(episodes))
         yield from episodes
 
@@ -160,9 +162,9 @@ def _backend_of(place: Place) -> str:
     return place.labels.get(BACKEND, TORCH)
 
 
-def _watched(place: Place, seen: list[Moment]) -> Place:
-    """Return a place whose crashes are added to `seen`, if it is in RoadDriving-v0."""
+def _watched(place: Place, crashes: list[Moment]) -> Place:
+    """Return a place whose crashes are added to `crashes`, if it is in RoadDriving-v0."""
     if place.world.name != ROAD_WORLD:
         return place
-    world = watch_crashes(place.disturbed, seen, place.disturbed_by)
+    world = watch_crashes(place.disturbed, crashes, place.disturbed_by)
     return dataclasses.replace(place, world=world, strengths={})

@@ -54,8 +54,8 @@ class WorldSettings:
     @property
     def place(self) -> Place:
         """The place for these settings, with disturbances."""
-        told = (self.env, self.observe, *self.options)
-        return place_in(self.world, told, self.strengths, self.episodes, self.seed)
+        words = (self.env, self.observe, *self.options)
+        return place_in(self.world, words, self.strengths, self.episodes, self.seed)
 
     def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
         """Build one environment with its disturbances.
@@ -138,9 +138,9 @@ def check_continuous(env: str, world: World) -> None:
     """Raise ValueError unless observations are numbers and actions are continuous."""
     has_frames = not isinstance(world.contract.observation, VectorContract)
     if has_frames or world.contract.choices:
-        told = "which shows frames" if has_frames else "whose actions are choices"
+        reason = "which shows frames" if has_frames else "whose actions are choices"
         raise ValueError(
-            f"`world` must show numbers and take continuous actions, got {env!r}, {told}. Train"
+            f"`world` must show numbers and take continuous actions, got {env!r}, {reason}. Train"
             " there with `train.py ppo`, which takes both."
         )
 
@@ -185,8 +185,8 @@ def where_to_act(
         known = home_of(policy)
     options = {"observe": known[1], **read_options(known[2])}
     options |= measured_options(known[0], read_options(words))
-    seen = str(options.pop("observe"))
-    return known[0], seen, words_of("full", options)
+    observed = str(options.pop("observe"))
+    return known[0], observed, words_of("full", options)
 
 
 def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:

@@ -129,10 +129,10 @@ def seen_in(
     )
     drives, good = [], []
     for one in driven:
-        seen = np.stack(
+        statistics = np.stack(
             [statistics_of(each, sensed) for each in one.recorded_observations[:num_steps]]
         )
-        drives.append(SeenDrive(seen, one.time_s[:num_steps]))
+        drives.append(SeenDrive(statistics, one.time_s[:num_steps]))
         good += [] if one.is_terminated else drives[-1:]
     if len(good) <= len(drives) / 2:  # a world in which good episodes end, e.g. at a goal
         return drives

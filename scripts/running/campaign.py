@@ -129,29 +129,29 @@ class SimulatedDriver:
             )
         loop = LoopSettings(**{**vars(self.settings.loop), "seconds": seconds})
         try:
-            done = drive(
+            record = drive(
                 self.controller, self.contract, link, clock=clock, monitor=monitor, settings=loop
             )
         finally:
             link.close()
-        if done.interrupt is not None:  # an incomplete drive says nothing about the fault
-            raise done.interrupt
-        return done, body.has_failed
+        if record.interrupt is not None:  # an incomplete drive says nothing about the fault
+            raise record.interrupt
+        return record, body.has_failed
 
     def trial(self, fault: str, number: int, *, is_monitored: bool) -> FaultTrial:
         """Drive the held-out track `number` with a fault that begins at a random time."""
         rng = np.random.default_rng([self.settings.seed, number])
         begin_s = float(rng.uniform(*BEGIN_S))
         track = HELD_OUT_TRACKS[number]
-        done, is_crash = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
-        after = [event for event in done.events if event.time_s >= begin_s - 1e-9]
+        record, is_crash = self.run(track, fault, begin_s, DRIVE_S, is_monitored=is_monitored)
+        after = [event for event in record.events if event.time_s >= begin_s - 1e-9]
         stops = [event.time_s for event in after if event.level == Level.STOP]
         moving_mps = MOVING_MPS[self.world.name]
         return FaultTrial(
             is_crash=is_crash,
             noticed_s=after[0].time_s - begin_s if after else None,
             stop_s=stops[0] - begin_s if stops else None,
-            is_driving=not is_crash and float(done.episode.infos["speed_mps"][-1]) > moving_mps,
+            is_driving=not is_crash and float(record.episode.infos["speed_mps"][-1]) > moving_mps,
         )
 
     def clean(self, distance_km: float) -> tuple[float, int, int, int]:
@@ -169,13 +169,13 @@ class SimulatedDriver:
         with tqdm(desc="without a fault", unit="track", leave=False) as bar:
             while driven_m < 1000.0 * distance_km and number < end:
                 track = HELD_OUT_TRACKS[number]
-                done, is_crash = self.run(track, "", 0.0, CLEAN_S, is_monitored=True)
-                told_m = float(done.episode.infos["distance_m"][-1])
-                driven_m, number = driven_m + told_m, number + 1
-                found = count_alarms(done.events)
+                record, is_crash = self.run(track, "", 0.0, CLEAN_S, is_monitored=True)
+                distance_m = float(record.episode.infos["distance_m"][-1])
+                driven_m, number = driven_m + distance_m, number + 1
+                found = count_alarms(record.events)
                 alarms, held = alarms + found[0], held + found[1]
                 crashes += is_crash
-                for event in done.events:
+                for event in record.events:
                     tqdm.write(f"track {track}: {event}")
                 bar.update()
         return driven_m / 1000.0, alarms, held, crashes

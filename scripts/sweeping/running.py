@@ -56,10 +56,10 @@ def open_pool(settings: Sweep) -> Iterator[Pool]:
     Raises:
         ValueError: If Ray is asked for and is not installed, or cannot be reached.
     """
-    cwd, told = os.getcwd(), {"OMP_NUM_THREADS": str(settings.threads)}
+    cwd, variables = os.getcwd(), {"OMP_NUM_THREADS": str(settings.threads)}
     where = open_places(run_trial, settings.parallel, settings.threads, settings.address)
     with where as (size, start):
-        yield Pool(size, lambda trial, words: start(trial, words, cwd, told))
+        yield Pool(size, lambda trial, words: start(trial, words, cwd, variables))
 
 
 @contextlib.contextmanager
@@ -109,8 +109,8 @@ def _ray(
         _check_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **new)
     except (OSError, OverflowError, ValueError) as error:
-        told = str(error).rstrip(".")
-        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {told}.") from error
+        reason = str(error).rstrip(".")
+        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {reason}.") from error
     for number, handler in handlers.items():
         signal.signal(number, handler)  # Ray has put its own in their place
     try:

@@ -124,8 +124,8 @@ class _Work:
             self._again.append(trial)
             return
         else:
-            told = str(error) if error is not None else f"status {status}: {trial.last_words()}"
-            trial.end(FAILED, told)
+            reason = str(error) if error is not None else f"status {status}: {trial.last_words()}"
+            trial.end(FAILED, reason)
         self._end(trial)
 
     def _end(self, trial: Trial) -> None:
@@ -138,10 +138,10 @@ class _Work:
                 f" not one of {', '.join(curve[-1])}."
             )
         _, value = trial.best(self._curve)
-        told = outcome["told"]
+        text = outcome["told"]
         if outcome["state"] == DONE:
-            told = f"{self._curve.name} {value:.5g} {IN_TRAINING}"
-        tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {told}")
+            text = f"{self._curve.name} {value:.5g} {IN_TRAINING}"
+        tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {text}")
         write_results(self._run.results, all_rows(self._points.trials))
         self._bar.update()
 
@@ -187,8 +187,8 @@ def tell(points: Points, run: Run, curve: Curve) -> None:
         trial, policy, score = best
         with files.new_folder(run.policy) as new:
             shutil.copytree(policy, new, dirs_exist_ok=True)
-        told = f"{curve.name} {score:.5g} {IN_TRAINING}: trial {trial.number}, {trial.described()}"
-        print(f"policy: {run.policy}, of the best {told}")
+        text = f"{curve.name} {score:.5g} {IN_TRAINING}: trial {trial.number}, {trial.described()}"
+        print(f"policy: {run.policy}, of the best {text}")
     if rows:
         print(f"results: {run.results}")
 

@@ -60,7 +60,7 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
         for name in measures
         if not name.endswith(_INTERVALS) and all(_is_number(row.get(name, "")) for row in rows)
     ]
-    told = [
+    lines = [
         [
             *map(shortened, key),
             str(len(group)),
@@ -68,7 +68,7 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
         ]
         for key, group in groups.items()
     ]
-    return markdown_table(["model", *names, "trainings", *measures], told)
+    return markdown_table(["model", *names, "trainings", *measures], lines)
 
 
 def _mean(values: Sequence[float]) -> str:
