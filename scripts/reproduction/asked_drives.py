@@ -122,9 +122,9 @@ class AskedDrives:
     def read(cls, settings: str) -> "AskedDrives":
         """Parse the settings of a row of the table conditions or road."""
         training, condition, *words = settings.split()
-        told = dict(word.split("=") for word in words)
-        km, wiped = float(told.pop("km")), int(told.pop("wiped", 0))
-        lasts = {name: int(value) for name, value in told.items()}
+        values = dict(word.split("=") for word in words)
+        km, wiped = float(values.pop("km")), int(values.pop("wiped", 0))
+        lasts = {name: int(value) for name, value in values.items()}
         return cls(training=training, condition=condition, km=km, wiped=wiped, lasts=lasts)
 
     @property

@@ -208,8 +208,8 @@ def complete(
     """
     missing: list[Job] = []
     for job in jobs:
-        told = f"{settings.table} {job.key} {settings.device} {results.commit}"
-        name = f"{job.model}-{job.seed}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+        identity = f"{settings.table} {job.key} {settings.device} {results.commit}"
+        name = f"{job.model}-{job.seed}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
         job = job._replace(checkpoint=settings.runs / "tables" / f"{name}.safetensors")
         if results.has(*job.key):
             _remove_checkpoints(job)
@@ -258,7 +258,7 @@ def _run_side_by_side(
     settings: Reproduce,
 ) -> None:
     """Run trainings in parallel processes; a failed training does not stop the others."""
-    told_all = run, imported_modules(), os.getcwd()
+    shared = run, imported_modules(), os.getcwd()
     left, tries, running = deque(missing), Counter[Job](), dict[Future[Any], Job]()
     failed: list[BaseException] = []
     bar = tqdm(total=len(missing), unit="training")
@@ -272,20 +272,20 @@ def _run_side_by_side(
                         bar.update()  # another process was quicker
                         continue
                     tries[job] += 1
-                    running[pool.start(*told_all, job)] = job
+                    running[pool.start(*shared, job)] = job
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for job, lost, result in ((running.pop(x), x.exception(), x) for x in done):
                     if lost is not None and tries[job] < TRIES:
                         tqdm.write(f"{job.model} with seed {job.seed} is tried again: {lost}")
                         left.append(job)
                         continue
-                    is_done, told = (False, lost) if lost is not None else result.result()
+                    is_done, outcome = (False, lost) if lost is not None else result.result()
                     bar.update()
                     if not is_done:  # the other trainings continue
-                        failed.append(cast(BaseException, told))
-                        tqdm.write(f"{job.model} with seed {job.seed} failed: {told}")
+                        failed.append(cast(BaseException, outcome))
+                        tqdm.write(f"{job.model} with seed {job.seed} failed: {outcome}")
                         continue
-                    results.append(*job.key, cast(Measured, told), settings.command(job.model))
+                    results.append(*job.key, cast(Measured, outcome), settings.command(job.model))
                     _remove_checkpoints(job)
         except BaseException:
             # Threads of this machine end with their worker processes; Ray ends its own.

@@ -46,32 +46,32 @@ def _draw_one(axes: Axes, world: World, name: str, severity: int, seed: int) -> 
     frame_s = world.frame_s
     if name in ACTIONS:
         time_s = np.arange(0.0, STRIP_S, frame_s)
-        said = 0.5 * np.sin(2.0 * np.pi * time_s / 4.0) * (time_s % 5.0 < 4.0)
-        done = _applied(world, name, severity, said, seed)
-        axes.plot(time_s, said, color="#999999", linewidth=1.0)
-        axes.plot(time_s, done, color=BLUE, linewidth=1.0)
+        commands = 0.5 * np.sin(2.0 * np.pi * time_s / 4.0) * (time_s % 5.0 < 4.0)
+        arrived = _applied(world, name, severity, commands, seed)
+        axes.plot(time_s, commands, color="#999999", linewidth=1.0)
+        axes.plot(time_s, arrived, color=BLUE, linewidth=1.0)
         axes.set_ylim(-1.1, 1.1)
         return
     env = world.disturbed(strengths_of(name, severity)).make()
     options = {"track": HELD_OUT_TRACKS[3], "start_m": 0.0}
     frame, info = env.reset(seed=seed, options=options)
     seconds = STRIP_S if name in IN_TIME else SHOWN_S
-    seen = []
+    columns = []
     for _ in range(round(seconds / frame_s)):
-        seen.append(frame[:, frame.shape[1] // 2])
+        columns.append(frame[:, frame.shape[1] // 2])
         frame, _, _, _, info = env.step(keep_lane(env, frame, info))
     env.close()
-    axes.imshow(np.stack(seen, axis=1) if name in IN_TIME else frame, aspect="auto")
+    axes.imshow(np.stack(columns, axis=1) if name in IN_TIME else frame, aspect="auto")
 
 
-def _applied(world: World, name: str, severity: int, said: np.ndarray, seed: int) -> np.ndarray:
-    """Return the actions that arrive at the inner environment for the commands `said`."""
+def _applied(world: World, name: str, severity: int, commands: np.ndarray, seed: int) -> np.ndarray:
+    """Return the actions that arrive at the inner environment for the commands `commands`."""
     (disturbance,) = (one for one in world.disturbances if one.name == name)
     strength = strengths_of(name, severity)[name]
     inside = _Arrived(world.make())
     env = disturbance.put(inside, strength)
     env.reset(seed=seed + severity)
-    for value in said:
+    for value in commands:
         env.step(np.array([value], np.float32))
     env.close()
     return np.array(inside.arrived)

@@ -168,9 +168,9 @@ class Lesson:
         """Return the policy of a training; train it first if it is not saved yet."""
         training, lasts = asked.training, asked.lasts
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
-        told = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
-        told += f" {RECIPES[training]}" if training in RECIPES else ""
-        kept = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+        identity = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
+        identity += f" {RECIPES[training]}" if training in RECIPES else ""
+        kept = self.folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
         runs = self.folder / "runs" / kept.name
         with files.locked(runs, waits=lambda: print(f"another process learns {kept}")):
             if not kept.is_dir():
@@ -243,9 +243,9 @@ def crashes_per_km(
     for job, asked in sorted(drives, key=lambda drive: list(TRAININGS).index(drive[1].training)):
         rows = results.trainings(job.model, job.settings)
         if rows:
-            told = f"{job.model}, learned in {asked.training}{asked.memory}"
+            label = f"{job.model}, learned in {asked.training}{asked.memory}"
             rate, _, _ = crash_rate(rows, lesson.counted)
-            found.setdefault(told, {})[asked.condition] = rate
+            found.setdefault(label, {})[asked.condition] = rate
     return found
 
 
@@ -263,10 +263,12 @@ def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
             means = [f"{mean(float(row[name]) for row in rows):.3f}" for name in lesson.beside]
             text = "; ".join([f"{counts}: {rate:.2f} [{low:.2f}, {high:.2f}]", *means])
         asked = AskedDrives.read(job.settings)
-        told = asked.training, asked.condition + asked.memory
-        line = lines.setdefault(told, ["–"] * len(models))
+        key = asked.training, asked.condition + asked.memory
+        line = lines.setdefault(key, ["–"] * len(models))
         line[models.index(job.model)] = text
-    cells = [[*told, *line] for told, line in lines.items()]
+    cells = [[*key, *line] for key, line in lines.items()]
     beside = "; mean ".join(f"{what} [{unit}]" for what, unit in lesson.beside.values())
-    told = f"{lesson.counted} of each seed: their rate per km with its 95 % interval; mean {beside}"
-    return f"{told}\n" + markdown_table(["learned in", "condition", *models], cells)
+    title = (
+        f"{lesson.counted} of each seed: their rate per km with its 95 % interval; mean {beside}"
+    )
+    return f"{title}\n" + markdown_table(["learned in", "condition", *models], cells)

@@ -219,8 +219,8 @@ def read_matrix(
             io.BytesIO(content), delimiter=delimiter, usecols=columns, comments=None, ndmin=2
         )
     except (ValueError, UnicodeDecodeError) as error:
-        told = str(error).split(";")[0].rstrip(".")
-        raise ValueError(f"{name} must hold a table of numbers: {told}.") from error
+        reason = str(error).split(";")[0].rstrip(".")
+        raise ValueError(f"{name} must hold a table of numbers: {reason}.") from error
     if not numbers.size:
         raise ValueError(f"{name} must hold rows, got none.")
     if not bool((np.isnan(numbers) | (np.abs(numbers) <= LARGEST)).all()):

@@ -181,16 +181,16 @@ def pictures(table: str, data: Path | None = None) -> Pictures:
 @cache
 def load(table: str = "digits", data: Path | None = None) -> WindowParts:
     """Return the digits as events or rows; the class is the target at the last frame."""
-    protocol, shown = PROTOCOLS[table], pictures(table, data)
+    protocol, images = PROTOCOLS[table], pictures(table, data)
     make = _as_rows if protocol.has_rows else _as_events
-    whole = make(shown, protocol)
+    whole = make(images, protocol)
     return WindowParts(
-        **{name: whole[torch.from_numpy(part)] for name, part in shown.parts.items()}
+        **{name: whole[torch.from_numpy(part)] for name, part in images.parts.items()}
     )
 
 
-def _as_events(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
-    bits = (shown.pixels >= protocol.threshold).astype(np.int8)
+def _as_events(images: Pictures, protocol: DigitsProtocol) -> Sequences:
+    bits = (images.pixels >= protocol.threshold).astype(np.int8)
     chunks = [
         encode_events(
             chunk,
@@ -203,23 +203,23 @@ def _as_events(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
     longest = max(int(chunk.is_last.int().argmax(dim=1).max()) for chunk in chunks) + 1
     return Sequences(
         inputs=torch.cat([chunk.inputs[:, :longest] for chunk in chunks]),
-        targets=_wanted(shown, longest),
+        targets=_wanted(images, longest),
         dt_s=torch.cat([chunk.dt_s[:, :longest] for chunk in chunks]),
         mask=torch.cat([chunk.is_last[:, :longest] for chunk in chunks]),
     )
 
 
-def _as_rows(shown: Pictures, protocol: DigitsProtocol) -> Sequences:
-    side = math.isqrt(shown.pixels.shape[1])
-    rows = torch.from_numpy(shown.pixels).reshape(-1, side, side)
+def _as_rows(images: Pictures, protocol: DigitsProtocol) -> Sequences:
+    side = math.isqrt(images.pixels.shape[1])
+    rows = torch.from_numpy(images.pixels).reshape(-1, side, side)
     mask = torch.zeros(rows.shape[:2], dtype=torch.bool)
     mask[:, -1] = True
-    return Sequences(inputs=rows.float() / protocol.most, targets=_wanted(shown, side), mask=mask)
+    return Sequences(inputs=rows.float() / protocol.most, targets=_wanted(images, side), mask=mask)
 
 
-def _wanted(shown: Pictures, num_frames: int) -> torch.Tensor:
+def _wanted(images: Pictures, num_frames: int) -> torch.Tensor:
     """Return the one-hot class at every frame, shape (samples, frames, classes)."""
-    wanted = torch.nn.functional.one_hot(torch.from_numpy(shown.classes), NUM_CLASSES).float()
+    wanted = torch.nn.functional.one_hot(torch.from_numpy(images.classes), NUM_CLASSES).float()
     return wanted[:, None].expand(-1, num_frames, -1)
 
 
@@ -298,8 +298,8 @@ def measure_linear(table: str, data: Path | None, is_binary: bool) -> Measured:
     """Fit a linear classifier to all pixels at once and return its row."""
     from sklearn.linear_model import LogisticRegression
 
-    protocol, shown = PROTOCOLS[table], pictures(table, data)
-    pixels, classes, parts = shown.pixels, shown.classes, shown.parts
+    protocol, images = PROTOCOLS[table], pictures(table, data)
+    pixels, classes, parts = images.pixels, images.classes, images.parts
     features = pixels >= protocol.threshold if is_binary else pixels / float(protocol.most)
     # The regularisation is the library's default; the validation digits are left unused.
     model = LogisticRegression(max_iter=2000, tol=protocol.linear_tolerance)

@@ -91,10 +91,10 @@ class GaussNewton:
         fresh, self._steps = 1.0 - self.decay, self._steps + 1
         self._curvature.mul_(self.decay).addmm_(probed.T, probed, alpha=fresh)
         self._gradient.mul_(self.decay).add_(gradient, alpha=fresh)
-        seen = 1.0 - self.decay**self._steps  # the averages began at zero
+        correction = 1.0 - self.decay**self._steps  # the averages began at zero
         if self._steps % self.factor_every == 1 or self.factor_every == 1:
-            self._factor = self._factorise((self._curvature / seen).double())
-        gradient = (self._gradient / seen)[:, None].to(self._factor)
+            self._factor = self._factorise((self._curvature / correction).double())
+        gradient = (self._gradient / correction)[:, None].to(self._factor)
         move = torch.cholesky_solve(gradient, self._factor)[:, 0].to(self._gradient) * rate
         move *= min(1.0, self.longest / (move.norm().item() + 1e-12))
         self._move(move)

@@ -28,8 +28,8 @@ class Measure:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the results file."""
-        told = (f"validation_{self.name}", f"test_{self.name}")
-        return ("parameters", "epochs", "best_epoch", *told, "seconds_per_epoch")
+        names = (f"validation_{self.name}", f"test_{self.name}")
+        return ("parameters", "epochs", "best_epoch", *names, "seconds_per_epoch")
 
     def of(self, outputs: torch.Tensor, data: Sequences, objective: str) -> float:
         """Return the measure of a model's outputs."""
@@ -38,7 +38,9 @@ class Measure:
         return self.score_of(self.error(outputs, data))
 
 
-def _told_from(outputs: torch.Tensor, data: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
+def _margins_and_targets(
+    outputs: torch.Tensor, data: Sequences
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the second class's margin and whether it is the target, at the unmasked frames."""
     margin = outputs.double()[..., 1] - outputs.double()[..., 0]
     is_second = data.targets.argmax(-1) == 1
@@ -47,10 +49,10 @@ def _told_from(outputs: torch.Tensor, data: Sequences) -> tuple[torch.Tensor, to
 
 def f1_error(outputs: torch.Tensor, data: Sequences) -> float:
     """Return 1 − F1 score of the second of two classes; NaN if an output is not finite."""
-    margin, is_second = _told_from(outputs, data)
-    told = margin > 0.0
-    mistakes = (told != is_second).sum().item()
-    right = 2.0 * (told & is_second).sum().item()
+    margin, is_second = _margins_and_targets(outputs, data)
+    predicted = margin > 0.0
+    mistakes = (predicted != is_second).sum().item()
+    right = 2.0 * (predicted & is_second).sum().item()
     is_finite = bool(torch.isfinite(margin).all())
     return mistakes / max(right + mistakes, 1.0) if is_finite else float("nan")
 
@@ -60,7 +62,7 @@ def auc_error(outputs: torch.Tensor, data: Sequences) -> float:
 
     This is the share of pairs with one sample of each class in the wrong order; ties count half.
     """
-    margin, is_second = _told_from(outputs, data)
+    margin, is_second = _margins_and_targets(outputs, data)
     if not bool(torch.isfinite(margin).all()):
         return float("nan")
     first, second = margin[~is_second].sort().values, margin[is_second].contiguous()
@@ -175,5 +177,5 @@ def measured_table(
         test, validation = (f"{float(cell):.{digits}f}" if cell else "–" for cell in cells)
         lines.append([row["model"], "–", test, "–", validation, row["parameters"], "–"])
     unit = " [%]" if measure is ACCURACY else ""
-    told = [f"test {measure.name}{unit}", "paper", f"validation {measure.name}"]
-    return markdown_table(["model", "seeds", *told, "parameters", "s/epoch"], lines)
+    columns = [f"test {measure.name}{unit}", "paper", f"validation {measure.name}"]
+    return markdown_table(["model", "seeds", *columns, "parameters", "s/epoch"], lines)

@@ -102,9 +102,9 @@ def reproduce_memory(settings: Reproduce) -> None:
 def describe(results: ResultsFile, jobs: list[Job]) -> str:
     """Return the table of the trainings in `jobs`."""
     lines = []
-    for model, told in dict.fromkeys((job.model, job.settings) for job in jobs):
-        rows = results.trainings(model, told)
-        task, start = told.split()[:2]
+    for model, settings in dict.fromkeys((job.model, job.settings) for job in jobs):
+        rows = results.trainings(model, settings)
+        task, start = settings.split()[:2]
         right = [row for row in rows if row["accuracy"] and float(row["accuracy"]) == 100.0]
         is_bit = task != "velocity"
         lines.append(
@@ -126,12 +126,12 @@ def describe(results: ResultsFile, jobs: list[Job]) -> str:
 def training_settings(task: str, model: str, start: str) -> str:
     """Return the training settings of a model as one cell of the results file."""
     asked = TASKS[task]
-    told = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
+    text = f"{task} {start} units={UNITS} batch={BATCH_SIZE} steps={asked.steps}"
     if start != "published":
-        told += tau_note(tau_frames(asked, model))
+        text += tau_note(tau_frames(asked, model))
     if start == "gauss-newton":
-        return f"{told} rate=1"
-    return f"{told} lr={learning_rate(task, model, start):g}"
+        return f"{text} rate=1"
+    return f"{text} lr={learning_rate(task, model, start):g}"
 
 
 def tau_frames(task: MemoryTask, model: str) -> tuple[float, float]:

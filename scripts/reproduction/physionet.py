@@ -173,8 +173,8 @@ def load(data: Path | None) -> WindowParts:
     """Return each patient as a sequence, with the class as target at the last row."""
     patients, died, _ = read(data)
     parts = split(len(patients))
-    seen = np.concatenate([patients[i].values for i in parts["training"]])
-    mean, deviation = moments(seen)
+    values = np.concatenate([patients[i].values for i in parts["training"]])
+    mean, deviation = moments(values)
     longest = max(len(patient.hours) for patient in patients)
     inputs = np.zeros((len(patients), longest, 2 * len(VARIABLES)), np.float32)
     hours = np.zeros((len(patients), longest), np.float32)
@@ -248,9 +248,9 @@ def add_rules(results: ResultsFile, settings: Reproduce) -> None:
     names = ("SAPS-I score", "logistic regression on four numbers a variable")
     if all(results.has(name, 0, "set-a") for name in names):
         return
-    num_parameters, said = summary_regression(patients, died, parts)
-    told = {names[0]: (0, saps[parts["test"]]), names[1]: (num_parameters, said)}
-    for name, (size, scores) in told.items():
+    num_parameters, predicted = summary_regression(patients, died, parts)
+    rules = {names[0]: (0, saps[parts["test"]]), names[1]: (num_parameters, predicted)}
+    for name, (size, scores) in rules.items():
         if not results.has(name, 0, "set-a"):
             measured = {"parameters": size, "test_auc": area(scores, died[parts["test"]])}
             results.append(name, 0, "set-a", measured, settings.command())

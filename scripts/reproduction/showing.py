@@ -55,15 +55,15 @@ def show(table: str, folder: Path | None) -> None:
 def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> str:
     """Return mean ± deviation over seeds of each model and settings, and the rows' origin."""
     numbers = {settings: i for i, settings in enumerate(_distinct(rows, "settings"), 1)}
-    shown = [name for name in measures if _is_number(rows, name)]
+    names = [name for name in measures if _is_number(rows, name)]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["settings"]), []).append(row)
     lines = [
-        [model, str(len(group)), *(_mean(group, name) for name in shown), f"[{numbers[settings]}]"]
+        [model, str(len(group)), *(_mean(group, name) for name in names), f"[{numbers[settings]}]"]
         for (model, settings), group in groups.items()
     ]
-    table = markdown_table(["model", "seeds", *shown, "settings"], lines)
+    table = markdown_table(["model", "seeds", *names, "settings"], lines)
     sources = [
         _source(number, settings, [row for row in rows if row["settings"] == settings])
         for settings, number in numbers.items()
@@ -75,13 +75,13 @@ def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> 
 def _source(number: int, settings: str, rows: Sequence[Row]) -> str:
     """Return the origin of the rows with some settings, as text."""
     days = sorted({row["time"][:10] for row in rows if row["time"]})
-    told = {
+    origin = {
         "commit": ", ".join(_shortened(commit) for commit in _distinct(rows, "commit")),
         "measured": " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
         "processor": ", ".join(_distinct(rows, "processor")),
         "versions": "; ".join(_distinct(rows, "versions")),
     }
-    lines = [f"{name}: {value or 'not recorded'}" for name, value in told.items()]
+    lines = [f"{name}: {value or 'not recorded'}" for name, value in origin.items()]
     return "\n    ".join([f"[{number}] {settings}", *_distinct(rows, "command"), *lines])
 
 

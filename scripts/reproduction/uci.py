@@ -55,9 +55,9 @@ def reproduce_uci(settings: Reproduce) -> None:
     run = partial(train_model, name, data, epochs, settings.device)
     complete(results, jobs, run, settings)
     for split in splits:
-        told = [job for job in jobs if job.settings.startswith(f"split={split} ")]
+        split_jobs = [job for job in jobs if job.settings.startswith(f"split={split} ")]
         paper = protocol.paper if split == "published" else {}
-        table = measured_table(results, told, protocol.measure, paper, f"split={split}")
+        table = measured_table(results, split_jobs, protocol.measure, paper, f"split={split}")
         print(f"\n{name}, {split} split:\n{table}")
 
 
@@ -157,10 +157,10 @@ def add_rules(results: ResultsFile, name: str, data: Path | None, split: str, co
     """Append the rows of the simple rules that the results file lacks."""
     protocol, test = PROTOCOLS[name], load(name, data, split).test
     settings = f"split={split}"
-    for rule, (num_parameters, told) in rules(name, data, split).items():
+    for rule, (num_parameters, predicted) in rules(name, data, split).items():
         if results.has(rule, 0, settings):
             continue
-        values = torch.from_numpy(told)
+        values = torch.from_numpy(predicted)
         if protocol.num_classes is None:
             outputs = values.float()[..., None]
         else:
@@ -188,15 +188,15 @@ def rules(name: str, data: Path | None, split: str) -> dict[str, tuple[int, np.n
             "mean of the hour of the week": (168, means[hours[test]]),
         }
     commonest = np.bincount(targets[rows]).argmax()
-    told: dict[str, tuple[int, np.ndarray]] = {}
+    found: dict[str, tuple[int, np.ndarray]] = {}
     if protocol.measure is F1:
-        told["always an ozone day"] = (0, np.ones(test.shape, dtype=int))
+        found["always an ozone day"] = (0, np.ones(test.shape, dtype=int))
     else:
-        told["commonest class"] = (1, np.full(test.shape, commonest))
-    told["linear in this row"] = linear_classes(protocol, inputs, targets, rows, test)
+        found["commonest class"] = (1, np.full(test.shape, commonest))
+    found["linear in this row"] = linear_classes(protocol, inputs, targets, rows, test)
     if name == "occupancy":
-        told[f"light above {LIGHT:g}"] = (1, (table.aside[test] > LIGHT).astype(int))
-    return told
+        found[f"light above {LIGHT:g}"] = (1, (table.aside[test] > LIGHT).astype(int))
+    return found
 
 
 def linear_classes(
@@ -214,6 +214,6 @@ def linear_classes(
         max_iter=2000, class_weight=None if weights is None else dict(enumerate(weights))
     )
     model.fit(inputs[rows], targets[rows])
-    said = np.asarray(model.predict(inputs[test].reshape(-1, inputs.shape[1])))
+    predicted = np.asarray(model.predict(inputs[test].reshape(-1, inputs.shape[1])))
     size = np.size(model.coef_) + np.size(model.intercept_)
-    return size, said.reshape(test.shape)
+    return size, predicted.reshape(test.shape)

@@ -25,8 +25,10 @@ def trained_in(world: World, policy: Policy | None = None) -> Contract:
 
 def with_origin(contract: Contract, data: str = "") -> Contract:
     """Return a contract with the provenance of a training run: command, commit and data."""
-    told = {"command": typed_command(), "commit": describe_environment()["commit"], "data": data}
-    return replace(contract, provenance={name: str(value) for name, value in told.items() if value})
+    origin = {"command": typed_command(), "commit": describe_environment()["commit"], "data": data}
+    return replace(
+        contract, provenance={name: str(value) for name, value in origin.items() if value}
+    )
 
 
 def with_bounds(contract: Contract, policy: Policy) -> Contract:

@@ -24,10 +24,10 @@ def foretell(settings: Drive, validation: DriveSettings, *, is_recorded: bool) -
         validation: Drives after each epoch.
         is_recorded: Whether the demonstrations of the expert exist already.
     """
-    shown, asked, learned = frame_counts(settings)
+    demonstrated, asked, learned = frame_counts(settings)
     epochs = settings.imitation.epochs
     driven = asked + epochs * _driven(validation) + _driven(drive_km(settings.evaluation_km))
-    recorded = 0 if is_recorded else shown
+    recorded = 0 if is_recorded else demonstrated
     spent_ms = RECORD_MS * recorded + LEARN_MS * learned + ACT_MS * driven
     minutes = max(round((spent_ms / 1000.0 + REPORT_S) / 60.0), 1)
     geometry = CameraGeometry()
@@ -47,10 +47,10 @@ def frame_counts(settings: Drive) -> tuple[int, int, int]:
     """
     rate_hz = LaneKeepingConfig().control_rate_hz
     per_track = round(settings.seconds_per_track * rate_hz)
-    shown, added = settings.tracks * per_track, settings.dagger_tracks * per_track
+    demonstrated, added = settings.tracks * per_track, settings.dagger_tracks * per_track
     epochs, asked = settings.imitation.epochs, settings.imitation.asked_epochs
-    learned = epochs * shown + sum(epochs - epoch for epoch in asked) * added
-    return shown, len(asked) * added, learned
+    learned = epochs * demonstrated + sum(epochs - epoch for epoch in asked) * added
+    return demonstrated, len(asked) * added, learned
 
 
 def _driven(where: DriveSettings) -> int:

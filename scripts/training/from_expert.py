@@ -74,16 +74,16 @@ def imitate_expert(
     """
     world = task.shown.world
     augment = one_after_another(task.augment, settings.conditions_in(world))
-    shown = find_or_record(task, settings, run.folder)
+    demonstrations = find_or_record(task, settings, run.folder)
     if is_new:
-        fit_scale(policy, shown)
-    settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
+        fit_scale(policy, demonstrations)
+    settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
     dagger = run.folder / "dagger"
 
     def ask(learner: Policy, epoch: int) -> Demonstrations:
         place, seed = task.asked(dagger, epoch)
-        learner_seen = settings.learner_in(world, learner, seed)
-        return record(dagger / folder_of_epoch(epoch), place, task, settings, learner_seen)
+        pilot = settings.learner_in(world, learner, seed)
+        return record(dagger / folder_of_epoch(epoch), place, task, settings, pilot)
 
     def validate(policy: Policy) -> dict[str, float]:
         return task.score(task.validation.run(policy, description="validation"))
@@ -91,7 +91,7 @@ def imitate_expert(
     policy.contract = trained_in(world)
     policy = imitate(
         policy,
-        [shown],
+        [demonstrations],
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         validate=validate,

@@ -68,8 +68,8 @@ def train_imitate(asked: Imitate) -> Policy:
         row = {"parameters": parameters, **measured.measures}
         add_row(results, settings, cell, describe(settings), row)
         print(f"policy: {run.policy}\nresults: {results.path}")
-        shown = run_episodes(held_out, None, seeds=place.seeds, expert=task.expert)
-    print(results_table([measured_in(world, "expert", shown), measured]))
+        expert_episodes = run_episodes(held_out, None, seeds=place.seeds, expert=task.expert)
+    print(results_table([measured_in(world, "expert", expert_episodes), measured]))
     return policy
 
 
@@ -161,8 +161,8 @@ def describe(settings: Imitate) -> str:
     Settings of a new circuit are left out if a saved policy was trained further.
     """
     unused = () if settings.policy is None else OF_A_NEW_CIRCUIT
-    told = settings_told(settings, "world", "cell", *unused)
-    return f"{settings.world} {json.dumps(told, sort_keys=True, default=str)}"
+    values = settings_told(settings, "world", "cell", *unused)
+    return f"{settings.world} {json.dumps(values, sort_keys=True, default=str)}"
 
 
 def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:

@@ -88,23 +88,23 @@ def describe(settings: PPO, where: WorldSettings, *, sees_frames: bool = False) 
     """
     names = ("batch_size", "epochs", "evaluation_episodes", "gamma", "learning_rate")
     names += ("neurons", "num_envs", "rollout_steps", "sequence_length", "steps")
-    told = {name: getattr(settings, name) for name in names} | settings.disturbances
-    told["encoder"] = () if sees_frames or settings.cell == "mlp" else settings.encoder
-    told |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
+    values = {name: getattr(settings, name) for name in names} | settings.disturbances
+    values["encoder"] = () if sees_frames or settings.cell == "mlp" else settings.encoder
+    values |= {name: settings.resolved[name] for name in ("critic", "actor_lr_scale")}
     if settings.num_worlds is not None:
-        told |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}
-        del told["num_envs"]
+        values |= {"num_worlds": settings.num_worlds, "device": find_device(settings.device).type}
+        del values["num_envs"]
     # Left out if None: older rows do not have these settings.
     names = ("episode_s", "wiring", "reads", "log_std", "tau_s", "synapses")
     later = {name: getattr(settings, name) for name in names}
     if settings.head != "light":
         later["head"] = settings.head
-    told |= {name: value for name, value in later.items() if value is not None}
+    values |= {name: value for name, value in later.items() if value is not None}
     if settings.resolved["critic_first_steps"]:
-        told["critic_first_steps"] = settings.resolved["critic_first_steps"]
+        values["critic_first_steps"] = settings.resolved["critic_first_steps"]
     if settings.policy is not None:
-        told = {name: told[name] for name in told if name not in ("neurons", "encoder")}
-    return f"{describe_place(where)} {json.dumps(told, sort_keys=True)}"
+        values = {name: values[name] for name in values if name not in ("neurons", "encoder")}
+    return f"{describe_place(where)} {json.dumps(values, sort_keys=True)}"
 
 
 def make_model(task: Task) -> OnPolicyAlgorithm:
@@ -173,10 +173,10 @@ def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
         drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return drawn.to(model.device)
     policy = cast(CircuitActorCritic, model.policy)
-    seen = env.reset()
-    if not isinstance(seen, torch.Tensor):
-        seen, _ = policy.obs_to_tensor(cast(Any, seen))
-    features = policy.perception(seen)[:, : policy.perception.size]  # without the elapsed time
+    observed = env.reset()
+    if not isinstance(observed, torch.Tensor):
+        observed, _ = policy.obs_to_tensor(cast(Any, observed))
+    features = policy.perception(observed)[:, : policy.perception.size]  # without the elapsed time
     return features[:, None].expand(-1, PROBE_FRAMES, -1)
 
 

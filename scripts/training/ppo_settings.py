@@ -117,5 +117,5 @@ class PPO(Reinforcement):
         }
         if self.policy is not None:
             suits = {"critic": "gru", "critic_first_steps": 16_384, "actor_lr_scale": 1.0}
-        told = {name: getattr(self, name) for name in suits}
-        return suits | {name: value for name, value in told.items() if value is not None}
+        values = {name: getattr(self, name) for name in suits}
+        return suits | {name: value for name, value in values.items() if value is not None}

@@ -92,20 +92,20 @@ def train_recorded(asked: Recorded) -> None:
     print("frames:", ", ".join(counts))
     simple = simple_errors(split.train, split.validation, split.test)
     measured = dict(simple)
-    seen, ways, chosen_runs = split.seen_by(contract), ways_of(settings), []
+    stores, ways, chosen_runs = split.seen_by(contract), ways_of(settings), []
     for model, trials in zip(settings.models, runs, strict=True):
         learned = [
-            train_model(model, seen, settings, run, contract, way=way)
+            train_model(model, stores, settings, run, contract, way=way)
             for way, run in zip(ways, trials, strict=True)
         ]
-        chosen = choose(model, learned, ways, seen.validation)
+        chosen = choose(model, learned, ways, stores.validation)
         policy, run, ways = learned[chosen], trials[chosen], ways[chosen : chosen + 1]
-        error = imitation_error(policy, seen.test)
-        measured[model] = error, correlation(policy, seen.test)
+        error = imitation_error(policy, stores.test)
+        measured[model] = error, correlation(policy, stores.test)
         add_simple(results, simple, recordings, settings)
         row = dict(zip(MEASURES, measured[model], strict=True))
         add_row(results, settings, model, describe(recordings, settings, ways[0]), row)
-        write_recorded_report(run, policy, seen.test, error, doubts)
+        write_recorded_report(run, policy, stores.test, error, doubts)
         chosen_runs.append(run)
     print(comparison(measured, contract.action))
     print("policies:", *[run.policy for run in chosen_runs])
@@ -121,10 +121,8 @@ def choose(
         return 0
     errors = [imitation_error(policy, validation) for policy in learned]
     chosen = int(np.argmin(errors))
-    told = [f"{error:.5f} {way}" for way, error in zip(ways, errors, strict=True)]
-    print(
-        f"{model}: kept {ways[chosen]}; mean squared error in the validation part {', '.join(told)}"
-    )
+    text = ", ".join(f"{error:.5f} {way}" for way, error in zip(ways, errors, strict=True))
+    print(f"{model}: kept {ways[chosen]}; mean squared error in the validation part {text}")
     return chosen
 
 
@@ -200,14 +198,14 @@ def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> s
         settings: Settings of the job.
         way: The way in which the kept policy was trained.
     """
-    told = settings_told(settings, "log", "models")
-    told = {k: v for k, v in told.items() if v or k not in ("actions", "inputs")}
-    del told["use_parts"]
+    values = settings_told(settings, "log", "models")
+    values = {k: v for k, v in values.items() if v or k not in ("actions", "inputs")}
+    del values["use_parts"]
     if words := words_of_split(recordings, settings):
-        told = {k: v for k, v in told.items() if k not in CUT_SETTINGS} | {"parts": words}
+        values = {k: v for k, v in values.items() if k not in CUT_SETTINGS} | {"parts": words}
     for name, value in dataclasses.asdict(way).items():
-        told[name] = f"{value}, chosen on validation" if told[name] is None else value
-    return f"{name_of(recordings)} {json.dumps(told, sort_keys=True)}"
+        values[name] = f"{value}, chosen on validation" if values[name] is None else value
+    return f"{name_of(recordings)} {json.dumps(values, sort_keys=True)}"
 
 
 def correlation(policy: Policy, store: Demonstrations) -> float:
@@ -268,8 +266,8 @@ def make_untrained(
             **asked,
         )
         if numbers:
-            seen = split.train.numbers(policy.frame_shape)
-            policy.fit_scale(torch.from_numpy(seen))
+            values = split.train.numbers(policy.frame_shape)
+            policy.fit_scale(torch.from_numpy(values))
     policy.contract = contract
     return policy
 

@@ -130,7 +130,7 @@ def seeing_together(contract: Contract, stack: int) -> Contract:
             f" {stack} together. Choose light or paper."
         )
     height, width, channels = frames.shape
-    seen = dataclasses.replace(
+    stacked = dataclasses.replace(
         frames,
         shape=(height, width, channels * stack),
         view=dataclasses.replace(frames.view, stack=stack),
@@ -138,7 +138,7 @@ def seeing_together(contract: Contract, stack: int) -> Contract:
     options = dict(contract.world_options)
     if ":" in contract.world:  # environments registered by a plain name show single frames
         options["stack"] = stack
-    return dataclasses.replace(contract, observation=seen, world_options=options)
+    return dataclasses.replace(contract, observation=stacked, world_options=options)
 
 
 def frame_interval(recordings: Sequence[Recording]) -> float:
@@ -225,9 +225,9 @@ def tell(recordings: Sequence[Recording], doubts: Sequence[str], settings: Recor
     """
     first = recordings[0]
     if len(recordings) > 1 or first.actions != ("steering",) or first.inputs:
-        told = f"learned: {', '.join(first.actions)}"
+        learned = f"learned: {', '.join(first.actions)}"
         sensed = ["frames"] * (first.framing is not None) + [*first.inputs]
-        print(f"recordings: {name_of(recordings)}; {told}; sensed: {', '.join(sensed)}")
+        print(f"recordings: {name_of(recordings)}; {learned}; sensed: {', '.join(sensed)}")
     if num_marked := sum(one.skipped.get(REASON, 0) for one in recordings):
         print(f"left out, as marked by data.py clean: {num_marked:,} frames")
     for name in (*first.actions, *first.inputs):

@@ -113,9 +113,9 @@ def _innermost(name: str, value: Any, usual: Any) -> tuple[str, str]:
 
 def _num_following(settings: Any, name: str) -> int:
     """Return how many settings differ from their defaults if only this one is set."""
-    told = {"resume": settings.resume, name: getattr(settings, name)}
+    values = {"resume": settings.resume, name: getattr(settings, name)}
     try:
-        return len(_changed(type(settings)(**told)))
+        return len(_changed(type(settings)(**values)))
     except ValueError:  # it cannot be set alone
         return 0
 
@@ -187,15 +187,15 @@ def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
         *left_out: Names of settings that have cells of their own.
     """
     left_out = (*left_out, "data", "results", "threads", "workers", "runs", "resume", "seed")
-    told = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
-    told["imitation"].pop("seed")  # has its own column
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in left_out}
+    values["imitation"].pop("seed")  # has its own column
     for name in ("epoch_steps", "patience"):  # left out if they are None
-        if told["imitation"][name] is None:
-            told["imitation"].pop(name)
-    if told.get("frames_as") == "raw":
-        told.pop("frames_as")
+        if values["imitation"][name] is None:
+            values["imitation"].pop(name)
+    if values.get("frames_as") == "raw":
+        values.pop("frames_as")
     of_the_circuit = {field.name for field in dataclasses.fields(NewCircuit)} | {"neurons"}
-    return {k: v for k, v in told.items() if not (v is None and k in of_the_circuit)}
+    return {k: v for k, v in values.items() if not (v is None and k in of_the_circuit)}
 
 
 def resume_model(model: BaseAlgorithm, settings: Any) -> int:

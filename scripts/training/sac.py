@@ -51,14 +51,14 @@ def describe(settings: SAC, where: WorldSettings) -> str:
     """Return environment, observation and settings (without cell and seed) as one table cell."""
     names = ("algorithm", "batch_size", "evaluation_episodes", "first_steps", "gamma")
     names += ("learning_rate", "num_envs", "replay_steps", "steps", "updates")
-    told = {name: getattr(settings, name) for name in names} | settings.disturbances
+    values = {name: getattr(settings, name) for name in names} | settings.disturbances
     if settings.cell != "mlp":
         names = ("burn_in", "encoder", "neurons", "sequence_length")
-        told |= {name: getattr(settings, name) for name in names} | settings.resolved
+        values |= {name: getattr(settings, name) for name in names} | settings.resolved
     names = ("episode_s", "wiring", "reads", "tau_s", "synapses")
     asked = {name: getattr(settings, name) for name in names}
-    told |= {name: value for name, value in asked.items() if value is not None}
-    return f"{describe_place(where)} {json.dumps(told, sort_keys=True)}"
+    values |= {name: value for name, value in asked.items() if value is not None}
+    return f"{describe_place(where)} {json.dumps(values, sort_keys=True)}"
 
 
 def make_model(task: Task) -> OffPolicyAlgorithm:
@@ -97,8 +97,8 @@ def make_model(task: Task) -> OffPolicyAlgorithm:
     )
     if settings.first_values:
         shape = NUM_PROBES, PROBE_FRAMES, size
-        seen = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         core = model.actor.core
         with torch.no_grad():
-            settings.begin(core.circuit.cell, core.encoder(seen), settings.seed)
+            settings.begin(core.circuit.cell, core.encoder(inputs), settings.seed)
     return model

@@ -84,5 +84,5 @@ class SAC(Reinforcement):
             "critic_frames": 4 if hides and self.cell != "mlp" else 1,
             "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
         }
-        told = {name: getattr(self, name) for name in suits}
-        return suits | {name: value for name, value in told.items() if value is not None}
+        values = {name: getattr(self, name) for name in suits}
+        return suits | {name: value for name, value in values.items() if value is not None}

@@ -71,8 +71,8 @@ def train_series(asked: Series) -> Policy:
         )
     unknown = coder.unknown_classes(parts["validation"] + parts["test"])
     if unknown:
-        told = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        print(f"warning: rows of classes that the training part has not are left out: {told}")
+        names = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        print(f"warning: rows of classes that the training part has not are left out: {names}")
     check_rows(rows)
     contract = with_origin(
         Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
@@ -83,10 +83,10 @@ def train_series(asked: Series) -> Policy:
         results.place(run.results)
         stores = {name: write(run.folder / "demonstrations" / name, rows[name]) for name in PARTS}
         policy = learn(contract, stores, settings, run)
-        said = [predict_episode(policy, stores["test"], i) for i in range(len(rows["test"]))]
-        table, measured = compare(settings.cell, coder, rows, said)
+        predicted = [predict_episode(policy, stores["test"], i) for i in range(len(rows["test"]))]
+        table, measured = compare(settings.cell, coder, rows, predicted)
         add_row(results, settings, settings.cell, describe(settings), measured)
-        write_report(run, coder, table, rows["test"], said)
+        write_report(run, coder, table, rows["test"], predicted)
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)
@@ -220,13 +220,13 @@ def compare(
     learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
         common = np.bincount(learned[:, 0].astype(int)).argmax()
-        told_right = float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0]))
+        accuracy = float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0]))
         majority = float(np.mean(wanted == common))
-        shares = {f"always {coder.classes[common]!r}": majority, name: told_right}
+        shares = {f"always {coder.classes[common]!r}": majority, name: accuracy}
         table = markdown_table(
             ["predictor", "accuracy"], [[who, f"{share:.2%}"] for who, share in shares.items()]
         )
-        return table, dict(zip(CLASS_MEASURES, (told_right, majority), strict=True))
+        return table, dict(zip(CLASS_MEASURES, (accuracy, majority), strict=True))
     last = np.concatenate([one.last_known for one in rows["test"]])
     predicted = {
         "training mean": np.broadcast_to(learned.mean(axis=0), wanted.shape),
@@ -253,21 +253,21 @@ def compare(
 
 def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
     """Return predictions for the test part of a linear map of single rows, by least squares."""
-    seen, asked = (
+    train, test = (
         np.concatenate([one.observations for one in rows[part]]).astype(np.float64)
         for part in ("train", "test")
     )
     wanted = np.concatenate([one.wanted for one in rows["train"]])
-    mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
-    seen, asked = (np.column_stack([(x - mean) / std, np.ones(len(x))]) for x in (seen, asked))
-    return asked @ np.linalg.lstsq(seen, wanted, rcond=None)[0]
+    mean, std = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-9)
+    train, test = (np.column_stack([(x - mean) / std, np.ones(len(x))]) for x in (train, test))
+    return test @ np.linalg.lstsq(train, wanted, rcond=None)[0]
 
 
 def describe(settings: Series) -> str:
     """Return the data and all settings that affect training as one cell of a results file."""
-    told = settings_told(settings, "data", "cell")
+    values = settings_told(settings, "data", "cell")
     names = " ".join(path.name for path in settings.data)
-    return f"{names} {json.dumps(told, sort_keys=True)}"
+    return f"{names} {json.dumps(values, sort_keys=True)}"
 
 
 def write_report(
@@ -282,7 +282,7 @@ def write_report(
         "time_s",
         *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted")),
     ]
-    told = []
+    lines = []
     for one, outputs in zip(rows, said, strict=True):
         for time_s, wanted, output in zip(one.time_s, one.wanted, outputs, strict=True):
             if coder.classes:
@@ -290,11 +290,11 @@ def write_report(
             else:
                 pairs = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
                 cells = [float(v) for v in pairs.T.flatten()]
-            told.append([one.name, float(time_s), *cells])
+            lines.append([one.name, float(time_s), *cells])
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)
-        report.table("predictions.csv", header, told)
+        report.table("predictions.csv", header, lines)
         report.figure("test", draw(coder, rows, said), "The longest series of the test part")
         report.write()
 
@@ -302,9 +302,9 @@ def write_report(
 def draw(coder: RowCoder, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]) -> Figure:
     """Plot targets and predictions over time for the longest series, at most `SHOWN_ROWS` rows."""
     longest = int(np.argmax([len(one) for one in rows]))
-    shown, outputs = rows[longest], said[longest][:SHOWN_ROWS]
-    time_s = shown.time_s[:SHOWN_ROWS]
-    wanted = shown.wanted[:SHOWN_ROWS]
+    series, outputs = rows[longest], said[longest][:SHOWN_ROWS]
+    time_s = series.time_s[:SHOWN_ROWS]
+    wanted = series.wanted[:SHOWN_ROWS]
     figure = Figure(figsize=(9.0, 2.2 * len(coder.targets) + 0.6), layout="constrained")
     panels = figure.subplots(len(coder.targets), 1, sharex=True, squeeze=False)[:, 0]
     if coder.classes:

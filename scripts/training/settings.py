@@ -207,8 +207,8 @@ def refuse_changed(
     for known in dataclasses.fields(settings):
         value = getattr(settings, known.name)
         if known.name in names and value != known.default:
-            told = value if isinstance(value, Path) else repr(value)
-            raise ValueError(f"`{known.name}` must be left out with {where}, got {told}. {why}")
+            text = value if isinstance(value, Path) else repr(value)
+            raise ValueError(f"`{known.name}` must be left out with {where}, got {text}. {why}")
 
 
 def refuse_unused(settings: Any, *, sees_frames: bool) -> None:

@@ -48,13 +48,13 @@ def simple_predictions(
         "always straight": np.zeros_like(mean),
         BEST_CONSTANT: wanted.mean(axis=0),
     }
-    said = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
+    predicted = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
     earlier = np.roll(wanted, 1, axis=0)
     earlier[test.episode_starts] = mean  # the first frame of an episode has no earlier action
-    said[PERSISTENCE] = earlier
+    predicted[PERSISTENCE] = earlier
     if train.observations.dtype == np.uint8 and train.observations.ndim == 4:
-        said[LINEAR] = _linear(train, validation, test)
-    return said
+        predicted[LINEAR] = _linear(train, validation, test)
+    return predicted
 
 
 def simple_errors(
@@ -63,8 +63,8 @@ def simple_errors(
     """Return mean squared error and correlation of each predictor in the test part."""
     wanted = test.actions.astype(np.float64)
     return {
-        name: (float(np.mean((said - wanted) ** 2)), correlation_of(said, wanted))
-        for name, said in simple_predictions(train, validation, test).items()
+        name: (float(np.mean((predicted - wanted) ** 2)), correlation_of(predicted, wanted))
+        for name, predicted in simple_predictions(train, validation, test).items()
     }
 
 
@@ -109,21 +109,23 @@ def comparison(measured: dict[str, tuple[float, float]], action: Sequence[Action
         "MSE against the best constant",
         "correlation",
     ]
-    told = [
+    labels = [
         f"{one.name} [{one.unit or 'unknown unit'}]"
         + (f" over {one.scale[1]:g}" if one.scale is not None else "")
         for one in action
     ]
-    return f"{markdown_table(header, rows)}\npredicted: {', '.join(told)}"
+    return f"{markdown_table(header, rows)}\npredicted: {', '.join(labels)}"
 
 
 def _linear(train: Demonstrations, validation: Demonstrations, test: Demonstrations) -> np.ndarray:
     """Return predictions of ridge regression with the strength of the least validation error."""
-    seen, judged, asked = (_shrunken(part) for part in (train, validation, test))
+    train_pixels, validation_pixels, test_pixels = (
+        _shrunken(part) for part in (train, validation, test)
+    )
     taught = train.actions.astype(np.float64)
-    fits = [ridge(seen, taught, strength) for strength in STRENGTHS]
-    errors = [np.mean((fit(judged) - validation.actions) ** 2) for fit in fits]
-    return fits[int(np.argmin(errors))](asked)
+    fits = [ridge(train_pixels, taught, strength) for strength in STRENGTHS]
+    errors = [np.mean((fit(validation_pixels) - validation.actions) ** 2) for fit in fits]
+    return fits[int(np.argmin(errors))](test_pixels)
 
 
 def _shrunken(part: Demonstrations) -> np.ndarray:

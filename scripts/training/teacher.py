@@ -45,11 +45,11 @@ def train_teacher(asked: Teacher) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     algorithm, steps, every = RECIPES.get(short_name_of(settings.world), OTHER_RECIPE)
-    given: dict[str, Any] = {"steps": steps, "examine_every": every, "algorithm": algorithm}
-    for name in (*given, "first_steps"):
+    recipe: dict[str, Any] = {"steps": steps, "examine_every": every, "algorithm": algorithm}
+    for name in (*recipe, "first_steps"):
         if getattr(settings, name) is not None:
-            given[name] = getattr(settings, name)
-    config = teacher.TeacherConfig(**given, seed=settings.seed)
+            recipe[name] = getattr(settings, name)
+    config = teacher.TeacherConfig(**recipe, seed=settings.seed)
     if config.algorithm == "ppo":
         refuse_changed(settings, ("first_steps",), "ppo", "It has no steps with random actions.")
     options = read_options(settings.world_options)
@@ -88,8 +88,8 @@ def describe(settings: Teacher, config: teacher.TeacherConfig) -> str:
     """
     left_out = ("world", "threads", "runs", "resume", "seed")
     asked = {**dataclasses.asdict(settings), **dataclasses.asdict(config)}
-    told = {k: v for k, v in asked.items() if k not in left_out}
-    return f"{settings.world} {json.dumps(told, sort_keys=True)}"
+    values = {k: v for k, v in asked.items() if k not in left_out}
+    return f"{settings.world} {json.dumps(values, sort_keys=True)}"
 
 
 class _Examiner:

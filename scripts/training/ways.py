@@ -41,13 +41,13 @@ class Way:
     """Whether bends have a larger weight than straights."""
 
     def __str__(self) -> str:
-        told = [
+        changes = [
             "mirrored windows" * self.mirror,
             f"steering averaged over {self.smoothing_s:g} s" * (self.smoothing_s > 0.0),
             "moved pictures" * self.shift,
             "bends counted more" * self.balance,
         ]
-        return " and ".join(filter(None, told)) or "as it is"
+        return " and ".join(filter(None, changes)) or "as it is"
 
 
 def ways_of(settings: "Recorded") -> tuple[Way, ...]:
