@@ -130,14 +130,14 @@ def read_marked(path: Path, setting: str, made_by: str, read: Callable[[Any], T]
         ) from error
 
 
-def read_rows(told: Any) -> MarkedRows:
+def read_rows(values: Any) -> MarkedRows:
     """Return a stretch from the JSON of a file.
 
     Raises:
         ValueError: If rows or times are not valid.
         KeyError: If one of the two is missing.
     """
-    rows, times_s = told["rows"], told["time_s"]
+    rows, times_s = values["rows"], values["time_s"]
     is_whole = [isinstance(row, int) and not isinstance(row, bool) for row in rows]
     if len(rows) != 2 or not all(is_whole) or rows[0] > rows[1]:
         raise ValueError(f"rows are a first and a last whole number, not {rows!r}")

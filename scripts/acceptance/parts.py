@@ -28,9 +28,9 @@ ROUNDS = 7
 Result = dict[str, Any]
 
 
-def skipped(told: str) -> Result:
+def skipped(reason: str) -> Result:
     """Return the result of a part for which something is missing."""
-    return {"state": SKIPPED, "told": told, "tables": []}
+    return {"state": SKIPPED, "told": reason, "tables": []}
 
 
 def missing(*, interpreted: bool = False) -> str | None:

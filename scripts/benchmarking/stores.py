@@ -97,13 +97,15 @@ def demonstrate(folder: Path) -> Demonstrations:
     return record(folder, task.shown, task, settings)
 
 
-def repeat(shown: Demonstrations, folder: Path, frames_as: str, length: int) -> None:
-    """Write a store of a length, of what is shown over and over."""
-    frames = np.array(shown.observations)
+def repeat(demonstrations: Demonstrations, folder: Path, frames_as: str, length: int) -> None:
+    """Write a store of a length, of what is demonstrated over and over."""
+    frames = np.array(demonstrations.observations)
     with DemonstrationWriter(folder, frames.shape[1:], frames_as=frames_as) as writer:
         while writer.num_frames < length:
             count = min(len(frames), length - writer.num_frames)
-            writer.append_episode(frames[:count], shown.actions[:count], shown.dt_s[:count])
+            writer.append_episode(
+                frames[:count], demonstrations.actions[:count], demonstrations.dt_s[:count]
+            )
 
 
 def learn(

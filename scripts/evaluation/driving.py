@@ -141,20 +141,20 @@ SLOWEST_MPS = 2.0
 
 
 def road_place(
-    world: World, told: Sequence[str], strengths: Mapping[str, float], km: float, seed: int
+    world: World, place_words: Sequence[str], strengths: Mapping[str, float], km: float, seed: int
 ) -> Place:
     """Return a place in `RoadDriving-v0` where episodes are driven until a distance is reached.
 
     Args:
         world: The environment.
-        told: Name of the environment for tables, observation, and further options.
+        place_words: Name of the environment for tables, observation, and further options.
         strengths: Strength of each disturbance by name.
         km: Distance [km]. A car that hardly moves stops after the time `km` / `SLOWEST_MPS`.
         seed: Seed of the episodes.
     """
     check_km("km", km)
     episodes = math.ceil(1000.0 * km / SLOWEST_MPS / (world.frame_s * world.max_steps))
-    place = place_in(world, told, strengths, episodes, 10_000 + 100_000 * seed)
+    place = place_in(world, place_words, strengths, episodes, 10_000 + 100_000 * seed)
     labels = {name: text for name, text in place.labels.items() if name != "episodes"}
     described = place.described.replace(f"episodes={episodes}", f"km={km:g}")
     return replace(place, least_km=km, parallel=ROAD_PARALLEL, labels=labels, described=described)

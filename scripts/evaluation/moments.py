@@ -48,7 +48,7 @@ class Moment:
         return -self.speed_mps, self.place, self.caption
 
 
-def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> World:
+def watch_crashes(world: World, moments: list[Moment], disturbed_by: str = "") -> World:
     """Return an environment whose crashes are appended to a list.
 
     Crashes in an episode that was reset without a seed are ignored: such an episode only fills the
@@ -56,14 +56,14 @@ def watch_crashes(world: World, seen: list[Moment], disturbed_by: str = "") -> W
 
     Args:
         world: The environment with its disturbances, so that the frames include them.
-        seen: The list.
+        moments: The list.
         disturbed_by: The disturbances in words.
     """
     frame_shape = record_frame(world.contract.observation)
     kept = round(STRIP_S / world.frame_s) + 1
 
     def make(**rendering: Any) -> gymnasium.Env:
-        return _Watched(world.make(**rendering), seen, disturbed_by, frame_shape, kept)
+        return _Watched(world.make(**rendering), moments, disturbed_by, frame_shape, kept)
 
     return replace(world, make=make)
 

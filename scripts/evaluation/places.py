@@ -53,14 +53,14 @@ CLEAN = "clean"
 """Label in tables of a place without a condition, if others have one."""
 
 
-def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
+def check_fit(name: str, policy: Policy, world: World, where: str) -> None:
     """Check that a policy fits an environment.
 
     Args:
         name: Name of the policy in messages.
         policy: The policy.
         world: The environment.
-        told: Name of the environment in messages.
+        where: Name of the environment in messages.
 
     Raises:
         ValueError: If the contracts do not fit; or, for a policy without a contract, if sizes of
@@ -68,7 +68,7 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
     """
     offered = world.contract
     if policy.contract is not None:
-        policy.contract.check_offer(offered, told, name)
+        policy.contract.check_offer(offered, where, name)
         return
     if not isinstance(offered.observation, VectorContract):
         return
@@ -77,12 +77,12 @@ def check_fit(name: str, policy: Policy, world: World, told: str) -> None:
     if (size, num_actions) != (offered.observation.size, len(offered.action)):
         raise ValueError(
             f"`{name}` must take {offered.observation.size} numbers and give {len(offered.action)}"
-            f" actions in {told}, got {size!r} and {num_actions}. Choose another policy, or what is"
-            " observed."
+            f" actions in {where}, got {size!r} and {num_actions}. Choose another policy, or what"
+            " is observed."
         )
     if not has_rate_of(policy, offered):
         raise ValueError(
-            f"`{name}` must decide every {offered.frame_s:g} s in {told}, got"
+            f"`{name}` must decide every {offered.frame_s:g} s in {where}, got"
             f" {policy.circuit.frame_s:g} s. Choose a policy of that world."
         )
 

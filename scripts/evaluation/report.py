@@ -67,7 +67,7 @@ def write_report(
     run: Run,
     policy: Policy,
     rows: Sequence[Measured],
-    shown: Place,
+    film_place: Place,
     *,
     seconds: float,
     make_film: MakeFilm | None = None,
@@ -79,7 +79,7 @@ def write_report(
         run: The run that is reported.
         policy: The policy. It acts again, for the film.
         rows: Measures of the policy in each place.
-        shown: Place of the film and the figures.
+        film_place: Place of the film and the figures.
         seconds: Length of the film [s].
         make_film: Function that makes the film; None: make it in this process.
         worst: Strips of the worst crashes, if there were any.
@@ -87,7 +87,7 @@ def write_report(
     Returns:
         Path of the page, `report.md`.
     """
-    is_driving = shown.world.name == DRIVING_WORLD
+    is_driving = film_place.world.name == DRIVING_WORLD
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(results_table(rows))
@@ -99,11 +99,11 @@ def write_report(
             if measure in rows[0].measures and is_ours(measure, all_measures(rows[0])):
                 report.say(explanation)
         _write_tables(report, rows)
-        figure = robustness(rows, shown.world.disturbances)
+        figure = robustness(rows, film_place.world.disturbances)
         if figure is not None:
             report.figure("robustness", figure, "Return against what disturbs it")
         if make_film is None:
-            make_film = partial(film, policy=policy, place=shown, seconds=seconds)
+            make_film = partial(film, policy=policy, place=film_place, seconds=seconds)
         episode, skipped = make_film(folder / "film.mp4")
         if skipped is not None:
             report.say(plain(skipped))

@@ -90,11 +90,11 @@ class Actors:
         with contextlib.closing(bar):
             return place.enough_of(_gathered(workers.map(tasks), crashes, bar))
 
-    def film(self, shown: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
+    def film(self, film_place: Place, seconds: float, longest_s: float, draft: Path) -> MakeFilm:
         """Start the film in a worker; without workers, the returned function makes it.
 
         Args:
-            shown: Place from `shown_in`.
+            film_place: Place from `shown_in`.
             seconds: Length of the film [s].
             longest_s: `longest_s` of the call of `shown_in` [s].
             draft: File that the worker writes.
@@ -103,7 +103,7 @@ class Actors:
             Function that waits for the film and moves it to a path.
         """
         if self._workers is None:
-            return partial(film, policy=self._policy, place=shown, seconds=seconds)
+            return partial(film, policy=self._policy, place=film_place, seconds=seconds)
         wait = self._workers.begin(_Film(path=draft, seconds=seconds, longest_s=longest_s))
 
         def make(path: Path) -> tuple[Episode, str | None]:

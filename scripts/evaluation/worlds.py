@@ -92,26 +92,35 @@ class WorldSettings:
 
 
 def place_in(
-    world: World, told: Sequence[str], strengths: Mapping[str, float], episodes: int, seed: int
+    world: World,
+    place_words: Sequence[str],
+    strengths: Mapping[str, float],
+    episodes: int,
+    seed: int,
 ) -> Place:
     """Return a place in an environment whose episodes start from seeds, without reset options.
 
     Args:
         world: The environment.
-        told: Name of the environment for tables, observation, and further options.
+        place_words: Name of the environment for tables, observation, and further options.
         strengths: Strength of each disturbance by name.
         episodes: Number of episodes.
         seed: Seed of the first episode; the others count up from it.
     """
     texts = {name: f"{strengths.get(name, 0):g}" for name in DISTURBANCES}
-    words = [*told, *(f"{k}={text}" for k, text in texts.items()), f"episodes={episodes}"]
+    words = [*place_words, *(f"{k}={text}" for k, text in texts.items()), f"episodes={episodes}"]
     return Place(
         world=world,
         seeds=range(seed, seed + episodes),
         strengths=strengths,
-        labels={"env": told[0], "observed": told[1], **texts, "episodes": f"{episodes}"},
+        labels={
+            "env": place_words[0],
+            "observed": place_words[1],
+            **texts,
+            "episodes": f"{episodes}",
+        },
         described=" ".join(words),
-        where=told[0],
+        where=place_words[0],
     )
 
 

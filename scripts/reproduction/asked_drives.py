@@ -50,7 +50,7 @@ def drives(
     conditions: Sequence[str],
     seeds: Sequence[int],
     trainings: Sequence[str],
-    told: str,
+    words: str,
     wipe_every: Sequence[int],
 ) -> list[Job]:
     """Return all drives of a table: each model with each training, clean and in each condition.
@@ -60,7 +60,7 @@ def drives(
         conditions: Conditions as name:severity.
         seeds: Seeds of the trainings.
         trainings: Names in `TRAININGS`.
-        told: Distance of a drive and length of the training, as name=value.
+        words: Distance of a drive and length of the training, as name=value.
         wipe_every: Intervals between two wipes of the memory [frames]; each adds further drives.
 
     Raises:
@@ -81,7 +81,7 @@ def drives(
             )
     wiped = ["", *(f" wiped={every}" for every in dict.fromkeys(wipe_every))]
     return [
-        Job(model, seed, f"{training} {condition} {told}{wiping}")
+        Job(model, seed, f"{training} {condition} {words}{wiping}")
         for seed in seeds
         for training in trainings
         for model in models

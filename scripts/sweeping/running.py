@@ -133,14 +133,14 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
-def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, str]) -> int:
+def run_trial(trial: Path, words: Sequence[str], cwd: str, environment: Mapping[str, str]) -> int:
     """Run a trial to its end, or until it is stopped, and return the exit status of its process.
 
     Args:
         trial: Folder of the trial.
         words: Words for `train.py` if the trial starts from scratch.
         cwd: Working directory of the process.
-        told: Environment variables in addition to those of this process.
+        environment: Environment variables in addition to those of this process.
     """
     with (trial / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the training process holds the lock, too
@@ -150,7 +150,7 @@ def run_trial(trial: Path, words: Sequence[str], cwd: str, told: Mapping[str, st
             process = subprocess.Popen(
                 [sys.executable, "-c", _BOUND, *command],
                 cwd=cwd,
-                env={**os.environ, **told},
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

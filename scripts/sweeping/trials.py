@@ -103,9 +103,9 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_file(self.folder / "trial.json", json.dumps({"values": dict(self.values)}))
 
-    def end(self, state: str, told: str = "") -> None:
+    def end(self, state: str, reason: str = "") -> None:
         """Save how the trial ended in outcome.json: a state, and a reason unless it is done."""
-        files.write_file(self.folder / "outcome.json", json.dumps({"state": state, "told": told}))
+        files.write_file(self.folder / "outcome.json", json.dumps({"state": state, "told": reason}))
 
     @property
     def outcome(self) -> dict[str, str] | None:

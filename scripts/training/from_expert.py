@@ -104,12 +104,12 @@ def imitate_expert(
     return policy
 
 
-def fit_scale(policy: Policy, shown: Demonstrations) -> None:
+def fit_scale(policy: Policy, demonstrations: Demonstrations) -> None:
     """Set the scaling of a policy's numeric inputs, if it has any, from demonstrations."""
     if isinstance(policy, VectorPolicy):
-        policy.fit_scale(torch.from_numpy(np.array(shown.observations)))
+        policy.fit_scale(torch.from_numpy(np.array(demonstrations.observations)))
     elif isinstance(policy, FramesPolicy) and policy.numbers:
-        policy.fit_scale(torch.from_numpy(shown.numbers(policy.frame_shape)))
+        policy.fit_scale(torch.from_numpy(demonstrations.numbers(policy.frame_shape)))
 
 
 def find_or_record(task: ImitationTask, settings: FromExpert, run_folder: Path) -> Demonstrations:

@@ -68,12 +68,14 @@ class NewCircuit:
 
         set_first_values_(cell, inputs, **self.first_values, seed=seed)
 
-    def begin_from(self, policy: "Policy", shown: "Demonstrations", window: int, seed: int) -> None:
+    def begin_from(
+        self, policy: "Policy", demonstrations: "Demonstrations", window: int, seed: int
+    ) -> None:
         """Do the same for the circuit of a new policy, with its features of demonstrations.
 
         Args:
             policy: The new policy, changed in place.
-            shown: Demonstrations.
+            demonstrations: Demonstrations.
             window: Number of frames of each sequence of features.
             seed: Seed of the windows and of the values.
         """
@@ -83,6 +85,6 @@ class NewCircuit:
 
         from ncp_control.learning.demonstrations import windows
 
-        batch = next(iter(windows(shown, window, 16, seed)))
+        batch = next(iter(windows(demonstrations, window, 16, seed)))
         with torch.no_grad():
             self.begin(policy.circuit.cell, policy.features(batch.observations), seed)

@@ -203,7 +203,7 @@ def learn(
 
 
 def compare(
-    name: str, coder: RowCoder, rows: dict[str, list[SeriesRows]], said: Sequence[np.ndarray]
+    name: str, coder: RowCoder, rows: dict[str, list[SeriesRows]], answers: Sequence[np.ndarray]
 ) -> tuple[str, dict[str, float]]:
     """Compare the policy with simple predictors on the test part.
 
@@ -211,7 +211,7 @@ def compare(
         name: Name of the cell.
         coder: Scaling of the targets, and their classes.
         rows: Rows of the series of each part.
-        said: Outputs of the policy for each series of the test part, shape (rows, outputs).
+        answers: Outputs of the policy for each series of the test part, shape (rows, outputs).
 
     Returns:
         A Markdown table, and the measures of the policy by name.
@@ -220,7 +220,7 @@ def compare(
     learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
         common = np.bincount(learned[:, 0].astype(int)).argmax()
-        accuracy = float(np.mean(np.concatenate(said).argmax(axis=1) == wanted[:, 0]))
+        accuracy = float(np.mean(np.concatenate(answers).argmax(axis=1) == wanted[:, 0]))
         majority = float(np.mean(wanted == common))
         shares = {f"always {coder.classes[common]!r}": majority, name: accuracy}
         table = markdown_table(
@@ -232,7 +232,7 @@ def compare(
         "training mean": np.broadcast_to(learned.mean(axis=0), wanted.shape),
         "last known value": np.where(np.isfinite(last), last, learned.mean(axis=0)),
         "linear in this row": linear(rows),
-        name: np.concatenate(said).clip(-1.0, 1.0),
+        name: np.concatenate(answers).clip(-1.0, 1.0),
     }
     errors = {who: coder.unscale(one) - coder.unscale(wanted) for who, one in predicted.items()}
     rmse = {who: np.sqrt((e**2).mean(axis=0)) for who, e in errors.items()}
@@ -271,7 +271,7 @@ def describe(settings: Series) -> str:
 
 
 def write_report(
-    run: Run, coder: RowCoder, table: str, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]
+    run: Run, coder: RowCoder, table: str, rows: Sequence[SeriesRows], answers: Sequence[np.ndarray]
 ) -> None:
     """Write the table, all predictions for the test part, and a figure of its beginning.
 
@@ -283,7 +283,7 @@ def write_report(
         *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted")),
     ]
     lines = []
-    for one, outputs in zip(rows, said, strict=True):
+    for one, outputs in zip(rows, answers, strict=True):
         for time_s, wanted, output in zip(one.time_s, one.wanted, outputs, strict=True):
             if coder.classes:
                 cells = [coder.classes[int(wanted[0])], coder.classes[int(output.argmax())]]
@@ -295,14 +295,14 @@ def write_report(
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)
         report.table("predictions.csv", header, lines)
-        report.figure("test", draw(coder, rows, said), "The longest series of the test part")
+        report.figure("test", draw(coder, rows, answers), "The longest series of the test part")
         report.write()
 
 
-def draw(coder: RowCoder, rows: Sequence[SeriesRows], said: Sequence[np.ndarray]) -> Figure:
+def draw(coder: RowCoder, rows: Sequence[SeriesRows], answers: Sequence[np.ndarray]) -> Figure:
     """Plot targets and predictions over time for the longest series, at most `SHOWN_ROWS` rows."""
     longest = int(np.argmax([len(one) for one in rows]))
-    series, outputs = rows[longest], said[longest][:SHOWN_ROWS]
+    series, outputs = rows[longest], answers[longest][:SHOWN_ROWS]
     time_s = series.time_s[:SHOWN_ROWS]
     wanted = series.wanted[:SHOWN_ROWS]
     figure = Figure(figsize=(9.0, 2.2 * len(coder.targets) + 0.6), layout="constrained")

@@ -68,12 +68,12 @@ def simple_errors(
     }
 
 
-def correlation_of(said: np.ndarray, wanted: np.ndarray) -> float:
+def correlation_of(predicted: np.ndarray, wanted: np.ndarray) -> float:
     """Return the correlation of the first entries of two actions, each of shape (frames, action).
 
     It is 0 if either is constant.
     """
-    both = said[:, 0], wanted[:, 0]
+    both = predicted[:, 0], wanted[:, 0]
     return 0.0 if 0.0 in map(np.ptp, both) else float(np.corrcoef(*both)[0, 1])
 
 
