@@ -91,8 +91,8 @@ def use_threads(number: int | None) -> None:
     """
     import torch
 
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    all_cores = int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    all_cores = int(text) if text.isdecimal() and int(text) else len(os.sched_getaffinity(0))
     torch.set_num_threads(number or all_cores)
 
 
@@ -158,10 +158,10 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
             if isinstance(error, BrokenPipeError) and not runs and own_frame(error) is None:
                 _end("", _PIPE_STATUS)  # whoever reads has read enough, e.g. head
             _remove_unused(runs)
-            told = f"error: {_sentence(error)}{_place(error)}"
+            message = f"error: {_sentence(error)}{_place(error)}"
             if advice := _advice_after(error, runs, asked):
-                told = f"{told.rstrip('.')}; {advice}"
-            _end(told, 2)
+                message = f"{message.rstrip('.')}; {advice}"
+            _end(message, 2)
         except Exception as error:
             if advice := _advice_after(error, runs, asked):
                 error.add_note(advice)
@@ -206,12 +206,12 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
     with _no_further_stop():
         files.remove_unfinished()
         left = _remove_unused(runs)
-    told = [run.kept() for run in left]
-    told += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
-    told += filter(None, [_resume_with(left, settings)])
+    clauses = [run.kept() for run in left]
+    clauses += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
+    clauses += filter(None, [_resume_with(left, settings)])
     is_empty = runs and not left
     line = "stopped: nothing was saved yet" if is_empty else "stopped: what was saved so far stays"
-    line = ": ".join([line, *(["; ".join(told)] if told else [])])
+    line = ": ".join([line, *(["; ".join(clauses)] if clauses else [])])
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     _end(f"\n{line}", 128 + number)
 
@@ -295,8 +295,8 @@ def _parse(settings: Any, description: str | None, words: Sequence[str]) -> Any:
         return parse_words(settings, words, description)
     word, *words = words or [""]
     if word in ("", "--help", "-h"):
-        said = f"{(description or '').strip()}\n{_IMPORT_HELP}"
-        print(said, file=sys.stdout if word else sys.stderr)
+        text = f"{(description or '').strip()}\n{_IMPORT_HELP}"
+        print(text, file=sys.stdout if word else sys.stderr)
         sys.exit(0 if word else 2)
     check_name("job", word, settings)
     chosen = find(settings[word].settings)
@@ -346,9 +346,9 @@ def parse_words(
     if rest is not None and "--" in words:
         at = list(words).index("--")
         words = [*words[:at], f"--{rest}={shlex.join(words[at + 1 :])}"]
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             parsed = tyro.cli(settings, description=description, args=words, prog=prog)
         _refuse_bare_lists(parsed, words)
         return parsed
@@ -361,5 +361,5 @@ def parse_words(
             if isinstance(error, ValueError) and str(error).startswith("`"):
                 raise error from None
             error = error.__context__
-        print(said.getvalue(), end="", file=sys.stderr)
+        print(output.getvalue(), end="", file=sys.stderr)
         raise

@@ -75,7 +75,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
                 path = settings.record[0] if settings.record else run.folder / RECORDING
                 recorder = DriveRecorder(path, policy, contract, name=name)
                 open_files.enter_context(recorder)
-            done = drive(
+            record = drive(
                 controller,
                 contract,
                 link,
@@ -88,28 +88,28 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     finally:
         link.close()
     run.report.mkdir(exist_ok=True)
-    files.write_file(run.report / "loop.json", json.dumps(done.to_json(), indent=1) + "\n")
-    print_drive(done)
+    files.write_file(run.report / "loop.json", json.dumps(record.to_json(), indent=1) + "\n")
+    print_drive(record)
     print(f"report: {run.report / 'loop.json'}")
     if recorder is not None:
         if recorder.fault:
             print(f"warning: {recorder.fault}", file=sys.stderr)
         size = recorder.path.stat().st_size
         print(f"recording: {recorder.path}, {recorder.num_ticks} ticks, {size:,} bytes")
-    if done.interrupt is not None:
-        raise done.interrupt
-    if done.is_safe_stop:
+    if record.interrupt is not None:
+        raise record.interrupt
+    if record.is_safe_stop:
         raise SystemExit(1)
 
 
-def print_drive(done: LoopRecord) -> None:
+def print_drive(record: LoopRecord) -> None:
     """Print the summary of a drive: its end, events and timing."""
-    t = done.timing
-    print(f"ended: {done.ended}")
-    for event in done.events[:SHOWN_EVENTS]:
+    t = record.timing
+    print(f"ended: {record.ended}")
+    for event in record.events[:SHOWN_EVENTS]:
         print(event)
-    if len(done.events) > SHOWN_EVENTS:
-        print(f"and {len(done.events) - SHOWN_EVENTS} more events")
+    if len(record.events) > SHOWN_EVENTS:
+        print(f"and {len(record.events) - SHOWN_EVENTS} more events")
     if not t["ticks"]:
         return
     rows = [
@@ -117,7 +117,7 @@ def print_drive(done: LoopRecord) -> None:
         for name, key in (("model time [ms]", "model_ms"), ("jitter [ms]", "jitter_ms"))
     ]
     print(markdown_table(["", "median", "p99", "largest"], rows))
-    levels = done.to_json()["ticks_at_level"]
+    levels = record.to_json()["ticks_at_level"]
     missed = f"{t['deadlines_missed']:.0f} deadline{'s' * (t['deadlines_missed'] != 1)} missed"
     print(
         f"{t['ticks']:.0f} ticks, {missed} ({t['share_missed']:.2%}); "

@@ -53,8 +53,8 @@ def print_description(policy: "Policy") -> None:
         print("warning: this policy has no contract: the meaning of its numbers is unknown.")
     else:
         print(policy.contract.describe())
-    for name, told in describe(policy):
-        print(f"{name:<9} {told}")
+    for name, text in describe(policy):
+        print(f"{name:<9} {text}")
 
 
 def describe(policy: "Policy") -> list[tuple[str, str]]:
@@ -73,17 +73,17 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
     wiring = getattr(cell, "wiring", None)
     if wiring is not None:
         layers = ", ".join(f"{len(nodes)} {name}" for name, nodes in wiring.layers.items())
-        told = f"{wiring.num_neurons} ({layers}), {wiring.num_synapses} synapses"
-        lines.append(("neurons", told))
+        text = f"{wiring.num_neurons} ({layers}), {wiring.num_synapses} synapses"
+        lines.append(("neurons", text))
     lines.append(("weights", f"{in_all:,} parameters, {in_circuit:,} of them in the circuit"))
     try:
         state = certify(cell).state
-        told = (
+        text = (
             f"every state stays within [{state.low.min():.3g}, {state.high.max():.3g}]: certified"
         )
     except ValueError as error:  # not an LTC, or its integrator may overshoot
-        told = f"none: {error}"
-    lines.append(("bounds", told))
+        text = f"none: {error}"
+    lines.append(("bounds", text))
     origin = {} if policy.contract is None else policy.contract.provenance
     lines += [(name, origin[name]) for name in ("command", "data", "commit") if origin.get(name)]
     return [*lines, ("sha256", weights_sha256(policy))]

@@ -30,8 +30,8 @@ class Replay:
     @property
     def as_run(self) -> RunPolicy:
         """The equivalent settings of `ncp run --replay`."""
-        told = dict(vars(self))
-        return RunPolicy(replay=told.pop("drive"), **told)
+        settings = dict(vars(self))
+        return RunPolicy(replay=settings.pop("drive"), **settings)
 
     def __post_init__(self) -> None:
         self.as_run  # noqa: B018 - which checks the values

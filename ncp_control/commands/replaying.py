@@ -84,20 +84,20 @@ class Outside:
     """
 
     def __init__(self, bounds: Interval | None) -> None:
-        self._bounds, self._seen, self._outside = bounds, 0, 0
+        self._bounds, self._checked, self._outside = bounds, 0, 0
 
     def add(self, values: np.ndarray | None) -> None:
         """Check one array; None and arrays of another shape are skipped."""
         bounds = self._bounds
         if bounds is None or values is None or values.shape != bounds.low.shape:
             return
-        self._seen += 1
+        self._checked += 1
         self._outside += not bool(((values >= bounds.low) & (values <= bounds.high)).all())
 
     @property
     def share(self) -> float | None:
         """Share of checked arrays that were outside; None if none was checked."""
-        return self._outside / self._seen if self._seen else None
+        return self._outside / self._checked if self._checked else None
 
 
 def replay_recording(settings: RunPolicy) -> None:
@@ -181,11 +181,11 @@ def print_replay(report: dict[str, Any]) -> None:
     ]
     print(markdown_table(["action", "largest difference", "RMS difference", "ticks"], rows))
     shares = [report[f"share_of_{what}_outside"] for what in ("actions", "states")]
-    told = ["not certified" if share is None else f"{share:.2%}" for share in shares]
+    texts = ["not certified" if share is None else f"{share:.2%}" for share in shares]
     ms = report["model_ms"]
     rows = [
-        ["actions outside their certified bounds", told[0]],
-        ["states outside their certified bounds", told[1]],
+        ["actions outside their certified bounds", texts[0]],
+        ["states outside their certified bounds", texts[1]],
         ["observations that the policy refused", str(report["refused"])],
         ["model time a step, median [ms]", f"{ms['median']:.3f}"],
         ["model time a step, p99 [ms]", f"{ms['p99']:.3f}"],

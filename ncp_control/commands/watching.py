@@ -61,8 +61,8 @@ def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
             f"`drive` must hold two ticks in which the policy was asked, got {len(longest)} in"
             f" '{played.path}'. Record a drive."
         )
-    seen, elapsed_s = zip(*longest, strict=True)
-    return Excerpt(dt_s=np.array(elapsed_s), observations=np.stack(seen), where=drive.name)
+    observations, elapsed_s = zip(*longest, strict=True)
+    return Excerpt(dt_s=np.array(elapsed_s), observations=np.stack(observations), where=drive.name)
 
 
 def with_excerpts() -> list[str]:

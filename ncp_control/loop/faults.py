@@ -133,17 +133,19 @@ class FaultyLink:
             self._delayed.append(reading)
             is_due = now_s - self._delayed[0].time_s >= LATE_S - 1e-9
             return self._delayed.popleft() if is_due else None
-        seen, rng = reading.observation, np.random.default_rng(self._seed)
+        observation, rng = reading.observation, np.random.default_rng(self._seed)
         if self._fault == "frozen":
             if self._last is not None and self._last.observation is not None:
-                seen = self._with_frame(seen, self._frame_of(self._last.observation))
+                observation = self._with_frame(observation, self._frame_of(self._last.observation))
         elif self._fault == "state":
             state = getattr(self._controller, "state", None)
             if state is not None:
                 state[:] = _LARGE
         else:
-            seen = self._with_frame(seen, SPOILED[self._fault](self._frame_of(seen), rng))
-        return replace(reading, observation=seen)
+            observation = self._with_frame(
+                observation, SPOILED[self._fault](self._frame_of(observation), rng)
+            )
+        return replace(reading, observation=observation)
 
     def _frame_of(self, observation: np.ndarray) -> np.ndarray:
         shape = self._record_frame

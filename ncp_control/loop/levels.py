@@ -112,8 +112,8 @@ class Levels:
             needed_s = s.recover_s if self.level == Level.STOP else s.resume_s
             if good_s >= needed_s:
                 if self.level != Level.DRIVE:
-                    told = f"good for {good_s:.2f} s"
-                    self.events.append(Event(now_s, Level.DRIVE, "recovered", told))
+                    reason = f"good for {good_s:.2f} s"
+                    self.events.append(Event(now_s, Level.DRIVE, "recovered", reason))
                 self.level, self._bad_since_s = Level.DRIVE, None
                 self._kinds.clear()
         return self.level

@@ -91,15 +91,15 @@ class Monitor:
         self.settings = MonitorSettings() if settings is None else settings
         self.set_period(contract.frame_s)
         self._levels = Levels(self.settings)
-        self._seen, self._profile, self._bounds = contract.observation, profile, bounds
+        self._observed, self._profile, self._bounds = contract.observation, profile, bounds
         self._standing = find_standing(contract)
-        self._shape, self._dtype = array_of(self._seen)
-        self._record_frame = record_frame(self._seen)
-        self._has_frame = frames_part(self._seen) is not None
-        self._has_colours = has_colours(self._seen)
-        ranges = [entry.range for entry in entries_of(self._seen)]
+        self._shape, self._dtype = array_of(self._observed)
+        self._record_frame = record_frame(self._observed)
+        self._has_frame = frames_part(self._observed) is not None
+        self._has_colours = has_colours(self._observed)
+        ranges = [entry.range for entry in entries_of(self._observed)]
         self._ranges = np.array(ranges, np.float64).reshape(-1, 2)
-        example = statistics_of(np.zeros(self._shape, self._dtype), self._seen)
+        example = statistics_of(np.zeros(self._shape, self._dtype), self._observed)
         if profile is not None and len(profile.mean) != len(example):
             raise ValueError(
                 f"`profile` must be of the policy's observations, got {len(profile.mean)} numbers."
@@ -141,17 +141,17 @@ class Monitor:
     @property
     def blind_spots(self) -> list[str]:
         """Faults that this monitor cannot detect, and why, one sentence each."""
-        told = []
+        sentences = []
         if self._profile is None:
-            told.append(
+            sentences.append(
                 "the monitor is not calibrated: inputs far from training and blurred frames are not"
                 " noticed. Run python scripts/monitor.py calibrate POLICY in a clone of ncp-control"
             )
         if self._bounds is None:
-            told.append(
+            sentences.append(
                 "this cell has no certified bounds; its state is only checked to be finite."
             )
-        return told
+        return sentences
 
     # --- faults -----------------------------------------------------------------------------------
 
@@ -197,8 +197,8 @@ class Monitor:
         is_of_type = observation.dtype == self._dtype if self._has_frame else kind in "iuf"
         if observation.shape != self._shape or not is_of_type:
             wanted = np.dtype(self._dtype).name if self._has_frame else "real numbers"
-            told = f"{observation.dtype} of shape {observation.shape}"
-            return Fault("shape", f"{told}, not {wanted} of {self._shape}")
+            found = f"{observation.dtype} of shape {observation.shape}"
+            return Fault("shape", f"{found}, not {wanted} of {self._shape}")
         numbers = self._numbers_of(observation)
         if not np.isfinite(numbers).all():
             return Fault("not finite", "NaN or infinity")
@@ -209,9 +209,9 @@ class Monitor:
         outside = (numbers < limits[:, 0]) | (numbers > limits[:, 1])
         if not outside.any():
             return None
-        entry, value = entries_of(self._seen)[outside.argmax()], numbers[outside.argmax()]
-        told = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
-        return Fault("range", told, is_unusable=False)
+        entry, value = entries_of(self._observed)[outside.argmax()], numbers[outside.argmax()]
+        reason = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
+        return Fault("range", reason, is_unusable=False)
 
     def _frame_of(self, observation: np.ndarray) -> np.ndarray:
         """Return the frame of an observation; the observation itself if it has no frame."""
@@ -269,21 +269,21 @@ class Monitor:
         profile = self._profile
         if profile is None:
             return None
-        numbers = statistics_of(observation, self._seen)
+        numbers = statistics_of(observation, self._observed)
         sharpness = profile.least_sharpness
         if sharpness is not None and numbers[-2] < sharpness:
-            told = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
-            return Fault("blurred", told, is_unusable=False)
+            reason = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
+            return Fault("blurred", reason, is_unusable=False)
         with np.errstate(over="ignore", invalid="ignore"):  # numbers may be far out of range
             distance = profile.distance(numbers)
-        told = f"distance {distance:.2f}, limit {profile.limit:.2f}"
+        reason = f"distance {distance:.2f}, limit {profile.limit:.2f}"
         if self._has_colours:
             swapped, ratio = profile.distance(swap_colours(numbers)), profile.swap_ratio
             is_nearer = ratio is not None and distance > ratio * swapped
             if is_nearer or swapped <= profile.limit < distance:
-                told += f", {swapped:.2f} with red and blue swapped"
-                return Fault("colours", told, is_unusable=False)
-        return Fault("far", told, is_unusable=False) if distance > profile.limit else None
+                reason += f", {swapped:.2f} with red and blue swapped"
+                return Fault("colours", reason, is_unusable=False)
+        return Fault("far", reason, is_unusable=False) if distance > profile.limit else None
 
     def check_state(self, state: np.ndarray | None) -> Fault | None:
         """Check that the policy's state is finite and within its certified bounds.

@@ -157,7 +157,7 @@ class GuardedPilot:
 
     def _forget(self) -> None:
         """Reset the controller; its next observation counts as the first."""
-        self._seen_s: float | None = None  # time of its last observation
+        self._observed_s: float | None = None  # time of its last observation
         self._controller.reset()
 
     def decide(self, reading: Reading | None, now_s: float) -> Decision:
@@ -177,7 +177,7 @@ class GuardedPilot:
             level = monitor.judge(faults, now_s, is_new=reading is not None)
         if is_usable(reading) and (monitor is None or monitor.shows(faults)):
             assert reading is not None and reading.observation is not None
-            elapsed_s = math.inf if self._seen_s is None else reading.time_s - self._seen_s
+            elapsed_s = math.inf if self._observed_s is None else reading.time_s - self._observed_s
             if not 0.0 <= elapsed_s <= self._longest_s:
                 self._controller.reset()
                 elapsed_s, is_reset = self.period_s, True
@@ -185,7 +185,7 @@ class GuardedPilot:
             if action is None:
                 self._forget()
             else:
-                self._seen_s = reading.time_s
+                self._observed_s = reading.time_s
             if fault is not None and monitor is not None:
                 level = monitor.judge([fault], now_s)
         before_s, decided_s = self._decided_s, self._clock.now_s()

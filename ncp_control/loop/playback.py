@@ -109,8 +109,8 @@ class Playback:
             return tick.numbers
         if tick.shape is None:
             raise ValueError(f"{tick.frame.name} is a frame of unknown shape")
-        seen = frames_part(self.contract.observation)
-        is_bgr = seen is not None and seen.colour == "BGR"
+        frames = frames_part(self.contract.observation)
+        is_bgr = frames is not None and frames.colour == "BGR"
         frame = decode_frame(tick.frame.read_bytes(), tick.shape, is_bgr)
         return join(frame, tick.numbers) if is_record and tick.numbers is not None else frame
 

@@ -138,17 +138,18 @@ def drive(
             if was_manual:
                 pilot.begin(now_s)
 
-            done = pilot.decide(reading, now_s)
-            if done.level == Level.STOP:
+            decision = pilot.decide(reading, now_s)
+            if decision.level == Level.STOP:
                 link.stop()
             else:
-                link.send(done.command)
+                link.send(decision.command)
             sent_s = clock.now_s()
 
-            log.add(reading, done.command, done.level, now_s - start_s, done.time_s - now_s,
-                    begun_s - tick_s, is_late=sent_s > tick_s + period_s + _SLACK_S,
-                    action=done.action, elapsed_s=done.elapsed_s,
-                    is_reset=done.is_reset)  # fmt: skip
+            log.add(reading, decision.command, decision.level, now_s - start_s,
+                    decision.time_s - now_s, begun_s - tick_s,
+                    is_late=sent_s > tick_s + period_s + _SLACK_S,
+                    action=decision.action, elapsed_s=decision.elapsed_s,
+                    is_reset=decision.is_reset)  # fmt: skip
             if recorder is not None:
                 events = () if monitor is None else monitor.events
                 recorder.add(reading, log.rows[-1], controller, events)

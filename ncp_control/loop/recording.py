@@ -104,12 +104,12 @@ def import_mcap() -> Any:
 
 def labels(names: Sequence[str]) -> list[str]:
     """Return unique names: empty and repeated names get a number."""
-    told: list[str] = []
+    unique: list[str] = []
     for i, name in enumerate(names):
         tried = (f"{name} {n}".strip() for n in itertools.count(i))
-        is_free = name and name not in told
-        told.append(name if is_free else next(one for one in tried if one not in told))
-    return told
+        is_free = name and name not in unique
+        unique.append(name if is_free else next(one for one in tried if one not in unique))
+    return unique
 
 
 class DriveRecorder:
@@ -153,9 +153,9 @@ class DriveRecorder:
         self._file = path.open("xb")
         self._writer = writer.Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(library="ncp-control")
-        told = {"contract": contract.to_json(), "policy": name, "begun_ns": self._begun_ns,
-                "neurons": self._neurons}  # fmt: skip
-        self._writer.add_metadata(METADATA, {k: json.dumps(value) for k, value in told.items()})
+        metadata = {"contract": contract.to_json(), "policy": name, "begun_ns": self._begun_ns,
+                    "neurons": self._neurons}  # fmt: skip
+        self._writer.add_metadata(METADATA, {k: json.dumps(value) for k, value in metadata.items()})
         self._file.flush()
         self._channels: dict[str, int] = {}
 
@@ -187,8 +187,8 @@ class DriveRecorder:
                 self._write(TOLD, time_s, _numbers(reading.info))
             self._write(ACTION, time_s, self._named(self._action_names, row["command"]))
             if row["elapsed_s"] is not None:
-                said = row["action"]
-                action = None if said is None else self._named(self._action_names, said)
+                answer = row["action"]
+                action = None if answer is None else self._named(self._action_names, answer)
                 known = {"action": action, "elapsed_s": row["elapsed_s"]}
                 self._write(POLICY, time_s, {**known, "is_reset": bool(row["is_reset"])})
             if row["action"] is not None:
@@ -221,32 +221,33 @@ class DriveRecorder:
 
     # --- parts of a tick --------------------------------------------------------------------------
 
-    def _add_observation(self, seen: np.ndarray, time_s: float) -> list[int] | None:
+    def _add_observation(self, observation: np.ndarray, time_s: float) -> list[int] | None:
         """Write an observation; return the shape of its frame, None if it has none."""
         frame_shape = self._record_frame
-        if frame_shape is not None and seen.dtype == np.uint8:
-            if seen.shape != (record_size(frame_shape, len(self._entries)),):
+        if frame_shape is not None and observation.dtype == np.uint8:
+            if observation.shape != (record_size(frame_shape, len(self._entries)),):
                 return None
-            self._add_observation(numbers_in(seen, frame_shape), time_s)
-            seen = frames_in(seen, frame_shape)
-        if seen.ndim == 3 and seen.dtype == np.uint8 and seen.size:
+            self._add_observation(numbers_in(observation, frame_shape), time_s)
+            observation = frames_in(observation, frame_shape)
+        if observation.ndim == 3 and observation.dtype == np.uint8 and observation.size:
             at_ns = self._time_ns(time_s)
             image = {
                 "timestamp": {"sec": at_ns // _NS, "nsec": at_ns % _NS},
                 "frame_id": "camera",
-                "data": base64.b64encode(encode_frame(seen, self._is_bgr)).decode(),
+                "data": base64.b64encode(encode_frame(observation, self._is_bgr)).decode(),
                 "format": "png",
             }
             self._write(CAMERA, time_s, image)
-            return list(seen.shape)
-        if seen.ndim == 1 and seen.dtype.kind in "iuf":
-            names = self._entries if len(seen) == len(self._entries) else map(str, range(len(seen)))
-            values = self._named(list(names), seen)
-            self._write(OBSERVATION, time_s, {"dtype": seen.dtype.name, "values": values})
+            return list(observation.shape)
+        if observation.ndim == 1 and observation.dtype.kind in "iuf":
+            is_named = len(observation) == len(self._entries)
+            names = self._entries if is_named else map(str, range(len(observation)))
+            values = self._named(list(names), observation)
+            self._write(OBSERVATION, time_s, {"dtype": observation.dtype.name, "values": values})
         return None  # other observations were refused by the monitor
 
     @torch.no_grad()
-    def _add_inside(self, controller: Controller, seen: np.ndarray, time_s: float) -> None:
+    def _add_inside(self, controller: Controller, observation: np.ndarray, time_s: float) -> None:
         """Write the state of the circuit, and its time constants."""
         state = getattr(controller, "state", None)
         if state is None:
@@ -254,7 +255,7 @@ class DriveRecorder:
         self._write(STATE, time_s, self._named(self._neurons, state))
         cell = self._policy.circuit.cell
         if cell.has_timescales:
-            features = self._policy.sense(np.atleast_1d(seen)[None])
+            features = self._policy.sense(np.atleast_1d(observation)[None])
             now = torch.from_numpy(np.array(state)).to(features)
             taus_s = cell.timescales(features, now[None])[0].numpy()
             self._write(TIME_CONSTANTS, time_s, self._named(self._neurons, taus_s))
@@ -262,9 +263,9 @@ class DriveRecorder:
     def _add_events(self, events: Sequence[Event], start_s: float) -> None:
         for event in events[self._num_events :]:
             at_s = event.time_s - start_s
-            told = {"time_s": at_s, "level": event.level.name.lower(), "kind": event.kind,
-                    "reason": event.reason}  # fmt: skip
-            self._write(EVENTS, at_s, told)
+            message = {"time_s": at_s, "level": event.level.name.lower(), "kind": event.kind,
+                       "reason": event.reason}  # fmt: skip
+            self._write(EVENTS, at_s, message)
             self._num_events += 1
 
     # --- the file ---------------------------------------------------------------------------------

@@ -72,11 +72,11 @@ class TickLog:
         known = set(self.infos[0]).intersection(*self.infos) if self.infos else set()
         infos = {key: np.array([row[key] for row in self.infos]) for key in sorted(known)}
         infos |= {key: self._column(key) for key in ("level", "model_s", "was_asked")}
-        seen, notes = None, ()
+        observations, notes = None, ()
         if self.keeps_observations:
             sizes = {(one.shape, one.dtype) for one in self.observations}
             if len(self.observations) == len(self.rows) and len(sizes) == 1:
-                seen = np.stack(self.observations)
+                observations = np.stack(self.observations)
             else:
                 notes = ("Observations are left out: some ticks had none, or one of another size.",)
         return Episode(
@@ -85,7 +85,7 @@ class TickLog:
             actions=actions,
             rewards=infos.get("reward", np.zeros(len(self.rows))),
             infos=infos,
-            observations=seen,
+            observations=observations,
             name=self.name,
             where=self.contract.world,
             action_names=names,
