@@ -45,9 +45,9 @@ class Adapted(gymnasium.Wrapper):
         self._frame = record_frame(contract.observation)
         self._parts: DictContract | None = None
         if isinstance(env.observation_space, spaces.Dict):
-            seen = contract.observation
-            told = isinstance(seen, DictContract)  # its parts may be in another order
-            self._parts = seen if told else parts_of(env.observation_space)
+            observation = contract.observation
+            is_dict = isinstance(observation, DictContract)  # its parts may be in another order
+            self._parts = observation if is_dict else parts_of(env.observation_space)
             low, high = _ends(env.observation_space, dtype)
             self.observation_space = spaces.Box(low, high, self._shape, cast(Any, dtype))
         elif self._shape != env.observation_space.shape:
@@ -63,10 +63,10 @@ class Adapted(gymnasium.Wrapper):
         Raises:
             ValueError: If the environment's observation does not follow the contract.
         """
-        observation, info = self._given("reset", self.env.reset(seed=seed, options=options), 2)
+        observation, info = self._checked("reset", self.env.reset(seed=seed, options=options), 2)
         self._steps, self._time_s = 0, None
         observation = self._shaped(observation)
-        return observation, self._told(observation, info)
+        return observation, self._with_times(observation, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Apply an action for one frame.
@@ -78,8 +78,8 @@ class Adapted(gymnasium.Wrapper):
         if self._is_choice:
             chosen = np.asarray(action).astype(np.int64) + self._first
             action = int(chosen.reshape(-1)[0]) if self._is_single else chosen
-        given = self._given("step", self.env.step(action), 5)
-        observation, reward, terminated, truncated, info = given
+        result = self._checked("step", self.env.step(action), 5)
+        observation, reward, terminated, truncated, info = result
         self._steps += 1
         number = np.asarray(reward)
         if number.size != 1 or number.dtype.kind not in "biuf" or not np.isfinite(number).all():
@@ -89,9 +89,9 @@ class Adapted(gymnasium.Wrapper):
                 " reward."
             )
         observation, reward = self._shaped(observation), float(number.item())
-        return observation, reward, terminated, truncated, self._told(observation, info)
+        return observation, reward, terminated, truncated, self._with_times(observation, info)
 
-    def _given(self, method: str, values: Any, count: int) -> Any:
+    def _checked(self, method: str, values: Any, count: int) -> Any:
         """Check that a method returned a tuple of `count` values, the last of them an info."""
         if not isinstance(values, tuple) or len(values) != count:
             parts = {
@@ -133,20 +133,20 @@ class Adapted(gymnasium.Wrapper):
             )
         return shaped
 
-    def _check_shape(self, shown: np.ndarray) -> None:
+    def _check_shape(self, observation: np.ndarray) -> None:
         """Check the shape and dtype of frames, or the count of numbers."""
         space = cast(spaces.Box, self.env.observation_space)
-        is_same = shown.size == math.prod(self._shape)
+        is_same = observation.size == math.prod(self._shape)
         if isinstance(self.contract.observation, FramesContract):
-            is_same = (shown.shape, shown.dtype) == (space.shape, space.dtype)
+            is_same = (observation.shape, observation.dtype) == (space.shape, space.dtype)
         if not is_same:
             raise ValueError(
                 f"`observation` of {self.contract.world!r} must be {space.dtype} of shape"
-                f" {space.shape}, as its observation_space says, got {shown.dtype} of shape"
-                f" {shown.shape}. Correct the observation or the space."
+                f" {space.shape}, as its observation_space says, got {observation.dtype} of shape"
+                f" {observation.shape}. Correct the observation or the space."
             )
 
-    def _told(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+    def _with_times(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
         """Return an info with `time_s`, `dt_s` and `full_observation`.
 
         Values that the environment reports take precedence. If it reports only one of `time_s` and
@@ -159,10 +159,10 @@ class Adapted(gymnasium.Wrapper):
                 times["dt_s"] = float(info["time_s"]) - before_s
         elif "dt_s" in info and self._steps:
             times["time_s"] = (before_s or 0.0) + float(info["dt_s"])
-        told = times | {"full_observation": observation} | info
-        is_told = not info.keys().isdisjoint(times)
-        self._time_s = float(told["time_s"]) if is_told else None
-        return told
+        full_info = times | {"full_observation": observation} | info
+        reports_time = not info.keys().isdisjoint(times)
+        self._time_s = float(full_info["time_s"]) if reports_time else None
+        return full_info
 
 
 def _ends(space: spaces.Dict, dtype: type[np.generic]) -> Any:

@@ -39,8 +39,8 @@ def run_in_chunks(
     for first in range(0, max(inputs.shape[1], 1), chunk):
         frames = slice(first, first + chunk)
         resets = None if reset is None else reset[:, frames]
-        given = inputs[:, frames], state, dt_s[:, frames], resets
-        outputs, state = _Chunk.apply(weights, *given, *weights.learned)
+        arguments = inputs[:, frames], state, dt_s[:, frames], resets
+        outputs, state = _Chunk.apply(weights, *arguments, *weights.learned)
         parts.append(outputs)
     return torch.cat(parts, dim=1), state
 
@@ -103,30 +103,30 @@ class _Chunk(torch.autograd.Function):
     """One chunk of a sequence; saves only its arguments for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, weights: _Weights, *given: Any) -> tuple[Tensor, Tensor]:
-        ctx.weights, ctx.drawn = weights, generator_states(given[0].device)
-        ctx.save_for_backward(*given)
+    def forward(ctx: Any, weights: _Weights, *arguments: Any) -> tuple[Tensor, Tensor]:
+        ctx.weights, ctx.drawn = weights, generator_states(arguments[0].device)
+        ctx.save_for_backward(*arguments)
         ctx.set_materialize_grads(False)
-        return weights.run(*given)
+        return weights.run(*arguments)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[1:]
-        given: list[Any] = [
+        arguments: list[Any] = [
             tensor if tensor is None else tensor.detach().requires_grad_(is_wanted)
             for tensor, is_wanted in zip(ctx.saved_tensors, wanted, strict=True)
         ]
         # From the same generator states, for cells that draw random numbers, e.g. dropout.
-        with torch.enable_grad(), drawn_from(ctx.drawn, given[0].device):
-            results = ctx.weights.run(*given)
+        with torch.enable_grad(), drawn_from(ctx.drawn, arguments[0].device):
+            results = ctx.weights.run(*arguments)
         pairs = [
             (result, bar)
             for result, bar in zip(results, bars, strict=True)
             if bar is not None and result.requires_grad
         ]
         leaves: list[Any] = [
-            tensor for tensor, is_wanted in zip(given, wanted, strict=True) if is_wanted
+            tensor for tensor, is_wanted in zip(arguments, wanted, strict=True) if is_wanted
         ]
         if not pairs:
             return (None,) * (1 + len(wanted))

@@ -183,10 +183,10 @@ class Contract:
 
     def describe(self) -> str:
         """Return the contract as text, one property per line."""
-        seen = describe_observation(self.observation)
-        done = [describe_action(entry) for entry in self.action]
-        lines = [f"senses    {seen[0]}", *(f"          {line}" for line in seen[1:])]
-        lines += [f"commands  {done[0]}", *(f"          {line}" for line in done[1:])]
+        senses = describe_observation(self.observation)
+        commands = [describe_action(entry) for entry in self.action]
+        lines = [f"senses    {senses[0]}", *(f"          {line}" for line in senses[1:])]
+        lines += [f"commands  {commands[0]}", *(f"          {line}" for line in commands[1:])]
         every = f"{1000 * self.frame_s:.4g} ms" if self.frame_s < 1.0 else f"{self.frame_s:.4g} s"
         lines += [f"rate      a frame every {every}"]
         if self.world:

@@ -142,7 +142,7 @@ class FramesContract:
         for name in ("shape", "dtype", "colour", "range", "view"):
             wanted, found = getattr(self, name), getattr(offered, name)
             if wanted != found:
-                return f"frames with {name} {_told(wanted)}, got {_told(found)}"
+                return f"frames with {name} {_formatted(wanted)}, got {_formatted(found)}"
         return None
 
 
@@ -218,11 +218,11 @@ def first_misfit(
             is_known = name == "range" or (value and found) or name == "choices"
             if value != found and is_known:
                 entry = f"entry {i} ({one.name})" if one.name else f"entry {i}"
-                return f"{name} {_told(value)} in {entry}, got {_told(found)}"
+                return f"{name} {_formatted(value)} in {entry}, got {_formatted(found)}"
     return None
 
 
-def _told(value: Any) -> str:
+def _formatted(value: Any) -> str:
     """Format a value for an error message."""
     if isinstance(value, View):
         return str({name: getattr(value, name) for name in View.__dataclass_fields__})

@@ -88,18 +88,18 @@ def once_a_frame(
     """
     if stack == 1:
         return change
-    seen: deque[np.ndarray] = deque(maxlen=stack)
+    changed: deque[np.ndarray] = deque(maxlen=stack)
 
     def change_newest(frames: np.ndarray) -> np.ndarray:
         parts = np.split(frames, stack, axis=2)
-        if not seen:
-            seen.append(change(parts[0].copy()))  # the pixels of a part are not contiguous
+        if not changed:
+            changed.append(change(parts[0].copy()))  # the pixels of a part are not contiguous
             for before, part in pairwise(parts):
                 is_copy = np.array_equal(before, part)
-                seen.append(seen[-1] if is_copy else change(part.copy()))
+                changed.append(changed[-1] if is_copy else change(part.copy()))
         else:
-            seen.append(change(parts[-1].copy()))
-        return np.concatenate(seen, axis=2)
+            changed.append(change(parts[-1].copy()))
+        return np.concatenate(changed, axis=2)
 
     return change_newest
 
@@ -122,12 +122,12 @@ def check_opencv(what: str) -> None:
 
 
 def framer_for(
-    seen: object, where: str, crop_top: float | None, crop_bottom: float | None
+    observation: object, where: str, crop_top: float | None, crop_bottom: float | None
 ) -> Framer:
     """Return a `Framer` that turns RGB images of a camera into the frames of a contract.
 
     Args:
-        seen: Contract of the policy's observation.
+        observation: Contract of the policy's observation.
         where: Source of the images, for the error message.
         crop_top: Share of the height to cut off at the top; if None: that of the contract.
         crop_bottom: Share of the height to cut off at the bottom; if None: that of the contract.
@@ -137,28 +137,28 @@ def framer_for(
             missing.
     """
     check_opencv(where)
-    if not isinstance(seen, FramesContract):
-        kind = getattr(seen, "kind", seen)
-        if isinstance(seen, DictContract):
+    if not isinstance(observation, FramesContract):
+        kind = getattr(observation, "kind", observation)
+        if isinstance(observation, DictContract):
             raise ValueError(
-                f"`policy` must see frames alone for {where}, got {', '.join(seen.parts)}. Choose a"
-                " policy that observes only the camera."
+                f"`policy` must see frames alone for {where}, got {', '.join(observation.parts)}."
+                " Choose a policy that observes only the camera."
             )
         raise ValueError(
             f"`policy` must see frames for {where}, got {kind!r}. Choose a policy with a camera."
         )
-    height, width, channels = seen.shape
-    per_frame = 1 if seen.colour == "grey" else 3
-    is_known = seen.colour in ("RGB", "BGR", "grey") and seen.dtype == "uint8"
-    if not is_known or channels != per_frame * seen.view.stack:
+    height, width, channels = observation.shape
+    per_frame = 1 if observation.colour == "grey" else 3
+    is_known = observation.colour in ("RGB", "BGR", "grey") and observation.dtype == "uint8"
+    if not is_known or channels != per_frame * observation.view.stack:
         raise ValueError(
-            f"`policy` must see uint8 frames in RGB, BGR or grey for {where}, got {seen.dtype} in"
-            f" {seen.colour!r} with {channels} channels."
+            f"`policy` must see uint8 frames in RGB, BGR or grey for {where}, got"
+            f" {observation.dtype} in {observation.colour!r} with {channels} channels."
         )
-    view = seen.view
+    view = observation.view
     if crop_top is not None:
         view = replace(view, crop_top=crop_top)
     if crop_bottom is not None:
         view = replace(view, crop_bottom=crop_bottom)
-    is_grey, is_bgr = seen.colour == "grey", seen.colour == "BGR"
+    is_grey, is_bgr = observation.colour == "grey", observation.colour == "BGR"
     return Framer(view, (height, width), is_grey=is_grey, is_bgr=is_bgr)

@@ -101,17 +101,17 @@ def observation_of(space: spaces.Space, entries: tuple[Entry, ...] = ()) -> Obse
 
 def _check_box(space: spaces.Box) -> None:
     """Refuse an empty Box, and pictures with channels first or of floating-point numbers."""
-    told = f"`observation_space` must {{}}, got {space.dtype} of shape {space.shape}. {{}}"
+    message = f"`observation_space` must {{}}, got {space.dtype} of shape {space.shape}. {{}}"
     if 0 in space.shape:
-        raise ValueError(told.format("have entries", "Show at least one number."))
+        raise ValueError(message.format("have entries", "Show at least one number."))
     if len(space.shape) != 3:
         return
     if space.dtype != np.uint8:
         remedy = "Show pictures as uint8 from 0 to 255, and numbers in one axis."
-        raise ValueError(told.format("have one axis, or be a picture of uint8", remedy))
+        raise ValueError(message.format("have one axis, or be a picture of uint8", remedy))
     if space.shape[2] > max(space.shape[0], _MOST_COLOURS):
         remedy = "Move the channels behind the width, e.g. with TransformObservation."
-        raise ValueError(told.format("be height, width and channels", remedy))
+        raise ValueError(message.format("be height, width and channels", remedy))
 
 
 def parts_of(space: spaces.Dict) -> DictContract:
@@ -127,16 +127,16 @@ def parts_of(space: spaces.Dict) -> DictContract:
                 f"`observation_space` must have a Box as its part {name!r}, got {part!r}. Wrap the"
                 " environment, or leave the part out with gymnasium.wrappers.FilterObservation."
             )
-        seen = cast(FramesContract | VectorContract, observation_of(part))
-        if isinstance(seen, VectorContract) and seen.size == 1:
-            seen = VectorContract(entries=(replace(seen.entries[0], name=name),))
-        parts[name] = seen
+        contract = cast(FramesContract | VectorContract, observation_of(part))
+        if isinstance(contract, VectorContract) and contract.size == 1:
+            contract = VectorContract(entries=(replace(contract.entries[0], name=name),))
+        parts[name] = contract
     frames = [name for name, part in parts.items() if isinstance(part, FramesContract)]
     if not parts or len(frames) > 1:
-        told = f"frames as {frames}" if frames else "no part"
+        got = f"frames as {frames}" if frames else "no part"
         raise ValueError(
             f"`observation_space` must be a Dict of one Box of frames and any of numbers, got"
-            f" {told}. Show several cameras as channels of one frame."
+            f" {got}. Show several cameras as channels of one frame."
         )
     return DictContract(parts=parts)
 
@@ -269,16 +269,16 @@ def silent_deprecations() -> Iterator[None]:
         yield
         return
 
-    said: list[str] = []
+    messages: list[str] = []
     simulator = cast(Any, mujoco)  # a compiled module without stubs
     before = simulator.get_mju_user_warning()
     # MuJoCo ends the process if its callback raises. `list.append` runs no Python code, in which
     # Ctrl-C or a warning turned into an error could raise.
-    simulator.set_mju_user_warning(said.append)
+    simulator.set_mju_user_warning(messages.append)
     try:
         yield
     finally:
         simulator.set_mju_user_warning(before)
-    for message in said:
+    for message in messages:
         if "settotalmass" not in message:
             warnings.warn(message, RuntimeWarning, stacklevel=3)

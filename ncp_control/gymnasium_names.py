@@ -48,18 +48,18 @@ _CHOICES = {
 
 def known_entries(env: gymnasium.Env) -> tuple[Entry, ...]:
     """Return names and units of an environment's observed numbers; empty if unknown."""
-    told = _of_environment(_CLASSIC, env)
-    if told is None:
+    text = _of_environment(_CLASSIC, env)
+    if text is None:
         return _joint_entries(env)
-    split = [one.strip().rstrip("]").split(" [") for one in told.split(",")]
+    split = [one.strip().rstrip("]").split(" [") for one in text.split(",")]
     return tuple(Entry(name=one[0], unit="".join(one[1:])) for one in split)
 
 
 def known_actions(env: gymnasium.Env) -> tuple[ActionContract, ...]:
     """Return names and units of an environment's actions; empty, or without choices, if unknown."""
     if isinstance(env.action_space, spaces.Discrete):
-        told = _of_environment(_CHOICES, env)
-        choices = () if told is None else tuple(one.strip() for one in told.split(","))
+        text = _of_environment(_CHOICES, env)
+        choices = () if text is None else tuple(one.strip() for one in text.split(","))
         ends = (0.0, max(len(choices) - 1.0, 0.0))
         return (ActionContract(name="action", range=ends, choices=choices),)
     return _of_environment(_COMMANDS, env) or _actuators(env)

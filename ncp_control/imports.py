@@ -95,13 +95,13 @@ def code_digest(names: Sequence[str | None]) -> str:
 
 def _reason(error: BaseException, name: str) -> str:
     """Describe in one line why an import failed, and where."""
-    said = " ".join(str(error).split()).rstrip(".")
+    message = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-        return f"{said}. Run the job in the folder of the module, or put it on PYTHONPATH."
+        return f"{message}. Run the job in the folder of the module, or put it on PYTHONPATH."
     if isinstance(error, SyntaxError):
         return f"{error.msg}, in line {error.lineno} of {error.filename}."
     frame = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {said}, in line {frame.lineno} of {frame.filename}."
+    return f"{type(error).__name__}: {message}, in line {frame.lineno} of {frame.filename}."
 
 
 def own_frame(error: BaseException) -> traceback.FrameSummary | None:

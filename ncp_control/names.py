@@ -25,8 +25,8 @@ def check_name(setting: str, name: object, known: Iterable[str], *, hint: str = 
     by_letters = {_letters(one): one for one in known}
     if not known:
         raise ValueError(f"`{setting}` must be left out, got {shorten(name)}: there is none.")
-    given = _letters(str(name)[:SHOWN_CHARACTERS])
-    nearest = difflib.get_close_matches(given, by_letters, n=1, cutoff=0.4)
+    letters = _letters(str(name)[:SHOWN_CHARACTERS])
+    nearest = difflib.get_close_matches(letters, by_letters, n=1, cutoff=0.4)
     advice = f"Did you mean {by_letters[nearest[0]]!r}?" if nearest else "Choose a listed name."
     sentence = f"`{setting}` must be one of {sorted(known)}, got {shorten(name)}. {advice} {hint}"
     raise ValueError(sentence.rstrip())

@@ -18,13 +18,13 @@ T = TypeVar("T")
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
-def error_of_call(function: Callable[..., Any], *given: Any, **named: Any) -> TypeError | None:
+def error_of_call(function: Callable[..., Any], *arguments: Any, **named: Any) -> TypeError | None:
     """Return the error that a call with these arguments would raise, without calling.
 
     None if the function takes them, or does not tell what it takes, as compiled ones may.
     """
     try:
-        inspect.signature(function).bind(*given, **named)
+        inspect.signature(function).bind(*arguments, **named)
     except ValueError:
         return None
     except TypeError as error:

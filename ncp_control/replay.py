@@ -43,21 +43,21 @@ def replay(
     frames = recording.episode(int(np.argmax(lengths)))
     frames = slice(frames.start, min(frames.stop, frames.start + max_frames))
     dt_s = np.array(recording.dt_s[frames])
-    done = np.array(recording.actions[frames])
-    if policy.action_size != done.shape[1]:
+    actions = np.array(recording.actions[frames])
+    if policy.action_size != actions.shape[1]:
         raise ValueError(
             f"`recording` must hold {policy.action_size} actions a frame, as the policy gives, got"
-            f" {done.shape[1]}. Choose the policy that learned from such a recording."
+            f" {actions.shape[1]}. Choose the policy that learned from such a recording."
         )
-    seen = np.array(recording.observations[frames])  # a copy: the store is read-only
-    fields = {"name": name, "where": where, "expert_actions": done, "expert_name": actor}
-    episode = show(policy, seen, dt_s, **fields)
+    observations = np.array(recording.observations[frames])  # a copy: the store is read-only
+    fields = {"name": name, "where": where, "expert_actions": actions, "expert_name": actor}
+    episode = show(policy, observations, dt_s, **fields)
     names = episode.action_names
-    shown = {f"{actor} {one}": of_one for one, of_one in zip(names, done.T, strict=True)}
+    recorded = {f"{actor} {one}": of_one for one, of_one in zip(names, actions.T, strict=True)}
     return replace(
         episode,
-        signals={**episode.signals, **shown},
-        overlays=dict(zip(shown, names, strict=True)),
+        signals={**episode.signals, **recorded},
+        overlays=dict(zip(recorded, names, strict=True)),
     )
 
 
@@ -94,8 +94,8 @@ def show(policy: Policy, observations: np.ndarray, dt_s: np.ndarray, **fields: A
         names = ["steering"]
     if contract is not None:
         names = [entry.name for entry in contract.action]
-    done = dict(zip(names, actions.T, strict=True))
-    return replace(episode, actions=actions, action_names=names, signals=done)
+    signals = dict(zip(names, actions.T, strict=True))
+    return replace(episode, actions=actions, action_names=names, signals=signals)
 
 
 def with_activity(policy: Policy, episode: Episode) -> Episode:

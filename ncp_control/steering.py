@@ -69,10 +69,10 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
         )
     quantity, scale = _read_unit(entry.unit)
     if quantity not in quantities:
-        told = "rad or deg" if tuple(quantities) == (ANGLE,) else "rad, deg, 1/m or rad/s"
+        units = "rad or deg" if tuple(quantities) == (ANGLE,) else "rad, deg, 1/m or rad/s"
         raise ValueError(
-            f'`unit` of steering must be {told}, or such as "fraction of 0.4 rad", for {where}, got'
-            f" {entry.unit!r}. Name the unit in the header of the log, e.g. steering [deg], and"
+            f'`unit` of steering must be {units}, or such as "fraction of 0.4 rad", for {where},'
+            f" got {entry.unit!r}. Name the unit in the header of the log, e.g. steering [deg], and"
             " train again."
         )
     if entry.scale is not None:

@@ -56,12 +56,14 @@ class Viewed(gymnasium.ObservationWrapper):
         self._channels = channels
         channels = (1 if self._is_grey else channels) * self.view.stack
         self._framer = Framer(self.view, self._size, is_grey=self._is_grey)
-        seen = spaces.Box(0, 255, (*self._size, channels), np.uint8)
-        self.observation_space: spaces.Space = seen
+        observation_space = spaces.Box(0, 255, (*self._size, channels), np.uint8)
+        self.observation_space: spaces.Space = observation_space
         if self._part is not None:
             parts = dict(cast(spaces.Dict, env.observation_space).spaces)
             # As pairs: a dict would be sorted by name.
-            self.observation_space = spaces.Dict([*(parts | {self._part: seen}).items()])
+            self.observation_space = spaces.Dict(
+                [*(parts | {self._part: observation_space}).items()]
+            )
 
     def complete(self, contract: ObservationContract) -> ObservationContract:
         """Return an observation's contract with the view and the colour of these frames."""

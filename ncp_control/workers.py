@@ -80,10 +80,10 @@ class Workers:
         while are_left or number < num_given:
             for worker in self._workers:
                 if are_left and worker.task is None:
-                    given = next(left, None)
-                    are_left = given is not None
-                    if given is not None:
-                        worker.give((answers, given[0]), given[1])
+                    next_task = next(left, None)
+                    are_left = next_task is not None
+                    if next_task is not None:
+                        worker.give((answers, next_task[0]), next_task[1])
                         num_given += 1
             if number in answers:
                 result = self._take(answers, number)
@@ -274,8 +274,8 @@ def _noted(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        told = RuntimeError(f"{type(error).__name__}: {error}")
+        sendable = RuntimeError(f"{type(error).__name__}: {error}")
     else:
-        told = error
-    told.add_note(f"In a worker:\n{traceback.format_exc()}")
-    return told
+        sendable = error
+    sendable.add_note(f"In a worker:\n{traceback.format_exc()}")
+    return sendable
