@@ -230,8 +230,8 @@ def _run(
     reset = np.ones(len(worlds), dtype=bool)
     dt_s = np.full(len(worlds), frame_s, dtype=np.float32)
     for _ in range(num_steps):
-        seen = np.stack(observations)
-        actions = pilot(seen, infos, dt_s, reset)
+        stacked = np.stack(observations)
+        actions = pilot(stacked, infos, dt_s, reset)
         if len(actions) != len(worlds):
             raise ValueError(
                 f"`pilot` must give one action for each of the {len(worlds)} worlds, got"
@@ -240,7 +240,7 @@ def _run(
         results = [world.step(a) for world, a in zip(worlds, actions, strict=True)]
         outcomes = [result[4] for result in results]
         yield Step(
-            observations=seen,
+            observations=stacked,
             infos=infos,
             dt_s=dt_s,
             reset=reset,

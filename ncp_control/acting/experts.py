@@ -118,16 +118,16 @@ class AskedPilot:
             full = np.stack([info["full_observation"] for info in infos])
             self.labels = self._expert(full, infos, dt_s, reset)
         else:
-            seen = zip(self._worlds, observations, infos, strict=True)
-            self.labels = np.stack([self._checked(self._expert(*one)) for one in seen])
+            inputs = zip(self._worlds, observations, infos, strict=True)
+            self.labels = np.stack([self._checked(self._expert(*one)) for one in inputs])
         if self._learner is not None:
             return self._learner(observations, infos, dt_s, reset)
         if self._error is None:
             return self.labels
-        done = self._error.add(self._rows.fill(self.labels), self._rows.fill(reset))
-        return self._rows.take(done, len(reset))
+        actions = self._error.add(self._rows.fill(self.labels), self._rows.fill(reset))
+        return self._rows.take(actions, len(reset))
 
-    def _checked(self, said: Any) -> np.ndarray:
+    def _checked(self, answer: Any) -> np.ndarray:
         """Return an expert's answer as an action; unless it is a choice, clip it to [-1, 1].
 
         Raises:
@@ -136,21 +136,21 @@ class AskedPilot:
         """
         names = self._names
         try:
-            action = np.atleast_1d(np.asarray(said, np.float64))
+            action = np.atleast_1d(np.asarray(answer, np.float64))
         except (TypeError, ValueError):
             action = np.full(1, np.nan)
         if action.shape != (len(names),) or not np.isfinite(action).all():
             raise ValueError(
                 f"`expert` must return a finite number for each of {', '.join(names)}, got"
-                f" {shorten(said)}. Correct the expert."
+                f" {shorten(answer)}. Correct the expert."
             )
         if self._choices:
             if ((action != np.floor(action)) | (action < 0) | (action >= self._choices)).any():
                 choices = zip(names, self._choices, strict=True)
-                told = ", ".join(f"{name} (0 to {count - 1})" for name, count in choices)
+                allowed = ", ".join(f"{name} (0 to {count - 1})" for name, count in choices)
                 raise ValueError(
-                    f"`expert` must return the number of a choice for {told}, got {shorten(said)}."
-                    " Correct the expert."
+                    f"`expert` must return the number of a choice for {allowed}, got"
+                    f" {shorten(answer)}. Correct the expert."
                 )
             return action.astype(np.int64)
         clipped = np.clip(action, -1.0, 1.0)

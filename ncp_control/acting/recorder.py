@@ -92,14 +92,14 @@ class Recorder:
             rows["observations"] = rows["observations"].astype(np.float32)  # as policies do
         infos, contract = _columns(self._infos), self._world.contract
         names = [entry.name for entry in contract.action]
-        done = dict(zip(names, rows["actions"].T, strict=True))
+        actions = dict(zip(names, rows["actions"].T, strict=True))
         return Episode(
             infos=infos,
             is_terminated=self._is_terminated,
             action_names=names,
             sensor_names=sensor_names(contract.observation),
             record_frame=record_frame(contract.observation),
-            signals={**self._world.signals(infos), **done},
+            signals={**self._world.signals(infos), **actions},
             expert_name="" if self._expert is None else self._world.expert_name,
             **self._named,
             **rows,

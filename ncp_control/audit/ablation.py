@@ -252,11 +252,11 @@ def sensor_effects(
         )
 
     def act(numbers: np.ndarray) -> np.ndarray:
-        seen = numbers
+        inputs = numbers
         if frame_shape is not None:
-            seen = join(frames_in(observations, frame_shape), numbers)
+            inputs = join(frames_in(observations, frame_shape), numbers)
         with torch.no_grad():
-            features = policy.features(policy.read_observations(seen)[None])[0]
+            features = policy.features(policy.read_observations(inputs)[None])[0]
         return check_finite("actions", _act(policy, features, dt_s))
 
     whole, effects = act(numbers), []

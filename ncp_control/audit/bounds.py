@@ -188,8 +188,8 @@ def drawn_tau_s(certificate: Certificate, measured_s: Array) -> Interval:
         The interval; a vacuous upper bound is replaced by ten times the largest measured value.
     """
     low, high = certificate.tau_s
-    shown = np.maximum(10.0 * measured_s.max(axis=0), low)
-    return Interval(low, np.where(high > VACUOUS_TAU_S, shown, high))
+    limit_s = np.maximum(10.0 * measured_s.max(axis=0), low)
+    return Interval(low, np.where(high > VACUOUS_TAU_S, limit_s, high))
 
 
 def is_vacuous_gain(gain: Array, input_range: Array, output_range: Array) -> Array:

@@ -96,10 +96,10 @@ def read_excerpt(path: Path | str) -> Excerpt:
         numbers = tensors.get("numbers")
         if numbers is None or "frames.ends" in tensors:
             frames = _from_images("frames", tensors)
-            seen = frames if numbers is None else join(frames, numbers)
+            observations = frames if numbers is None else join(frames, numbers)
         else:
-            seen = numbers
-        shown = _from_images("pictures", tensors) if "pictures.ends" in tensors else None
+            observations = numbers
+        pictures = _from_images("pictures", tensors) if "pictures.ends" in tensors else None
         edges = {name[6:]: of for name, of in tensors.items() if name.startswith("track.")}
         signals = {
             name.removeprefix(_SIGNAL): values
@@ -108,19 +108,19 @@ def read_excerpt(path: Path | str) -> Excerpt:
         }
         excerpt = Excerpt(
             dt_s=tensors["dt_s"],
-            observations=seen,
+            observations=observations,
             where=where,
             signals=signals,
-            pictures=shown,
+            pictures=pictures,
             track=TrackMap(**edges) if edges else None,
         )
     except (SafetensorError, KeyError, IndexError, TypeError, OSError, ValueError) as error:
         raise ValueError(
             f"`path` must be an excerpt, got {str(path)!r}, which is damaged: {error}."
         ) from error
-    if not len(excerpt.dt_s) == len(seen) > 0:
+    if not len(excerpt.dt_s) == len(observations) > 0:
         raise ValueError(
-            f"`path` must be an excerpt, got {str(path)!r}, of {len(seen)} observations and"
+            f"`path` must be an excerpt, got {str(path)!r}, of {len(observations)} observations and"
             f" {len(excerpt.dt_s)} times."
         )
     return excerpt
@@ -137,8 +137,8 @@ def act_on(policy: Policy, excerpt: Excerpt, *, name: str = "") -> Episode:
     Raises:
         ValueError: If the policy does not take such observations.
     """
-    told = {"name": name, "where": excerpt.where, "pictures": excerpt.pictures}
-    episode = show(policy, excerpt.observations, excerpt.dt_s, **told)
+    fields = {"name": name, "where": excerpt.where, "pictures": excerpt.pictures}
+    episode = show(policy, excerpt.observations, excerpt.dt_s, **fields)
     return replace(episode, signals={**excerpt.signals, **episode.signals})
 
 

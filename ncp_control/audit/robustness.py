@@ -148,7 +148,7 @@ def _respond(
     chunks = (
         observations[i : i + _CHUNK_FRAMES] for i in range(0, len(observations), _CHUNK_FRAMES)
     )
-    spoiled = [policy.with_frames(seen, spoil(policy.frames_of(seen))) for seen in chunks]
+    spoiled = [policy.with_frames(part, spoil(policy.frames_of(part))) for part in chunks]
     _, activity = look_inside(policy, np.concatenate(spoiled), dt_s)
     actions = policy.limit(policy.respond(activity.outputs))[0]
     _, states = unit_activity(policy.circuit.cell, activity)

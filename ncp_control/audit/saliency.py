@@ -70,8 +70,8 @@ def saliency(
             needs convolutions but the policy has none, or a map is not finite.
     """
     check_name("method", method, METHODS)
-    seen = torch.as_tensor(observations)
-    frames = policy.frames_of(seen)
+    inputs = torch.as_tensor(observations)
+    frames = policy.frames_of(inputs)
     if frames.ndim != 4:
         raise ValueError(
             "`observations` must be frames of shape (batch, height, width, channels), got shape"
@@ -91,7 +91,7 @@ def saliency(
             state=None if state is None else state[part],
             dt_s=None if dt_s is None else dt_s[part],
         )
-        maps.append(_scale(METHODS[method](policy, seen[part], decide)))
+        maps.append(_scale(METHODS[method](policy, inputs[part], decide)))
     return torch.cat(maps) if maps else frames.new_zeros(frames.shape[:3], dtype=torch.float32)
 
 
@@ -166,12 +166,12 @@ def integrated_gradients(
     return (inputs - start) * total / steps
 
 
-def _input_gradient_map(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
-    return policy.frames_of(input_gradient(policy, seen, decide)).abs().sum(3)
+def _input_gradient_map(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
+    return policy.frames_of(input_gradient(policy, observations, decide)).abs().sum(3)
 
 
-def _integrated_gradients_map(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:
-    return policy.frames_of(integrated_gradients(policy, seen, decide)).abs().sum(3)
+def _integrated_gradients_map(policy: Policy, observations: Tensor, decide: Decision) -> Tensor:
+    return policy.frames_of(integrated_gradients(policy, observations, decide)).abs().sum(3)
 
 
 def visual_backprop(policy: Policy, seen: Tensor, decide: Decision) -> Tensor:

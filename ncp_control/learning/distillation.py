@@ -202,12 +202,12 @@ class _Lessons(Lessons[Rollouts]):
         self.parts = [Rollouts.load(self._file(i)) for i in range(rounds)]
         steps = (self.config.worlds, self.config.steps_per_round)
         for i, part in enumerate(self.parts):
-            told = difference(vars(part), vars(self.parts[0]), "rollouts")
-            if told is None and part.reset.shape != steps:
-                told = f"worlds and steps {tuple(part.reset.shape)} instead of {steps}"
-            if told is not None:
+            mismatch = difference(vars(part), vars(self.parts[0]), "rollouts")
+            if mismatch is None and part.reset.shape != steps:
+                mismatch = f"worlds and steps {tuple(part.reset.shape)} instead of {steps}"
+            if mismatch is not None:
                 raise ValueError(
-                    f"{self._file(i)} must be rollouts of this training, got {told}. Start the"
+                    f"{self._file(i)} must be rollouts of this training, got {mismatch}. Start the"
                     " training anew."
                 )
 

@@ -324,9 +324,13 @@ def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
     _check_width(num_entries, demonstrations.actions.shape[1])
     errors = []
     for i in range(demonstrations.num_episodes):
-        said = predict_episode(policy, demonstrations, i)
-        shown = demonstrations.actions[demonstrations.episode(i)]
-        errors.append(policy.command(said) != shown if policy.choices else (said - shown) ** 2)
+        predicted = predict_episode(policy, demonstrations, i)
+        demonstrated = demonstrations.actions[demonstrations.episode(i)]
+        errors.append(
+            policy.command(predicted) != demonstrated
+            if policy.choices
+            else (predicted - demonstrated) ** 2
+        )
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 

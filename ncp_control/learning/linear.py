@@ -79,7 +79,7 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
             f"`lags` must be from 1 to the window's {shortest} frames, got {lags!r}. Choose fewer."
         )
     inputs, wanted = (values.numpy().astype(np.float64) for values in (train.inputs, train.targets))
-    seen = test.inputs.numpy().astype(np.float64)
+    test_inputs = test.inputs.numpy().astype(np.float64)
     predicted = np.empty(test.targets.shape)
     coefficients = np.empty(0)
     for known in range(1, lags + 1):
@@ -88,8 +88,8 @@ def linear_autoregression(train: Sequences, test: Sequences, lags: int) -> Linea
         answers = np.concatenate([wanted[:, t] for t in learned])
         coefficients = np.linalg.lstsq(features, answers, rcond=None)[0]
         # The fit with all lags serves every frame that has them, the other fits one frame each.
-        for t in range(known - 1, known if known < lags else seen.shape[1]):
-            predicted[:, t] = _lagged(seen, t, known) @ coefficients
+        for t in range(known - 1, known if known < lags else test_inputs.shape[1]):
+            predicted[:, t] = _lagged(test_inputs, t, known) @ coefficients
     return LinearForecast(predicted=predicted, num_parameters=coefficients.size)
 
 

@@ -38,7 +38,7 @@ def difference(found: Any, wanted: Any, name: str, *, any_length: bool = False) 
             difference(found[key], wanted[key], f"{name}.{key}", any_length=any_length)
             for key in wanted
         )
-        return next((told for told in differences if told is not None), None)
+        return next((text for text in differences if text is not None), None)
     kinds = (int, float) if isinstance(wanted, int | float) else type(wanted)
     return None if isinstance(found, kinds) else f"`{name}` that is no {type(wanted).__name__}"
 
@@ -52,9 +52,9 @@ def optimizer_difference(found: Any, optimizer: torch.optim.Optimizer, name: str
     wanted = optimizer.state_dict()
     if not isinstance(found, Mapping) or not isinstance(found.get("state"), Mapping):
         return f"`{name}` without `state`"
-    told = difference({**found, "state": {}}, {**wanted, "state": {}}, name)
-    if told is not None:
-        return told
+    mismatch = difference({**found, "state": {}}, {**wanted, "state": {}}, name)
+    if mismatch is not None:
+        return mismatch
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, entries in found["state"].items():
         where = f"{name}.state.{index}"
@@ -63,9 +63,9 @@ def optimizer_difference(found: Any, optimizer: torch.optim.Optimizer, name: str
             return f"`{where}` for no weight"
         for entry, value in entries.items():
             like = torch.zeros(()) if entry == "step" else weights[index]
-            told = _tensor_difference(value, like.shape, like.dtype, f"{where}.{entry}")
-            if told is not None:
-                return told
+            mismatch = _tensor_difference(value, like.shape, like.dtype, f"{where}.{entry}")
+            if mismatch is not None:
+                return mismatch
     return None
 
 

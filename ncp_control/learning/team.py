@@ -98,7 +98,7 @@ class Team:
                 "`device` must be cpu under torchrun, got another. Choose cpu, or train in one"
                 " process."
             )
-        with _told():
+        with _clear_errors():
             if model is not self._model:
                 _scatter([(_MODEL, (model, shared))] * self.size)
                 self._model = model
@@ -111,7 +111,7 @@ class Team:
 
     def end(self) -> None:
         """Tell the helpers to end."""
-        with contextlib.suppress(ConnectionError), _told():
+        with contextlib.suppress(ConnectionError), _clear_errors():
             _scatter([(_END, None)] * self.size)
 
 
@@ -157,19 +157,19 @@ def help_learning() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     model: Any = None
     shared: Any = None
-    with _told():
+    with _clear_errors():
         while True:
-            kind, told = _scatter(None)
+            kind, content = _scatter(None)
             if kind == _END:
                 break
             if kind == _MODEL:
-                model, shared = told
+                model, shared = content
                 model.train()
                 continue
             weights = _weights(model)
             distributed.broadcast(weights, 0)
             _put_weights(model, weights)
-            distributed.reduce(_share_of_gradient(shared, model, told), 0)
+            distributed.reduce(_share_of_gradient(shared, model, content), 0)
     distributed.destroy_process_group()
 
 
@@ -264,12 +264,12 @@ def _put_gradient(shared: Shared, model: nn.Module, sums: Tensor) -> tuple[float
         part = means[first : first + parameter.numel()]
         parameter.grad = part.view_as(parameter).to(parameter.dtype)
         first += parameter.numel()
-    loss, *told = means[first:].tolist()
-    return loss, dict(zip(shared.metric_names, told, strict=True))
+    loss, *metrics = means[first:].tolist()
+    return loss, dict(zip(shared.metric_names, metrics, strict=True))
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _clear_errors() -> Iterator[None]:
     """Replace the errors that gloo raises when a process has ended by a clear ConnectionError."""
     try:
         yield

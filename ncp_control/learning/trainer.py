@@ -180,10 +180,10 @@ class Trainer:
         state.generator.set_state(state.epoch_began)
         batches, count = lessons.begin_epoch(state.epoch, state.kept.eval(), state.generator)
         state.model.train()
-        done, batch = state.step, None
+        steps_done, batch = state.step, None
         with self._bar(batches, count) as bar:
             for k, batch in enumerate(bar):
-                if k < done:
+                if k < steps_done:
                     continue  # used before the training run was stopped
                 self._restore_generators()
                 value = self._step(lessons, batch)
@@ -245,8 +245,8 @@ class Trainer:
         kept: Any = state.kept.eval()
         score, measured = lessons.judge(kept, state.epoch)
         if self.run is not None:
-            told = "  ".join(f"{name} {value:.5g}" for name, value in measured.items())
-            tqdm.write(f"  {self.config.unit} {number}  loss {loss:.5f}  {told}")
+            text = "  ".join(f"{name} {value:.5g}" for name, value in measured.items())
+            tqdm.write(f"  {self.config.unit} {number}  loss {loss:.5f}  {text}")
             self.run.log(number, loss=loss, **measured)
             self.run.save_checkpoint(kept, "last")
         if math.isfinite(score) and score < state.best_score:
@@ -301,12 +301,12 @@ class Trainer:
 
     def _bar(self, batches: Iterable[Batch], count: int) -> tqdm:
         state, config = self.state, self.config
-        is_told = state.best_epoch and self.run is None  # a run has a line for each epoch
-        best = f", best {state.best_score:.4g}" if is_told else ""
-        told = f"{self._description} {config.unit} {state.epoch + 1}/{config.epochs}{best}"
+        shows_best = state.best_epoch and self.run is None  # a run has a line for each epoch
+        best = f", best {state.best_score:.4g}" if shows_best else ""
+        description = f"{self._description} {config.unit} {state.epoch + 1}/{config.epochs}{best}"
         return tqdm(
             batches,
-            desc=told.strip(),
+            desc=description.strip(),
             total=count,
             unit="step",
             leave=False,

@@ -27,7 +27,7 @@ from ncp_control.learning.stored import difference, optimizer_difference
 
 CHECKPOINT = "training.safetensors"
 """Name of the file in a run's `checkpoints/`."""
-_TOLD = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": 0.0, "loss": 0.0, "seconds": 0.0}
+_PROGRESS = {"epoch": 0, "step": 0, "best_epoch": 0, "best_score": 0.0, "loss": 0.0, "seconds": 0.0}
 """Names and example values of the JSON metadata. The best score is infinite before the first."""
 
 
@@ -105,8 +105,8 @@ class TrainingState:
             for part, entries in parts.items()
             for name, tensor in entries.items()
         }
-        told = {name: getattr(self, name) for name in _TOLD}
-        files.write_file(path, safetensors.torch.save(tensors, {"state": json.dumps(told)}))
+        progress = {name: getattr(self, name) for name in _PROGRESS}
+        files.write_file(path, safetensors.torch.save(tensors, {"state": json.dumps(progress)}))
 
     def load(self, path: Path, epochs: int) -> None:
         """Restore the state from a file written by `save`.
@@ -119,7 +119,7 @@ class TrainingState:
             ValueError: If the file is damaged, belongs to other settings, or holds non-finite
                 values.
         """
-        told = _read_told(path)
+        progress = _read_progress(path)
         try:
             tensors = safetensors.torch.load(path.read_bytes())
         except SafetensorError as error:
@@ -140,11 +140,15 @@ class TrainingState:
         unfit = optimizer_difference(optimizer, self.optimizer, "optimizer") or next(
             filter(None, (difference(found[part], wanted[part], part) for part in wanted)), None
         )
-        if unfit is None and told["epoch"] > epochs:
-            unfit = f"{told['epoch']} epochs instead of at most {epochs}"
+        if unfit is None and progress["epoch"] > epochs:
+            unfit = f"{progress['epoch']} epochs instead of at most {epochs}"
         if unfit is not None:
             raise _unfit(path, unfit)
-        numbers = [told["loss"], told["best_score"] if told["best_epoch"] else 0.0, tensors]
+        numbers = [
+            progress["loss"],
+            progress["best_score"] if progress["best_epoch"] else 0.0,
+            tensors,
+        ]
         if first_not_finite(numbers) is not None:
             raise ValueError(
                 f"{path} must hold finite numbers, got NaN or infinity: the training had diverged."
@@ -163,8 +167,8 @@ class TrainingState:
         self.optimizer.load_state_dict(optimizer)
         self.best = {name: found["best"][name] for name in self.best}
         self.epoch_began, self.stopped_at = epoch_began, generators
-        for name in _TOLD:
-            setattr(self, name, told[name])
+        for name in _PROGRESS:
+            setattr(self, name, progress[name])
 
     def _read_optimizer(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """Return the optimizer's state dict; each moment gets the memory layout of its weight."""
@@ -190,7 +194,7 @@ def epochs_done(run_folder: Path) -> int:
         ValueError: If the checkpoint is damaged.
     """
     path = run_folder / "checkpoints" / CHECKPOINT
-    return _read_told(path)["epoch"] if path.is_file() else -1
+    return _read_progress(path)["epoch"] if path.is_file() else -1
 
 
 def seconds_learned(run_folder: Path) -> float:
@@ -200,23 +204,24 @@ def seconds_learned(run_folder: Path) -> float:
         FileNotFoundError: If there is no checkpoint.
         ValueError: If the checkpoint is damaged.
     """
-    return _read_told(run_folder / "checkpoints" / CHECKPOINT)["seconds"]
+    return _read_progress(run_folder / "checkpoints" / CHECKPOINT)["seconds"]
 
 
-def _read_told(path: Path) -> dict[str, Any]:
+def _read_progress(path: Path) -> dict[str, Any]:
     """Read the progress of a training run from the metadata of its checkpoint."""
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["state"])
-        is_whole = difference(told, _TOLD, "state") is None and all(
-            type(told[name]) is type(example) and (type(example) is float or told[name] >= 0)
-            for name, example in _TOLD.items()
+            progress = json.loads(file.metadata()["state"])
+        is_whole = difference(progress, _PROGRESS, "state") is None and all(
+            type(progress[name]) is type(example)
+            and (type(example) is float or progress[name] >= 0)
+            for name, example in _PROGRESS.items()
         )
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not is_whole:
         raise _damaged(path)
-    return told
+    return progress
 
 
 def _damaged(path: Path) -> ValueError:
@@ -226,7 +231,7 @@ def _damaged(path: Path) -> ValueError:
     )
 
 
-def _unfit(path: Path, told: str) -> ValueError:
+def _unfit(path: Path, mismatch: str) -> ValueError:
     return ValueError(
-        f"{path} does not fit this training: it has {told}. Resume it with its own settings."
+        f"{path} does not fit this training: it has {mismatch}. Resume it with its own settings."
     )

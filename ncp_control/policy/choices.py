@@ -38,8 +38,8 @@ def check_same_choices(choices: Sequence[int], action: Sequence[ActionContract])
     offered = [len(entry.choices) for entry in action]
     if (list(choices) or [0] * len(offered)) != offered:
         raise ValueError(
-            f"`contract` must have {_told(choices)} as the policy has, got {_told(offered)}."
-            " Build the policy for the choices of its world."
+            f"`contract` must have {_described(choices)} as the policy has, got"
+            f" {_described(offered)}. Build the policy for the choices of its world."
         )
 
 
@@ -57,6 +57,6 @@ def choose(scores: np.ndarray, choices: Sequence[int]) -> np.ndarray:
     return np.stack([block.argmax(axis=-1) for block in blocks], axis=-1)
 
 
-def _told(choices: Sequence[int]) -> str:
+def _described(choices: Sequence[int]) -> str:
     """Describe choices for an error message."""
     return f"actions of {list(choices)} choices" if any(choices) else "numbers as actions"

@@ -25,11 +25,11 @@ def check_sizes(policy: "Policy", contract: Contract) -> None:
             f" actions, got {len(contract.action)}. Give each action an entry, or build a"
             " policy with that many outputs."
         )
-    taken, told = policy.observed_shape, array_of(contract.observation)[0]
-    if taken is not None and taken != told:
+    taken, offered = policy.observed_shape, array_of(contract.observation)[0]
+    if taken is not None and taken != offered:
         raise ValueError(
             f"`contract` must have observations of shape {taken}, which the policy takes,"
-            f" got {told}. Correct one of the two."
+            f" got {offered}. Correct one of the two."
         )
 
 

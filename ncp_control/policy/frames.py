@@ -162,12 +162,12 @@ class FramesPolicy(Policy):
 
     def sense(self, observation: np.ndarray) -> Tensor:
         """Compute features of one observation, with a kernel if possible; see `Policy.sense`."""
-        seen = self.read_observations(observation)
+        observations = self.read_observations(observation)
         step = self._find_head_step()
         if step is None:
-            return self.perceive(seen)
-        features = torch.from_numpy(step(self.frames_of(seen)[0].numpy()))[None]
-        return self._join(features, seen)
+            return self.perceive(observations)
+        features = torch.from_numpy(step(self.frames_of(observations)[0].numpy()))[None]
+        return self._join(features, observations)
 
     def _find_head_step(self) -> HeadStep | None:
         """Return the kernel that computes features of single frames; None if there is none."""

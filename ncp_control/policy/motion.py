@@ -77,8 +77,8 @@ class MotionHead(Head):
         """
         check_frames(frames, self.frame_shape, what="two frames")
         pixels = frames.to(self.gain.dtype)
-        seen = self.latest(_halved(pixels[..., self.frame_shape[2] // 2 :]))
-        return torch.cat([seen, self.gain * picture_shifts(pixels)], dim=1)
+        features = self.latest(_halved(pixels[..., self.frame_shape[2] // 2 :]))
+        return torch.cat([features, self.gain * picture_shifts(pixels)], dim=1)
 
 
 def picture_shifts(

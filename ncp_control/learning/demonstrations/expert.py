@@ -97,10 +97,10 @@ def failed_before(stores: Iterable[Demonstrations]) -> list[int]:
     """
     failed: dict[int, None] = {}
     for store in stores:
-        told = store.meta["source"]
-        for seed in told["seeds"]:
+        source = store.meta["source"]
+        for seed in source["seeds"]:
             failed.pop(seed, None)
-        failed |= dict.fromkeys(told["failed"])
+        failed |= dict.fromkeys(source["failed"])
     return list(failed)[::-1]
 
 

@@ -43,10 +43,10 @@ def as_seen(demonstrations: Demonstrations, contract: Contract | None) -> Demons
     They are returned unchanged if they already have the contract's shape, if the policy has no
     contract, or if its observations are not frames alone.
     """
-    seen = None if contract is None else contract.observation
-    if not isinstance(seen, FramesContract) or demonstrations.observation_shape == seen.shape:
+    wanted = None if contract is None else contract.observation
+    if not isinstance(wanted, FramesContract) or demonstrations.observation_shape == wanted.shape:
         return demonstrations
-    return stacked(demonstrations, seen.view.stack)
+    return stacked(demonstrations, wanted.view.stack)
 
 
 class FramesTogether:

@@ -161,9 +161,9 @@ class Demonstrations:
         Args:
             frame_shape: Shape of the frame in a record.
         """
-        seen: Any = self.observations
-        if isinstance(seen, EncodedFrames):
-            return seen.behind().view(np.float32)
+        observations: Any = self.observations
+        if isinstance(observations, EncodedFrames):
+            return observations.behind().view(np.float32)
         return numbers_in(self.observations, frame_shape)
 
 

@@ -159,18 +159,18 @@ class DemonstrationWriter:
         """
         if self._is_closed:
             raise ValueError("the writer must be open, got a closed one. Begin another store.")
-        seen = np.asarray(observations)
-        if seen.dtype != self.observation_dtype:
+        observation_array = np.asarray(observations)
+        if observation_array.dtype != self.observation_dtype:
             raise TypeError(
                 f"`observations` must be {self.observation_dtype.name}, as declared, got"
-                f" {seen.dtype.name!r}. Convert them, minding the range."
+                f" {observation_array.dtype.name!r}. Convert them, minding the range."
             )
-        done = np.asarray(actions, dtype=np.float32)
+        action_array = np.asarray(actions, dtype=np.float32)
         elapsed_s = np.asarray(dt_s, dtype=np.float32)
-        frames = len(seen) if seen.ndim else 0
+        frames = len(observation_array) if observation_array.ndim else 0
         for name, array, shape in (
-            ("observations", seen, (frames, *self.observation_shape)),
-            ("actions", done, (frames, self.action_size)),
+            ("observations", observation_array, (frames, *self.observation_shape)),
+            ("actions", action_array, (frames, self.action_size)),
             ("dt_s", elapsed_s, (frames,)),
         ):
             if array.shape != shape:
@@ -178,15 +178,17 @@ class DemonstrationWriter:
                     f"`{name}` must have shape {shape}, got {array.shape}."
                     " Give one row a frame, of the shape declared to the writer."
                 )
-        check_observations(seen)
-        check_actions(done)
+        check_observations(observation_array)
+        check_actions(action_array)
         check_dt_s(elapsed_s)
         # All arguments are checked before anything is written. If writing is interrupted, e.g. by a
         # full disk, the partly written frames do not count and are overwritten by the next ones.
         if frames and not self._episode_starts:
             self.start_episode()
         with files.naming_errors(self.folder):
-            for array, added in zip(self._arrays, (seen, done, elapsed_s), strict=True):
+            for array, added in zip(
+                self._arrays, (observation_array, action_array, elapsed_s), strict=True
+            ):
                 array.write(self.num_frames, added)
         self.num_frames += frames
 

@@ -85,10 +85,11 @@ def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
     """
     content = _read(path)
     env = environments(model)
-    told = next(_differences(content, model), None)
-    if told is not None:
+    mismatch = next(_differences(content, model), None)
+    if mismatch is not None:
         raise ValueError(
-            f"{path} does not fit this training: it has {told}. Resume it with its own settings."
+            f"{path} does not fit this training: it has {mismatch}. Resume it with its own"
+            " settings."
         )
     found = first_not_finite(
         {name: content[name] for name in ("experience", *learned_state(model))}
@@ -223,20 +224,20 @@ def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str]
             continue
         found = content.get("parameters")
         found = found.get(name) if isinstance(found, dict) else None
-        told = optimizer_difference(found, part, name)
-        if told is not None:
-            yield told
+        mismatch = optimizer_difference(found, part, name)
+        if mismatch is not None:
+            yield mismatch
     for name, values in {"parameters": networks, **wanted}.items():
         found = content.get(name)
         if name == "parameters" and isinstance(found, dict):
             optimizers = model.get_parameters().keys() - networks.keys()
             found = {key: value for key, value in found.items() if key not in optimizers}
-        told = difference(found, values, name)
-        if told is not None:
-            yield told
-    told = _experience_difference(model, content.get("experience"))
-    if told is not None:
-        yield told
+        mismatch = difference(found, values, name)
+        if mismatch is not None:
+            yield mismatch
+    mismatch = _experience_difference(model, content.get("experience"))
+    if mismatch is not None:
+        yield mismatch
 
 
 def _temperature(model: BaseAlgorithm) -> Tensor | None:
@@ -275,9 +276,9 @@ def _experience_difference(model: BaseAlgorithm, found: Any) -> str | None:
     if buffer is None:
         return None if found is None else "experience, which this algorithm does not replay"
     own = {name: torch.from_numpy(getattr(buffer, name)) for name in _kept(buffer)}
-    told = difference(found, {"pos": 0, "full": False, **own}, "experience", any_length=True)
-    if told is not None:
-        return told
+    mismatch = difference(found, {"pos": 0, "full": False, **own}, "experience", any_length=True)
+    if mismatch is not None:
+        return mismatch
     pos, size, capacity = found["pos"], len(found["observations"]), len(buffer.observations)
     is_possible = isinstance(pos, int) and size <= capacity
     is_possible &= 0 <= pos < max(size, 1) if found["full"] else pos == size

@@ -59,8 +59,8 @@ class ObserveElapsed(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         check_observation_space(env.observation_space)
-        seen = env.observation_space
-        parts = seen.spaces if isinstance(seen, spaces.Dict) else {OBSERVATION: seen}
+        space = env.observation_space
+        parts = space.spaces if isinstance(space, spaces.Dict) else {OBSERVATION: space}
         elapsed = spaces.Box(0.0, np.inf, (1,), np.float32)
         self.observation_space = spaces.Dict({**parts, ELAPSED: elapsed})
 

@@ -24,10 +24,10 @@ def check_training(model: BaseAlgorithm) -> None:
             actions.
     """
     check_learned(model)
-    seen: Any = model._last_obs
-    if seen is not None:
-        with _refusal_of_torch_told(model):
-            actions, _ = model.predict(seen, deterministic=True)
+    observation: Any = model._last_obs
+    if observation is not None:
+        with _refusal_of_torch_explained(model):
+            actions, _ = model.predict(observation, deterministic=True)
         if not np.isfinite(actions).all():
             raise _no_action(model)
 
@@ -50,7 +50,7 @@ def guarded_learning(model: BaseAlgorithm) -> Iterator[None]:
     if is_silent:
         model.set_logger(Logger(folder=None, output_formats=[]))
     try:
-        with _refusal_of_torch_told(model):
+        with _refusal_of_torch_explained(model):
             yield
     except DivergenceError:
         raise
@@ -77,7 +77,7 @@ class GuardedLearning:
 
 
 @contextmanager
-def _refusal_of_torch_told(model: BaseAlgorithm) -> Iterator[None]:
+def _refusal_of_torch_explained(model: BaseAlgorithm) -> Iterator[None]:
     try:
         yield
     except ValueError as error:

@@ -43,5 +43,5 @@ class PerceivedEnv(VecEnvWrapper):
 
     @torch.inference_mode()
     def _perceive(self, observations: np.ndarray) -> np.ndarray:
-        seen = self.policy.read_observations(observations)
-        return self.policy.perceive(seen).float().cpu().numpy()
+        inputs = self.policy.read_observations(observations)
+        return self.policy.perceive(inputs).float().cpu().numpy()

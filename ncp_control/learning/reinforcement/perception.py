@@ -51,8 +51,8 @@ class Perception(BaseFeaturesExtractor):
     def forward(self, observations: Any) -> Tensor:
         """Return features (batch, features) of a tensor or a dictionary of tensors."""
         is_dict = self.is_timed or self.has_numbers
-        seen = observations[OBSERVATION] if is_dict else observations
-        features = [seen if self.head is None else self.head(seen)]
+        observation = observations[OBSERVATION] if is_dict else observations
+        features = [observation if self.head is None else self.head(observation)]
         features += [observations[NUMBERS]] if self.has_numbers else []
         features += [observations[ELAPSED]] if self.is_timed else []
         return torch.cat(features, dim=1) if is_dict else features[0]
@@ -112,7 +112,7 @@ def num_numbers(space: spaces.Space) -> int:
 
 def frame_shape(space: spaces.Space) -> FrameShape | None:
     """Return height, width and channels of frames; None if observations are numbers."""
-    box = _seen(space)
+    box = _observation_box(space)
     if box.dtype != np.uint8 or len(box.shape) != 3:
         return None
     height, width, channels = box.shape
@@ -125,10 +125,10 @@ def observation_size(space: spaces.Space) -> int:
     Raises:
         ValueError: If the space is not in the table above, or has frames.
     """
-    return _seen(space, frames=False).shape[0]
+    return _observation_box(space, frames=False).shape[0]
 
 
-def _seen(space: spaces.Space, *, frames: bool = True) -> spaces.Box:
+def _observation_box(space: spaces.Space, *, frames: bool = True) -> spaces.Box:
     """Return the space of "observation", without the extra numbers and the elapsed time.
 
     Raises:

@@ -64,7 +64,7 @@ class Progress(BaseCallback):
         self.row_every = row_every
         self._export = export
         self._num_rows: int | None = None
-        self._told: dict[str, float] = {}
+        self._latest: dict[str, float] = {}
         self._returns: deque[float] = deque(maxlen=_MEAN_OF)
         self._best = best_of(run, "mean_return")
         self._has_new_returns = False
@@ -138,31 +138,33 @@ class Progress(BaseCallback):
 
     def _listen(self) -> None:
         """Copy the metrics of the last update, since the logger clears them at times."""
-        told = self.logger.name_to_value
+        logged = self.logger.name_to_value
         names = (*MEASURES, "entropy_loss")
-        self._told |= {name: told[f"train/{name}"] for name in names if f"train/{name}" in told}
+        self._latest |= {
+            name: logged[f"train/{name}"] for name in names if f"train/{name}" in logged
+        }
 
     def _report(self) -> None:
         now_s = time.perf_counter()
         num_steps = self.model.num_timesteps - self._since_steps
         speed = num_steps / max(now_s - self._since_s, 1e-9)
         self._since_s, self._since_steps = now_s, self.model.num_timesteps
-        told, self._told = self._told, {}
-        metrics = {name: float(told[name]) for name in MEASURES if name in told}
+        latest, self._latest = self._latest, {}
+        metrics = {name: float(latest[name]) for name in MEASURES if name in latest}
         metrics["steps_per_s"] = speed
         log_std = getattr(self.model.policy, "log_std", None)  # none where actions are choices
         if log_std is not None:
             metrics["action_std"] = float(log_std.detach().exp().mean())
-        elif "entropy_loss" in told:
-            metrics["entropy"] = -float(told["entropy_loss"])
+        elif "entropy_loss" in latest:
+            metrics["entropy"] = -float(latest["entropy_loss"])
         if self._returns:
             metrics = {"mean_return": float(np.mean(self._returns))} | metrics
         self.run.log(self.model.num_timesteps, **metrics)
-        shown = f"{speed:.0f} steps/s"
+        postfix = f"{speed:.0f} steps/s"
         if self._returns:
-            shown = f"return {metrics['mean_return']:.0f}, {shown}"
+            postfix = f"return {metrics['mean_return']:.0f}, {postfix}"
         if self._bar is not None:
-            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.set_postfix_str(postfix, refresh=False)
             self._bar.update(num_steps)
 
 

@@ -143,7 +143,7 @@ class SequenceReplay(ReplayBuffer):
     ) -> ReplayBufferSamples:
         """Return the sequences at positions `at` (sequences, window) of environments `envs`."""
         lead = self.lead
-        seen = self._numbers(self.observations[at, envs], env)
+        current = self._numbers(self.observations[at, envs], env)
         after = self._numbers(self.next_observations[at, envs], env)
         begins, actions = self.episode_starts[at, envs], self.actions[at, envs]
         taken = at[:, lead:], envs
@@ -153,7 +153,7 @@ class SequenceReplay(ReplayBuffer):
         window = np.repeat(np.arange(num_sequences), length).reshape(num_sequences, length)
         time = np.tile(np.arange(length), (num_sequences, 1))
         next_window, next_time = window.copy(), time + 1
-        frames = np.concatenate([seen, after[:, -1:]], axis=1)
+        frames = np.concatenate([current, after[:, -1:]], axis=1)
         reset = np.concatenate([begins, np.zeros((num_sequences, 1), dtype=bool)], axis=1)
         # An episode that is cut off continues for one frame, in a separate window.
         cut_window, cut_time = np.nonzero(begins[:, lead + 1 :] & (is_over[:, :-1] == 0.0))
@@ -169,7 +169,7 @@ class SequenceReplay(ReplayBuffer):
             reset=self.to_torch(np.concatenate([reset, reset_of_cut])),
             burn_in=lead,
         )
-        now, then = self._for_critic(seen, after, begins, actions)
+        now, then = self._for_critic(current, after, begins, actions)
         observations: Any = self._steps(windows, window, time, now)
         next_observations: Any = self._steps(windows, next_window, next_time, then)
         rewards = self._normalize_reward(self.rewards[taken].reshape(-1, 1), env)
@@ -193,16 +193,16 @@ class SequenceReplay(ReplayBuffer):
         )
 
     def _for_critic(
-        self, seen: np.ndarray, after: np.ndarray, begins: np.ndarray, actions: np.ndarray
+        self, current: np.ndarray, after: np.ndarray, begins: np.ndarray, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the critic's inputs at the steps of sequences, and at the next steps."""
         lead, past = self.lead, self.critic_frames - 1
-        rows, time = np.arange(len(seen))[:, None], np.arange(seen.shape[1])
+        rows, time = np.arange(len(current))[:, None], np.arange(current.shape[1])
         first = np.maximum.accumulate(np.where(begins, time, 0), axis=1)[:, lead:]
-        observations, before = [seen[:, lead:]], []
+        observations, before = [current[:, lead:]], []
         for steps_ago in range(1, past + 1):
             place = time[lead:] - steps_ago
-            observations.append(seen[rows, np.maximum(place, first)])
+            observations.append(current[rows, np.maximum(place, first)])
             before.append(actions[rows, place] * (place >= first)[..., None])
         later = [after[:, lead:], *observations[:-1], *[actions[:, lead:], *before][:past]]
         now = np.concatenate([*observations, *before], axis=2, dtype=np.float32)

@@ -59,13 +59,15 @@ def _minibatches(
     num_sequences = buffer.buffer_size * buffer.n_envs // length
     per_batch = num_sequences if batch_size is None else batch_size // length
     order = torch.randperm(num_sequences)
-    seen: Any = buffer.observations
+    observations: Any = buffer.observations
     names = ("actions", "values", "log_probs", "advantages", "returns", "episode_starts")
     steps: dict[str, Any] = {name: torch.from_numpy(getattr(buffer, name)) for name in names}
-    if isinstance(seen, dict):
-        steps["observations"] = {key: torch.from_numpy(value) for key, value in seen.items()}
+    if isinstance(observations, dict):
+        steps["observations"] = {
+            key: torch.from_numpy(value) for key, value in observations.items()
+        }
     else:
-        steps["observations"] = torch.from_numpy(seen)
+        steps["observations"] = torch.from_numpy(observations)
     states = []
     for of in ("pi", "vf"):
         hidden = getattr(buffer, f"hidden_states_{of}"), getattr(buffer, f"cell_states_{of}")
@@ -109,10 +111,10 @@ def minibatch(
         picked = values[chosen // num_envs, :, chosen % num_envs]
         return picked.swapaxes(0, 1).contiguous().to(device)
 
-    seen = steps["observations"]
-    is_dict = isinstance(seen, dict)
+    values = steps["observations"]
+    is_dict = isinstance(values, dict)
     return kind(
-        observations={key: pick(seen[key]) for key in seen} if is_dict else pick(seen),
+        observations={key: pick(values[key]) for key in values} if is_dict else pick(values),
         actions=pick(steps["actions"]),
         old_values=pick(steps["values"]),
         old_log_prob=pick(steps["log_probs"]),

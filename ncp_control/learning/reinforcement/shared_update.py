@@ -120,10 +120,10 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
     value_clip = cast(Any, model.clip_range_vf)
     value_clip = None if value_clip is None else value_clip(remaining)
     loss = ClippedLoss(value_weight=model.vf_coef, entropy_weight=model.ent_coef)
-    told: dict[str, list[float]] = defaultdict(list)
+    metrics: dict[str, list[float]] = defaultdict(list)
     value, goes_on = 0.0, True
     for _ in range(model.n_epochs):
-        told["approx_kl"] = []  # sb3 logs the value of the last pass
+        metrics["approx_kl"] = []  # sb3 logs the value of the last pass
         for rollout in cast(Any, model.rollout_buffer).get(model.batch_size):
             batch = _sequences(rollout, length, clip_range, value_clip)
             if model.normalize_advantage:
@@ -132,7 +132,7 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
                 batch.steps["advantages"] = scaled
             value, means = leader.take_gradient(loss, policy, batch)
             for name, mean in means.items():
-                told[name].append(mean)
+                metrics[name].append(mean)
             if model.target_kl is not None and means["approx_kl"] > 1.5 * model.target_kl:
                 goes_on = False
                 break
@@ -142,7 +142,7 @@ def update(model: RecurrentPPO, leader: Team, length: int) -> None:
         if not goes_on:
             break
     policy.optimizer.zero_grad()
-    _tell(model, {name: float(np.mean(values)) for name, values in told.items()}, value)
+    _tell(model, {name: float(np.mean(values)) for name, values in metrics.items()}, value)
 
 
 def _sequences(

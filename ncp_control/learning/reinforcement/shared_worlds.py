@@ -43,10 +43,10 @@ class SharedWorlds(VecEnv):
         self._shares = [slice(first, end) for first, end in itertools.pairwise(bounds)]
         self._workers = Workers(workers, _begin, make)
         try:
-            seen, done = self._all([("make", share.stop - share.start) for share in self._shares])[
-                0
-            ]
-            super().__init__(num_worlds, seen, done)
+            observation_space, action_space = self._all(
+                [("make", share.stop - share.start) for share in self._shares]
+            )[0]
+            super().__init__(num_worlds, observation_space, action_space)
         except BaseException:
             self._workers.close()
             raise
@@ -59,7 +59,7 @@ class SharedWorlds(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [info for _, infos in shares for info in infos]
-        return _joined([seen for seen, _ in shares])
+        return _joined([observations for observations, _ in shares])
 
     def step_async(self, actions: np.ndarray) -> None:
         """Let every process step its share."""
@@ -67,9 +67,11 @@ class SharedWorlds(VecEnv):
 
     def step_wait(self) -> Any:
         """Return observations, rewards, dones and infos of all environments."""
-        seen, rewards, dones, infos, begun = zip(*self._stepped(), strict=True)
-        told, self.reset_infos = (list(itertools.chain.from_iterable(x)) for x in (infos, begun))
-        return _joined(seen), np.concatenate(rewards), np.concatenate(dones), told
+        observations, rewards, dones, infos, begun = zip(*self._stepped(), strict=True)
+        all_infos, self.reset_infos = (
+            list(itertools.chain.from_iterable(x)) for x in (infos, begun)
+        )
+        return _joined(observations), np.concatenate(rewards), np.concatenate(dones), all_infos
 
     def close(self) -> None:
         """Stop the worker processes."""
@@ -121,8 +123,9 @@ class SharedWorlds(VecEnv):
             [i - share.start for i in range(share.start, share.stop) if i in chosen]
             for share in self._shares
         ]
-        told = self._all([("call", name, place, words, options) for place in places])
-        values = itertools.chain.from_iterable(one or [] for one in told)  # by number of the world
+        results = self._all([("call", name, place, words, options) for place in places])
+        # By number of the world.
+        values = itertools.chain.from_iterable(one or [] for one in results)
         of_world = dict(zip(sorted(set(chosen)), values, strict=False))
         return [of_world[i] for i in chosen if i in of_world]
 
@@ -148,23 +151,23 @@ def _begin(make: MakeWorlds) -> Callable[[tuple[Any, ...]], Any]:
 
     def work(task: tuple[Any, ...]) -> Any:
         nonlocal venv
-        kind, *told = task
+        kind, *arguments = task
         if kind == "make":
-            worlds = make(*told)
+            worlds = make(*arguments)
             venv = DummyVecEnv([lambda world=world: world for world in worlds])
             return venv.observation_space, venv.action_space
         if kind == "reset":
-            venv._seeds, venv._options = told
+            venv._seeds, venv._options = arguments
             return venv.reset(), venv.reset_infos
         if kind == "step":
-            return *venv.step(*told), venv.reset_infos
+            return *venv.step(*arguments), venv.reset_infos
         if kind == "generator_states":
             return [one.bit_generator.state for one in generators(venv.envs)]
         if kind == "set_generator_states":
-            for one, state in zip(generators(venv.envs), *told, strict=True):
+            for one, state in zip(generators(venv.envs), *arguments, strict=True):
                 one.bit_generator.state = state
             return None
-        name, places, words, options = told
+        name, places, words, options = arguments
         return getattr(venv, name)(*words, indices=places, **options)
 
     return work

@@ -221,15 +221,17 @@ class _CircuitPolicy(BasePolicy):
             The actions, and the circuit's states after the frame.
         """
         self.set_training_mode(False)
-        seen: Any
-        seen, is_many = self.obs_to_tensor(observation)
+        observations: Any
+        observations, is_many = self.obs_to_tensor(observation)
         cell = self.actor.core.circuit.cell
-        states = cell.initial_state(len(seen)) if state is None else torch.from_numpy(state[0])
+        states = (
+            cell.initial_state(len(observations)) if state is None else torch.from_numpy(state[0])
+        )
         if episode_start is None:
-            episode_start = np.full(len(seen), state is None)
+            episode_start = np.full(len(observations), state is None)
         begins = torch.from_numpy(np.asarray(episode_start, dtype=bool))
         means, log_std, states = self.actor.run(
-            seen.float()[:, None], states.to(self.device), begins[:, None].to(self.device)
+            observations.float()[:, None], states.to(self.device), begins[:, None].to(self.device)
         )
         actions = self.actor.action_dist.actions_from_params(
             means[:, 0], log_std[:, 0], deterministic=deterministic

@@ -29,7 +29,7 @@ class TensorEnv(VecEnv):
         super().__init__(worlds.num_worlds, worlds.observation_space, worlds.action_space)
         self._return = torch.zeros(worlds.num_worlds, device=worlds.device)
         self._length = torch.zeros(worlds.num_worlds, device=worlds.device)
-        self._told: list[Tensor] = []
+        self._step_records: list[Tensor] = []
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Seed the environments at the next reset; they share one generator."""
@@ -43,7 +43,7 @@ class TensorEnv(VecEnv):
         self._reset_seeds()
         self._return.zero_()
         self._length.zero_()
-        self._told.clear()
+        self._step_records.clear()
         return self.worlds.reset()
 
     def step_tensors(self, actions: Tensor) -> TensorStep:
@@ -52,7 +52,7 @@ class TensorEnv(VecEnv):
         self._return += step.reward
         self._length += 1
         ended = step.terminated | step.truncated
-        self._told.append(torch.stack([ended.float(), self._return, self._length]))
+        self._step_records.append(torch.stack([ended.float(), self._return, self._length]))
         self._return *= ~ended
         self._length *= ~ended
         return step
@@ -62,10 +62,10 @@ class TensorEnv(VecEnv):
 
         This is the only place where the host waits for the device.
         """
-        if not self._told:
+        if not self._step_records:
             return []
-        ended, total, length = torch.stack(self._told, dim=1).cpu()
-        self._told.clear()
+        ended, total, length = torch.stack(self._step_records, dim=1).cpu()
+        self._step_records.clear()
         which = ended > 0
         pairs = zip(total[which].tolist(), length[which].tolist(), strict=True)
         return [{"episode": {"r": r, "l": int(steps), "t": 0.0}} for r, steps in pairs]
@@ -171,12 +171,12 @@ class TensorNormalize(VecNormalize):
 
     def reset(self) -> Any:
         """Start an episode in every environment; return scaled observations (worlds, …)."""
-        seen: Any = self._worlds.reset()
-        self.old_obs = seen
+        observations: Any = self._worlds.reset()
+        self.old_obs = observations
         self.returns = torch.zeros_like(self.returns)
         if self.training and self.norm_obs:
-            self.obs_rms.update(seen)
-        return self.normalize_obs(seen)
+            self.obs_rms.update(observations)
+        return self.normalize_obs(observations)
 
     def step_tensors(self, actions: Tensor) -> TensorStep:
         """Step every environment once; observations and rewards of the result are scaled."""

@@ -183,12 +183,14 @@ class TensorPPO(SequencePPO):
                 "`head_learns` must be True for worlds on a device, got False. Use SequencePPO to"
                 " leave a head as it is."
             )
-        seen, done = (cast(spaces.Box, s) for s in (self.observation_space, self.action_space))
+        observation_space, action_space = (
+            cast(spaces.Box, s) for s in (self.observation_space, self.action_space)
+        )
         return TensorRollout(
             num_steps=self.n_steps,
             num_worlds=self.n_envs,
-            observation_space=seen,
-            action_size=done.shape[0],
+            observation_space=observation_space,
+            action_size=action_space.shape[0],
             length=self.sequence_length,
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
@@ -209,13 +211,13 @@ class TensorPPO(SequencePPO):
         policy.set_training_mode(False)
         rollout.reset()
         callback.on_rollout_start()
-        seen: Any = self._last_obs
+        observations: Any = self._last_obs
         starts = torch.as_tensor(self._last_episode_starts, device=self.device).float()
         states: Any = self._last_lstm_states
         no_start = torch.zeros_like(starts)
         for _ in range(n_rollout_steps):
             with _without_waiting(self.device):
-                actions, values, log_probs, after = policy(seen, states, starts)
+                actions, values, log_probs, after = policy(observations, states, starts)
             step = worlds.step_tensors(actions.clamp(-1.0, 1.0))
             self.num_timesteps += worlds.num_envs
             # A truncated episode would have continued: add the value of its last observation.
@@ -223,18 +225,18 @@ class TensorPPO(SequencePPO):
             is_cut = step.truncated & ~step.terminated
             rollout.add(
                 states,
-                observations=seen,
+                observations=observations,
                 actions=actions,
                 rewards=step.reward + self.gamma * cut * is_cut,
                 values=values.flatten(),
                 log_probs=log_probs,
                 episode_starts=starts,
             )
-            seen, states = step.observation, after
+            observations, states = step.observation, after
             starts = (step.terminated | step.truncated).float()
-        self._last_obs, self._last_lstm_states = seen, states
+        self._last_obs, self._last_lstm_states = observations, states
         self._last_episode_starts = starts  # type: ignore[assignment]
-        last_values = policy.predict_values(seen, states.vf, starts).flatten()
+        last_values = policy.predict_values(observations, states.vf, starts).flatten()
         rollout.compute_returns_and_advantage(last_values, starts)
         infos = worlds.take_episodes()
         self._update_info_buffer(infos)

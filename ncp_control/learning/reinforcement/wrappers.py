@@ -122,9 +122,9 @@ def running_averages(env: VecEnv) -> dict[str, RunningMeanStd]:
     for depth, wrapper in enumerate(scaling):
         inside = f"{depth}." if depth else ""
         if wrapper.norm_obs:
-            seen: Any = wrapper.obs_rms
-            seen = seen if isinstance(seen, dict) else {"": seen}
-            for key, average in seen.items():
+            statistics: Any = wrapper.obs_rms
+            statistics = statistics if isinstance(statistics, dict) else {"": statistics}
+            for key, average in statistics.items():
                 averages[f"{inside}observation.{key}".removesuffix(".")] = average
         averages[f"{inside}return"] = wrapper.ret_rms
     return averages
