@@ -162,8 +162,8 @@ class LSTM(FusedCell):
         if type(self) is not LSTM or not does_as(nn.LSTM, lstm):
             return None
         bias = torch.add(lstm.bias_ih_l0, lstm.bias_hh_l0)  # type: ignore[arg-type]
-        seen = self._pieces(lstm.weight_ih_l0)  # type: ignore[arg-type]
-        matrix = lstm.weight_hh_l0, *seen, bias
+        input_pieces = self._pieces(lstm.weight_ih_l0)  # type: ignore[arg-type]
+        matrix = lstm.weight_hh_l0, *input_pieces, bias
         return Program("lstm", [matrix], (int(self.sees_time),))  # type: ignore[arg-type]
 
     def run(
@@ -203,8 +203,8 @@ class GRU(FusedCell):
         gru = self.gru
         if type(self) is not GRU or not does_as(nn.GRU, gru):
             return None
-        seen = *self._pieces(gru.weight_ih_l0), gru.bias_ih_l0  # type: ignore[arg-type]
-        matrices = [seen, (gru.weight_hh_l0, gru.bias_hh_l0)]
+        input_pieces = *self._pieces(gru.weight_ih_l0), gru.bias_ih_l0  # type: ignore[arg-type]
+        matrices = [input_pieces, (gru.weight_hh_l0, gru.bias_hh_l0)]
         return Program("gru", matrices, (int(self.sees_time),))  # type: ignore[arg-type]
 
     def run(

@@ -127,7 +127,7 @@ class LRC(STC):
             "lrc" if width is None else "symmetric_lrc",
             (p.weight, p.update_weight),
             neurons,
-            seen_weights=(self.elastance_weight,),
+            signal_weights=(self.elastance_weight,),
         )
 
     def effective_parameters(self) -> SaturatedParameters:

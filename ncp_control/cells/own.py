@@ -77,8 +77,8 @@ def check_comes_back(name: str, cell: Cell, twin: Cell) -> None:
                 f"`settings` of cell {name!r} must build an equal cell, got one that does not take"
                 f" its weights: {reason} {advice}"
             ) from error
-        wanted, given = _answer(one), _answer(other)
-    if not torch.allclose(wanted, given, rtol=1e-4, atol=1e-6, equal_nan=True):
+        wanted, found = _answer(one), _answer(other)
+    if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise ValueError(
             f"`settings` of cell {name!r} must build an equal cell, got one that answers otherwise"
             f" with the same weights. {advice}"

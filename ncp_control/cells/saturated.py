@@ -76,11 +76,11 @@ class SynapseSums(NamedTuple):
         self, signal: Tensor, source: Tensor, target: Tensor, num_targets: int
     ) -> tuple[Tensor, ...]:
         """Return Σ w s, Σ k s and, for an LRC, Σ o x of each target: shape (batch, targets)."""
-        seen = signal.index_select(1, source)
-        opening = torch.sigmoid(self.slope * (seen - self.threshold))
+        presynaptic = signal.index_select(1, source)
+        opening = torch.sigmoid(self.slope * (presynaptic - self.threshold))
         terms = [opening * self.weight, opening * self.update_weight]
         if self.elastance_weight is not None:
-            terms.append(seen * self.elastance_weight)
+            terms.append(presynaptic * self.elastance_weight)
         zeros = signal.new_zeros(signal.shape[0], num_targets)
         return tuple(zeros.index_add(1, target, term) for term in terms)
 

@@ -144,7 +144,7 @@ class SynapticCell(Cell):
         weights: tuple[Tensor, ...],
         neurons: tuple[Tensor, ...],
         *,
-        seen_weights: tuple[Tensor, ...] = (),
+        signal_weights: tuple[Tensor, ...] = (),
     ) -> Program | None:
         """Return the description from which the kernel runs the circuit; None if it cannot.
 
@@ -153,7 +153,7 @@ class SynapticCell(Cell):
             weights: Contribution of an open synapse to each sum of its target, each (synapses,).
             neurons: Capacitance [frames], the sums without any synapse, and further parameters of
                 each neuron in the equation, each of shape (neurons,).
-            seen_weights: Weight of the presynaptic signal itself in a further sum, (synapses,).
+            signal_weights: Weight of the presynaptic signal itself in a further sum, (synapses,).
         """
         # Tensor attributes that are not parameters were computed from others, e.g. by pruning.
         is_found_elsewhere = any(isinstance(value, Tensor) for value in vars(self).values())
@@ -161,7 +161,9 @@ class SynapticCell(Cell):
             return None
         scale, offset = self._maps_by_synapse()
         slope, shift = self.slope * scale, self.slope * (offset - self.threshold)
-        synapses = torch.stack((slope, shift, *weights, *(w * scale for w in seen_weights)), dim=1)
+        synapses = torch.stack(
+            (slope, shift, *weights, *(w * scale for w in signal_weights)), dim=1
+        )
         numbers = EQUATIONS.index(equation), KERNEL_INTEGRATORS.index(self.integrator), self.unfolds
         matrices: list[tuple[Tensor, ...]] = [(synapses,), (torch.stack(neurons, dim=1),)]
         return Program("synaptic", matrices, numbers, self._wiring_numbers())

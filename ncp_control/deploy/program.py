@@ -66,9 +66,9 @@ class ProgramController:
     @property
     def state(self) -> np.ndarray:
         """Last state that the program reported, shape (state,); it cannot be set."""
-        told = self._state.view()
-        told.flags.writeable = False
-        return told
+        view = self._state.view()
+        view.flags.writeable = False
+        return view
 
     @property
     def process_id(self) -> int:
@@ -83,15 +83,15 @@ class ProgramController:
                 is no longer finite; the state is then reset.
             ControllerLost: If the program has ended, or does not answer within `REPLY_S`.
         """
-        seen = self._sensed.read(observation)
+        converted = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
         head = np.uint32(self._must_reset).tobytes() + np.float32(elapsed_s).tobytes()
         size = 4 + self._action.nbytes + self._state.nbytes
-        reply = self._ask(head + seen.tobytes(), size, REPLY_S)
+        reply = self._ask(head + converted.tobytes(), size, REPLY_S)
         self._must_reset = False
         status = int(np.frombuffer(reply[:4], np.int32)[0])
         self._state[:] = np.frombuffer(reply[4 + self._action.nbytes :], np.float32)
-        self._sensed.check_status(status, seen, elapsed_s)
+        self._sensed.check_status(status, converted, elapsed_s)
         self._action[:] = np.frombuffer(reply[4 : 4 + self._action.nbytes], self._action.dtype)
         return action_of(self._action)
 
@@ -110,19 +110,19 @@ class ProgramController:
         about = np.array([_VERSION, *sizes], np.uint32).tobytes()
         wanted = _NAME + about + weights_sha256(policy).encode()
         try:
-            said = self._ask(b"", len(wanted), START_S)
+            greeting = self._ask(b"", len(wanted), START_S)
         except ControllerLost as error:
             raise ValueError(
                 f"`backend` must be a program made of controller_pipe.c, got {self.command!r}:"
                 f" {error}."
             ) from None
         head = len(_NAME) + 4
-        if said[:head] != wanted[:head]:
+        if greeting[:head] != wanted[:head]:
             raise ValueError(
                 f"`backend` must be a program made of controller_pipe.c, got {self.command!r},"
-                f" which begins with {said[:head]!r}. Export the policy again and compile it."
+                f" which begins with {greeting[:head]!r}. Export the policy again and compile it."
             )
-        if said != wanted:
+        if greeting != wanted:
             raise ValueError(
                 f"`backend` must be a controller of this policy, got {self.command!r}, which has"
                 " other weights or sizes. Export the policy again and compile it."

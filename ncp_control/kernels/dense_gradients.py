@@ -30,7 +30,7 @@ class Left(NamedTuple):
     others: Tensor
     frames: Tensor
     """Elapsed time [frames], a column."""
-    seen: list[Tensor | None]
+    inputs: list[Tensor | None]
     """Inputs of a matrix besides the state: inputs, elapsed time (for some cells), 1 (as None)."""
 
 
@@ -78,14 +78,14 @@ def find_gradients(
 def _lstm(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     units, kept = cell.layout.units, cell.layout.tape_width
     state = left.record[:, kept : kept + units]
-    return [(left.bars[:, : 4 * units], [state, *left.seen])], _no_time(left)
+    return [(left.bars[:, : 4 * units], [state, *left.inputs])], _no_time(left)
 
 
 def _gru(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     units, bars = cell.layout.units, left.bars
     state = left.record[:, 4 * units : 5 * units]
     of_state = torch.cat([bars[:, : 2 * units], bars[:, 3 * units : 4 * units]], dim=1)
-    layers: Layers = [(bars[:, : 3 * units], left.seen), (of_state, [state, None])]
+    layers: Layers = [(bars[:, : 3 * units], left.inputs), (of_state, [state, None])]
     return layers, _no_time(left)
 
 
@@ -94,7 +94,7 @@ def _ctrnn(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     states, bars = _box(left.record, n, 2, units)[:, :, 0], _box(left.bars, n, 1, units)[:, :, 0]
     share_bar = left.others * torch.exp(-left.frames / n / time) / (n * time)
     layers: Layers = [
-        (bars.sum(1), left.seen),
+        (bars.sum(1), left.inputs),
         (bars.flatten(0, 1), [states.flatten(0, 1)]),
         (-share_bar * left.frames / time, [None]),
     ]
@@ -105,22 +105,22 @@ def _neural_ode(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     stages, units = 4 * cell.layout.unfolds, cell.layout.units
     states = _box(left.record, stages, 2, units)[:, :, 0].flatten(0, 1)
     bars = _box(left.bars, stages, 1, units)[:, :, 0]
-    return [(bars.sum(1), left.seen), (bars.flatten(0, 1), [states])], _no_time(left)
+    return [(bars.sum(1), left.inputs), (bars.flatten(0, 1), [states])], _no_time(left)
 
 
 def _ode_rnn(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     stages, units = 4 * cell.layout.unfolds, cell.layout.units
-    seen = _box(left.record[:, 5 * units :], stages, 3, units).flatten(0, 1)
+    stage_inputs = _box(left.record[:, 5 * units :], stages, 3, units).flatten(0, 1)
     bars = _box(left.bars[:, 4 * units :], stages, 2, units).flatten(0, 1)
     layers, frames_bar = _gru(cell, left)
-    return [*((bars[:, k], [seen[:, k], None]) for k in range(2)), *layers], frames_bar
+    return [*((bars[:, k], [stage_inputs[:, k], None]) for k in range(2)), *layers], frames_bar
 
 
 def _ctgru(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     units = cell.layout.units
     scale_bars, event_bar = left.bars[:, : 3 * units].split([2 * units, units], dim=1)
     h, retrieved = left.record[:, 3 * units : 5 * units].split(units, dim=1)
-    layers: Layers = [(scale_bars, [h, *left.seen]), (event_bar, [retrieved, *left.seen])]
+    layers: Layers = [(scale_bars, [h, *left.inputs]), (event_bar, [retrieved, *left.inputs])]
     return layers, _no_time(left)
 
 
@@ -132,7 +132,7 @@ def _cfc(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     layers: Layers = []
     for k, (first, end) in enumerate(itertools.pairwise(bounds)):
         x = record[:, (2 * k - 1) * hidden : 2 * k * hidden]
-        layers.append((left.bars[:, first:end], [x, None] if k else [state, *left.seen]))
+        layers.append((left.bars[:, first:end], [x, None] if k else [state, *left.inputs]))
     f = record[:, 2 * n * hidden : 2 * n * hidden + layout.units]
     return [*layers, *_closing(cell, left, f)], _no_time(left)
 
@@ -144,7 +144,7 @@ def _wired_cfc(cell: "DenseSequence", left: Left) -> tuple[Layers, Tensor]:
     layers: Layers = []
     for first, end in itertools.pairwise(layout.ends):
         state = torch.cat([new[:, :first], old[:, first:]], dim=1)
-        layers.append((bars[:, :, first:end].flatten(1), [state, *left.seen]))
+        layers.append((bars[:, :, first:end].flatten(1), [state, *left.inputs]))
     return [*layers, *_closing(cell, left, left.record[:, :units])], _no_time(left)
 
 

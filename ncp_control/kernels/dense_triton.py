@@ -149,8 +149,8 @@ class DenseSequence:
         with torch.cuda.device_of(self.flat):
             kernel[((batch + BATCH - 1) // BATCH,)](
                 *values, batch, steps,
-                units=layout.units, hidden=hidden, width=layout.width, seen=layout.tape_width,
-                **sizes,
+                units=layout.units, hidden=hidden, width=layout.width,
+                state_column=layout.tape_width, **sizes,
                 KIND=layout.kind, HAS_MEMORY=layout.has_memory, MODE=layout.mode,
                 LAYERS=layout.layers, UNFOLDS=layout.unfolds, SCALES=layout.scales,
                 ENDS=layout.ends, UNITS=units, HIDDEN=_pad(hidden), STATE=units * layout.scales,

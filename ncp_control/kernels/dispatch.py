@@ -118,9 +118,9 @@ def run_dense(
     if not dtype.is_floating_point or not has_kernels(working_dtype, device):
         return None
     weights = torch.cat([piece.reshape(-1) for piece in pieces])
-    given = inputs, state, dt_s / cell.frame_s, weights
+    arguments = inputs, state, dt_s / cell.frame_s, weights
     states = dense_op.unroll(
-        *(t if t.dtype == working_dtype else t.to(working_dtype) for t in given),
+        *(t if t.dtype == working_dtype else t.to(working_dtype) for t in arguments),
         reset,
         program.wiring,
         dense_op.KINDS.index(program.kind),

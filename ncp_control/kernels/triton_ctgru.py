@@ -52,13 +52,13 @@ def ctgru(
     q = load(held, frame, held_width, 2 * units, units, UNITS)
     r += times(h, weight, units, units, UNITS, UNITS)
     s += times(h, weight + units * units, units, units, UNITS, UNITS)
-    seen = tl.sum(_softmax(r, log_scales) * traces, 2)
-    q = tanh(q + times(seen, event, units, units, UNITS, UNITS))
+    retrieved = tl.sum(_softmax(r, log_scales) * traces, 2)
+    q = tanh(q + times(retrieved, event, units, units, UNITS, UNITS))
     store(tape, frame, tape_width, 0, units, r)
     store(tape, frame, tape_width, units, units, s)
     store(tape, frame, tape_width, 2 * units, units, q)
     store(tape, frame, tape_width, 3 * units, units, h)
-    store(tape, frame, tape_width, 4 * units, units, seen)
+    store(tape, frame, tape_width, 4 * units, units, retrieved)
     traces += _softmax(s, log_scales) * (q[:, :, None] - traces)
     return tl.reshape(traces, (BATCH, UNITS * SCALES))
 
@@ -81,13 +81,13 @@ def ctgru_adjoint(
     bar = tl.reshape(v_bar, (BATCH, UNITS, SCALES))
     q_bar = tl.sum(bar * storage, 2) * (1.0 - q * q)
     s_bar = _softmax_adjoint(storage, bar * (q[:, :, None] - traces), log_scales)
-    seen_bar = back(q_bar, event, units, units, UNITS, UNITS)[:, :, None]
-    r_bar = _softmax_adjoint(retrieval, seen_bar * traces, log_scales)
+    retrieved_bar = back(q_bar, event, units, units, UNITS, UNITS)[:, :, None]
+    r_bar = _softmax_adjoint(retrieval, retrieved_bar * traces, log_scales)
     h_bar = back(r_bar, weight, units, units, UNITS, UNITS)
     h_bar += back(s_bar, weight + units * units, units, units, UNITS, UNITS)
     store(bars, frame, bars_width, 0, units, r_bar)
     store(bars, frame, bars_width, units, units, s_bar)
     store(bars, frame, bars_width, 2 * units, units, q_bar)
-    bar = bar * (1.0 - storage) + seen_bar * retrieval + h_bar[:, :, None]
+    bar = bar * (1.0 - storage) + retrieved_bar * retrieval + h_bar[:, :, None]
     elapsed_bar = -tl.sum(tl.sum(bar * traces / scales, 2), 1)
     return tl.reshape(bar * fade, (BATCH, UNITS * SCALES)), elapsed_bar

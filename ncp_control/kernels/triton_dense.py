@@ -41,7 +41,7 @@ def _is_reset(reset, frame):
 def dense_scan(
     held, frames, share, weight, deep, closing, gates, state, reset, states, tape,
     batch, steps, units: tl.constexpr, hidden: tl.constexpr, width: tl.constexpr,
-    held_width: tl.constexpr, tape_width: tl.constexpr, seen: tl.constexpr,
+    held_width: tl.constexpr, tape_width: tl.constexpr, state_column: tl.constexpr,
     KIND: tl.constexpr, HAS_MEMORY: tl.constexpr, MODE: tl.constexpr, ACTIVATION: tl.constexpr,
     LAYERS: tl.constexpr, UNFOLDS: tl.constexpr, SCALES: tl.constexpr, ENDS: tl.constexpr,
     UNITS: tl.constexpr, HIDDEN: tl.constexpr, STATE: tl.constexpr, BATCH: tl.constexpr,
@@ -49,12 +49,12 @@ def dense_scan(
 ):  # fmt: skip
     """Fill states and tape.
 
-    `width` is the width of the state without memory values; `seen` is the position on the tape of
-    the state from which the cell started its step.
+    `width` is the width of the state without memory values; `state_column` is the position on the
+    tape of the state from which the cell started its step.
     """
     IS_DOUBLE: tl.constexpr = HAS_MEMORY or KIND == "lstm"
     state_width: tl.constexpr = 2 * width if IS_DOUBLE else width
-    kept: tl.constexpr = seen + 5 * width if HAS_MEMORY else seen
+    kept: tl.constexpr = state_column + 5 * width if HAS_MEMORY else state_column
     sample = tl.program_id(0).to(tl.int64) * BATCH + tl.arange(0, BATCH)
     sample = tl.where(sample < batch, sample, -1)
     v = load(state, sample, state_width, 0, width, STATE)
@@ -73,9 +73,9 @@ def dense_scan(
         if HAS_MEMORY:
             v, c = remember(
                 v, c, held + (held_width - 4 * width), held_width, frame, width, gates,
-                tape + (seen + width), tape_width, 1, 2, STATE,
+                tape + (state_column + width), tape_width, 1, 2, STATE,
             )  # fmt: skip
-            store(tape, frame, tape_width, seen, width, v)
+            store(tape, frame, tape_width, state_column, width, v)
         elapsed = tl.load(frames + frame, mask=frame >= 0, other=0.0)
         if KIND == "lstm":
             v, c = remember(
@@ -124,7 +124,7 @@ def dense_scan_adjoint(
     frames, share, weight, deep, closing, gates, reset, tape, states_bar,
     bars, other_bars, frames_bar, state_bar,
     batch, steps, units: tl.constexpr, hidden: tl.constexpr, width: tl.constexpr,
-    tape_width: tl.constexpr, bars_width: tl.constexpr, seen: tl.constexpr,
+    tape_width: tl.constexpr, bars_width: tl.constexpr, state_column: tl.constexpr,
     KIND: tl.constexpr, HAS_MEMORY: tl.constexpr, MODE: tl.constexpr, LAYERS: tl.constexpr,
     UNFOLDS: tl.constexpr, SCALES: tl.constexpr, ENDS: tl.constexpr,
     UNITS: tl.constexpr, HIDDEN: tl.constexpr, STATE: tl.constexpr, BATCH: tl.constexpr,
@@ -146,7 +146,7 @@ def dense_scan_adjoint(
         elapsed_bar = tl.zeros_like(elapsed)
         if KIND == "lstm":
             v_bar, c_bar = remember_adjoint(
-                v_bar, c_bar, frame, units, weight, tape, tape + (seen + units), tape_width,
+                v_bar, c_bar, frame, units, weight, tape, tape + (state_column + units), tape_width,
                 bars, bars_width, 2, 1, UNITS,
             )  # fmt: skip
         elif KIND == "gru":
@@ -191,8 +191,8 @@ def dense_scan_adjoint(
             )  # fmt: skip
         if HAS_MEMORY:
             v_bar, c_bar = remember_adjoint(
-                v_bar, c_bar, frame, width, gates, tape + (seen + width),
-                tape + (seen + 6 * width), tape_width,
+                v_bar, c_bar, frame, width, gates, tape + (state_column + width),
+                tape + (state_column + 6 * width), tape_width,
                 bars + (bars_width - 4 * width), bars_width, 1, 2, STATE,
             )  # fmt: skip
         tl.store(frames_bar + frame, elapsed_bar, mask=frame >= 0)

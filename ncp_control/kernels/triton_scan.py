@@ -113,10 +113,10 @@ def _midpoint_adjoint(
         bars = _where(is_here, whole_bar, none)
         held_bar = _add(held_bar, bars)
         if LAYERS[len(LAYERS) - k_back + 2]:
-            seen_bar, grown = _inner_flow_adjoint(
+            inner_bar, grown = _inner_flow_adjoint(
                 middle, bars, source, target, p, slots, grown, SUMS, ROWS, SLOTS
             )
-            middle_bar += seen_bar
+            middle_bar += inner_bar
             bars = none
         start_bar, a_bar, b_bar, half_per_c_bar = relax_adjoint(
             v, half_a, half_b, 0.5 * h / c, tl.where(is_here, middle_bar, 0.0)
@@ -126,12 +126,12 @@ def _midpoint_adjoint(
         per_c_bar += 0.5 * half_per_c_bar
         held_bar = _add(held_bar, half_bar)
         if LAYERS[len(LAYERS) - k_back + 3]:
-            seen_bar, grown = _inner_flow_adjoint(
+            inner_bar, grown = _inner_flow_adjoint(
                 tl.where(is_before, middle, v), _add(bars, half_bar),
                 source, target, p, slots, grown, SUMS, ROWS, SLOTS,
             )  # fmt: skip
-            middle_bar += tl.where(is_before, seen_bar, 0.0)
-            v_bar += tl.where(is_before, 0.0, seen_bar)
+            middle_bar += tl.where(is_before, inner_bar, 0.0)
+            v_bar += tl.where(is_before, 0.0, inner_bar)
     return v_bar, held_bar, per_c_bar / c, -per_c_bar * h / (c * c), own_bar, grown
 
 
@@ -251,10 +251,10 @@ def scan_adjoint(
                     v, a, b, h, c, v_bar, INTEGRATOR
                 )
                 bars, own_bar = close_adjoint(whole, a_bar, b_bar, e, own_bar, EQUATION)
-                seen_bar, grown = _inner_flow_adjoint(
+                inner_bar, grown = _inner_flow_adjoint(
                     v, bars, source, target, p, out_of, grown, SUMS, ROWS, SLOTS
                 )
-                v_bar += seen_bar
+                v_bar += inner_bar
             sums_bar = _add(sums_bar, bars)
             h_bar += h_term
             c_bar += c_term

@@ -74,10 +74,10 @@ class MotionRule:
         check_name("command_type", command_type, TOPICS)
         steering = steering_of(contract, "ROS 2", (ANGLE, CURVATURE, YAW_RATE))
         self.is_twist = command_type.startswith("Twist")
-        self._speed_mps = _given("speed_mps", speed_mps, "how fast the robot shall drive [m/s]")
+        self._speed_mps = _needed("speed_mps", speed_mps, "how fast the robot shall drive [m/s]")
         self._quantity = steering.quantity
         if steering.scale is None:
-            scale = _given(
+            scale = _needed(
                 "max_steer_rad",
                 max_steer_rad,
                 "the steering angle of the action 1 [rad], which the contract does not say",
@@ -99,7 +99,7 @@ class MotionRule:
         self._wheelbase_m = math.nan
         if self.is_twist == (self._quantity == ANGLE):
             what = f"the distance of the axles [m], to turn {self._quantity} into {command_type}"
-            self._wheelbase_m = _given("wheelbase_m", wheelbase_m, what)
+            self._wheelbase_m = _needed("wheelbase_m", wheelbase_m, what)
 
     def motion(self, action: float) -> Motion:
         """Return the motion command for an action of the policy."""
@@ -114,7 +114,7 @@ class MotionRule:
         return Motion(speed_mps=v, turn=math.atan(curvature * self._wheelbase_m))
 
 
-def _given(name: str, value: float | None, meaning: str) -> float:
+def _needed(name: str, value: float | None, meaning: str) -> float:
     """Check that an option of the link is given and positive, and return it.
 
     Raises:

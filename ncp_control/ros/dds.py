@@ -259,12 +259,12 @@ def domain_of(domain_id: int | None) -> int:
     Raises:
         ValueError: If it is not a number from 0 to `LARGEST_DOMAIN`.
     """
-    given: Any = os.environ.get(DOMAIN, "").strip() or 0 if domain_id is None else domain_id
+    value: Any = os.environ.get(DOMAIN, "").strip() or 0 if domain_id is None else domain_id
     name = DOMAIN if domain_id is None else "domain_id"
-    is_number = not isinstance(given, bool) and str(given).isascii() and str(given).isdecimal()
-    if not is_number or int(given) > LARGEST_DOMAIN:
-        raise ValueError(f"`{name}` must be a number from 0 to {LARGEST_DOMAIN}, got {given!r}.")
-    return int(given)
+    is_number = not isinstance(value, bool) and str(value).isascii() and str(value).isdecimal()
+    if not is_number or int(value) > LARGEST_DOMAIN:
+        raise ValueError(f"`{name}` must be a number from 0 to {LARGEST_DOMAIN}, got {value!r}.")
+    return int(value)
 
 
 class Node:

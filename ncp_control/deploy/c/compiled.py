@@ -72,22 +72,22 @@ class CController:
             ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
                 is no longer finite; the state is then reset.
         """
-        seen = self._sensed.read(observation)
+        converted = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        arrays = (self.state, self._workspace, *self._pointed_at(seen))
+        arrays = (self.state, self._workspace, *self._pointed_at(converted))
         status = self._step(
             *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays[:3]),
             ctypes.c_float(elapsed_s),
             self._action.ctypes.data_as(ctypes.c_void_p),
         )
-        self._sensed.check_status(status, seen, elapsed_s)
+        self._sensed.check_status(status, converted, elapsed_s)
         return action_of(self._action)
 
-    def _pointed_at(self, seen: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _pointed_at(self, observation: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the observation as C takes it, then arrays that must stay alive with it."""
         if self._sensed.frame_shape is None:
-            return (seen,)
-        frame, numbers = self._sensed.parts(seen)
+            return (observation,)
+        frame, numbers = self._sensed.parts(observation)
         frame = np.ascontiguousarray(frame)
         struct = np.zeros((), [("frame", np.uintp), ("numbers", np.float32, numbers.shape)])
         struct["frame"], struct["numbers"] = frame.ctypes.data, numbers
@@ -150,15 +150,15 @@ def run_compiler(command: list[str]) -> str:
         RuntimeError: If the compiler fails.
     """
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"`{shlex.join(command[:1])}` does not run: {error}") from error
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if "error" in line]
+    if result.returncode != 0:
+        errors = [line for line in result.stderr.splitlines() if "error" in line]
         raise BuildError(
             f"`{shlex.join(command[:1])}` could not compile the controller:"
-            f" {(said or [done.stderr])[0][:300]}"
+            f" {(errors or [result.stderr])[0][:300]}"
         )
-    return done.stdout
+    return result.stdout

@@ -160,7 +160,7 @@ def ode_rnn_stage(cell: ODERNN) -> CellStage:
     return _stage(cell, "ode_rnn", tables, scratch, constants=constants, before=before)
 
 
-def _seen(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
+def _input_parts(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
     """Return constants and scratch for a gated cell's inputs, with or without elapsed time."""
     if not cell.sees_time:
         return _SEEN_INPUTS_ALONE | {"SEEN_INPUTS": cell.input_size}, {}
@@ -170,7 +170,7 @@ def _seen(cell: FusedCell) -> tuple[dict[str, Any], dict[str, int]]:
 
 def lstm_stage(cell: LSTM) -> CellStage:
     """Return the stage of an LSTM."""
-    constants, scratch = _seen(cell)
+    constants, scratch = _input_parts(cell)
     torch_lstm: Any = cell.lstm
     tables = {
         "lstm_input_map": torch_lstm.weight_ih_l0,
@@ -183,7 +183,7 @@ def lstm_stage(cell: LSTM) -> CellStage:
 
 def gru_stage(cell: GRU) -> CellStage:
     """Return the stage of a GRU."""
-    constants, scratch = _seen(cell)
+    constants, scratch = _input_parts(cell)
     torch_gru: Any = cell.gru
     tables = _gru_tables(
         torch_gru.weight_ih_l0, torch_gru.bias_ih_l0, torch_gru.weight_hh_l0, torch_gru.bias_hh_l0

@@ -153,13 +153,13 @@ def _describe(contract: Contract | None) -> list[str]:
             "signs, ranges and rate must be known from elsewhere.",
         ]
     lines = contract.describe().splitlines()
-    seen = contract.observation
-    if isinstance(seen, VectorContract):
-        lines[0] = f"senses    {seen.size} numbers:"
+    observation = contract.observation
+    if isinstance(observation, VectorContract):
+        lines[0] = f"senses    {observation.size} numbers:"
         lines[1:1] = [
             f"          {k} {entry.name}{f' [{entry.unit}]' if entry.unit else ''}"
             f"{_range(entry.range)}"
-            for k, entry in enumerate(seen.entries)
+            for k, entry in enumerate(observation.entries)
         ]
     if any(entry.bounds is None and not entry.choices for entry in contract.action):
         lines += ["bounds    not certified for every action"]

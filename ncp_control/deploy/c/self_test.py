@@ -64,8 +64,8 @@ def expected(
         assert isinstance(exact, FramesPolicy)
         dequantize(exact)
     times = torch.from_numpy(dt_s.astype(np.float64))[None]
-    seen = torch.from_numpy(observations)[None]
-    actions, state = exact(seen, dt_s=times)
+    inputs = torch.from_numpy(observations)[None]
+    actions, state = exact(inputs, dt_s=times)
     return policy.limit(actions[0]).numpy(), state[0].numpy()
 
 
@@ -75,8 +75,8 @@ def self_test_header(policy: Policy, head_weights: str) -> str:
     observations = draw_observations(policy, NUM_STEPS)
     dt_s = draw_times(policy.circuit.frame_s, NUM_STEPS)
     actions, _ = expected(policy, observations, dt_s, head_weights)
-    seen, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
-    single, _ = policy.float()(seen, dt_s=times)
+    inputs, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
+    single, _ = policy.float()(inputs, dt_s=times)
     rounding = np.abs(policy.limit(single[0]).numpy() - actions).max()
     allowed = TOLERANCES[head_weights] * max(1.0, np.abs(actions).max())  # scores are unbounded
     tolerance = number(max(allowed, 4.0 * rounding))

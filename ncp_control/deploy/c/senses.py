@@ -161,20 +161,20 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     else:
         tables.append(table("feature_weights", to_float32(features)))
         constants |= {"FIRST_FEATURE(k)": "feature_biases[k]", "FINISH_FEATURE(x, k)": "(x)"}
-    parts, lines, seen = ("head",), [], {"kind": "uint8_t", "size": height * width * channels}
+    parts, lines, fields = ("head",), [], {"kind": "uint8_t", "size": height * width * channels}
     frame = "observation"
     if policy.numbers:
         frame, numbers = "observation->frame", "observation->numbers"
         scale, lines = _scale(policy, policy.numbers, numbers, f"(w->features + {num_features})")
         tables += [scale.tables] if scale.tables else []
         parts, constants = (*parts, *scale.parts), constants | scale.constants
-        seen |= {"kind": "struct controller_observation"}
-        seen |= {"types": _OBSERVATION.replace("NUMBERS", str(policy.numbers))}
+        fields |= {"kind": "struct controller_observation"}
+        fields |= {"types": _OBSERVATION.replace("NUMBERS", str(policy.numbers))}
     stage = Stage(
         constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
     )
     call = "\n    ".join([*lines, f"see(w, {frame}, w->features);"])
-    return Senses(stage=stage, call=call, **seen)
+    return Senses(stage=stage, call=call, **fields)
 
 
 _OBSERVATION = """\

@@ -115,25 +115,25 @@ class Target:
         if self.takes_words:
             command = [*self.emulator, str(program), *words]
         else:
-            given = "".join(f",arg={word}" for word in (program.name, *words))
-            command = [*self.emulator, f"enable=on,target=native{given}", "-kernel", str(program)]
-        done = subprocess.run(
+            args = "".join(f",arg={word}" for word in (program.name, *words))
+            command = [*self.emulator, f"enable=on,target=native{args}", "-kernel", str(program)]
+        result = subprocess.run(
             command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False
         )
         found = re.search(
             r"(pass|fail): \d+ steps, largest difference (\S+), bits (\w+)\s+"
             r"bytes: state (\d+), workspace (\d+)",
-            done.stdout,
+            result.stdout,
         )
         if found is None:
             raise RuntimeError(
                 f"the test program must print its result on {self.name}, got status"
-                f" {done.returncode} and {(done.stdout + done.stderr)[-300:]!r}."
+                f" {result.returncode} and {(result.stdout + result.stderr)[-300:]!r}."
             )
-        ticks = [int(number) for number in re.findall(r"ticks: (\d+)", done.stdout)]
-        took = re.search(r"microseconds a step: (\S+)", done.stdout)
+        ticks = [int(number) for number in re.findall(r"ticks: (\d+)", result.stdout)]
+        took = re.search(r"microseconds a step: (\S+)", result.stdout)
         return SelfTest(
-            passed=found[1] == "pass" and done.returncode == 0,
+            passed=found[1] == "pass" and result.returncode == 0,
             largest_difference=float(found[2]),
             bits=found[3],
             state_bytes=int(found[4]),

@@ -65,9 +65,9 @@ def open_here(
     """
     kind = LINKS.find(name)
     bound = inspect.signature(kind.open).bind_partial(contract, target, clock=clock)
-    given = [*bound.arguments, "clock"]
-    check_options("link_options", options, kind.open, given=given)
-    check_needed("link_options", options, kind.open, given=given)
+    passed = [*bound.arguments, "clock"]
+    check_options("link_options", options, kind.open, given=passed)
+    check_needed("link_options", options, kind.open, given=passed)
     return kind.open(contract, target, clock=clock, **options)
 
 

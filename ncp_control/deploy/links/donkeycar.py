@@ -104,7 +104,7 @@ class NCPPilot:
         )
         self._pause_s = loop.pause_s(contract.frame_s)
         self._begun_s, self._called_s = self._clock.now_s(), -math.inf
-        self._has_seen, self._num_told = False, 0
+        self._has_seen, self._num_logged = False, 0
         self._num_runs, self._spent_s, self._most_s = 0, 0.0, 0.0
 
     def run(self, image_array: np.ndarray | None) -> tuple[float, float]:
@@ -122,14 +122,14 @@ class NCPPilot:
         reading = None
         if image_array is not None:
             reading = Reading(observation=see(self._framer, image_array), time_s=now_s)
-        done = self._pilot.decide(reading, now_s)
-        self._has_seen |= done.action is not None
+        decision = self._pilot.decide(reading, now_s)
+        self._has_seen |= decision.action is not None
         self._tell_events()
         took_s = self._clock.now_s() - now_s
         self._num_runs, self._spent_s = self._num_runs + 1, self._spent_s + took_s
         self._most_s = max(self._most_s, took_s)
-        is_driving = self._has_seen and done.level < Level.STOP
-        angle = float(np.clip(self._scale * float(done.command[0]), -1.0, 1.0))
+        is_driving = self._has_seen and decision.level < Level.STOP
+        angle = float(np.clip(self._scale * float(decision.command[0]), -1.0, 1.0))
         return angle, self._throttle if is_driving else 0.0
 
     def shutdown(self) -> None:
@@ -142,9 +142,9 @@ class NCPPilot:
     def _tell_events(self) -> None:
         """Log the monitor's events since the last call."""
         events = [] if self.monitor is None else self.monitor.events
-        for e in events[self._num_told :]:
+        for e in events[self._num_logged :]:
             _log.warning(str(Event(e.time_s - self._begun_s, e.level, e.kind, e.reason)))
-        self._num_told = len(events)
+        self._num_logged = len(events)
 
 
 def _scale_of(contract: Contract, max_steer_deg: float | None) -> float:

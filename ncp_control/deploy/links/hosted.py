@@ -187,10 +187,10 @@ def _host(pipe: Connection) -> None:
             link.close()
 
 
-def _tell(pipe: Connection, kind: str, told: Any) -> None:
+def _tell(pipe: Connection, kind: str, content: Any) -> None:
     """Send a message to the loop; if the loop is gone, the host detects that elsewhere."""
     with contextlib.suppress(OSError):
-        send_message(pipe, kind, told)
+        send_message(pipe, kind, content)
 
 
 class Host:

@@ -100,13 +100,13 @@ class Ros2Link:
         self._command_type, self._frame_id = command_type, frame_id
         self._stamps = StampClock() if stamped else None
         self._dds = _import_dds()
-        said = command_topic or TOPICS[command_type]
-        names = self._dds.topic_name(topic), self._dds.topic_name(said)
+        chosen_topic = command_topic or TOPICS[command_type]
+        names = self._dds.topic_name(topic), self._dds.topic_name(chosen_topic)
         self._node = node = self._dds.Node(self._dds.domain_of(domain_id))
         self._images: Any = node.reader(names[0], self._dds.MESSAGES[image_type])
         self._commands: Any = node.writer(names[1], self._dds.MESSAGES[command_type])
         self._first: Reading | None = None
-        self._seen_s = clock.now_s()
+        self._image_s = clock.now_s()
         self._first = self._wait(topic, image_type, connect_s)
 
     def read(self, timeout_s: float) -> Reading | None:
@@ -122,7 +122,7 @@ class Ros2Link:
 
     def send(self, command: np.ndarray) -> None:
         """Steer at the commanded speed; stand still if no image has come for `silence_s`."""
-        is_blind = self._clock.now_s() - self._seen_s > self._silence_s
+        is_blind = self._clock.now_s() - self._image_s > self._silence_s
         self._publish(STOP if is_blind else self._rule.motion(float(command[0])))
 
     def stop(self) -> None:
@@ -158,7 +158,7 @@ class Ros2Link:
         raise LinkLost(f"no image came on {topic} within {connect_s:g} s: {advice}")
 
     def _reading(self, message: Any) -> Reading:
-        self._seen_s = now_s = self._clock.now_s()
+        self._image_s = now_s = self._clock.now_s()
         time_s = now_s
         if self._stamps is not None:
             time_s = self._stamps.time_s(message.header.stamp.time_s, now_s)

@@ -184,9 +184,9 @@ def _open(source: str | int) -> Any:
         )
     capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        told = "a camera that can be opened" if isinstance(source, int) else "a video to read"
+        wanted = "a camera that can be opened" if isinstance(source, int) else "a video to read"
         raise ValueError(
-            f"`link` must name {told}, got {source!r}, which OpenCV cannot open. Write video:PATH"
+            f"`link` must name {wanted}, got {source!r}, which OpenCV cannot open. Write video:PATH"
             " for a file, video:0 for the first camera."
         )
     return capture

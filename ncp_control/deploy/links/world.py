@@ -89,8 +89,8 @@ class WorldLink:
             self._reading = with_unread(reading, self._reading)
             if terminated or truncated:
                 self.has_failed = terminated
-                told = "it crashed or fell" if terminated else "its time is over"
-                self._end = f"the episode ended: {told}"
+                reason = "it crashed or fell" if terminated else "its time is over"
+                self._end = f"the episode ended: {reason}"
 
     def _make_reading(self, observation: Any, info: dict[str, Any], reward: float) -> Reading:
         time_s = self._next_s

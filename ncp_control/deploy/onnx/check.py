@@ -68,11 +68,11 @@ def check_model(policy: Policy, content: bytes) -> float:
     worst = rounding = 0.0
     for k in range(NUM_STEPS):
         here = slice(k * BATCH, (k + 1) * BATCH)
-        given = observations[here], state, times[here]
-        feed = Sensed.of(policy).inputs(given[0]) | {"state": given[1], "dt_s": given[2]}
+        inputs = observations[here], state, times[here]
+        feed = Sensed.of(policy).inputs(inputs[0]) | {"state": inputs[1], "dt_s": inputs[2]}
         action, after = session.run(["action", "next_state"], feed)
-        wanted, exact_after = plain_step(exact, *given)
-        own, own_after = plain_step(single, *given)
+        wanted, exact_after = plain_step(exact, *inputs)
+        own, own_after = plain_step(single, *inputs)
         worst = max(worst, _distance(exact_after, after))
         rounding = max(rounding, _distance(exact_after, own_after), _distance(wanted, own))
         if policy.choices:

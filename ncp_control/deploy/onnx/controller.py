@@ -33,11 +33,11 @@ class OnnxController:
         content = to_onnx(policy).content if isinstance(policy, Policy) else Path(policy)
         self.session = open_session(content, threads)
         try:
-            seen = {value.name: value for value in self.session.get_inputs()}
+            inputs = {value.name: value for value in self.session.get_inputs()}
             self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
             self.frame_s = float(json.loads(self.properties["frame_s"]))
-            observation, state = seen["observation"], seen["state"]
-            numbers = seen["numbers"].shape[1] if "numbers" in seen else 0
+            observation, state = inputs["observation"], inputs["state"]
+            numbers = inputs["numbers"].shape[1] if "numbers" in inputs else 0
             if observation.type == "tensor(uint8)":
                 self._sensed = Sensed.frames(tuple(observation.shape[1:]), numbers)
             else:
@@ -57,11 +57,11 @@ class OnnxController:
             ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
                 is no longer finite; the state is then reset.
         """
-        seen = self._sensed.read(observation)
+        converted = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
-        if not self._sensed.can_act(seen, elapsed_s):
-            raise self._sensed.refusal(seen, elapsed_s)
-        feed = self._sensed.inputs(seen[None])
+        if not self._sensed.can_act(converted, elapsed_s):
+            raise self._sensed.refusal(converted, elapsed_s)
+        feed = self._sensed.inputs(converted[None])
         feed |= {"state": self.state[None], "dt_s": np.array([elapsed_s], np.float32)}
         try:
             action, state = self.session.run(["action", "next_state"], feed)
@@ -72,7 +72,7 @@ class OnnxController:
             ) from error
         if not (np.isfinite(state).all() and np.isfinite(action).all()):
             self.reset()
-            raise self._sensed.refusal(seen, elapsed_s, is_state=True)
+            raise self._sensed.refusal(converted, elapsed_s, is_state=True)
         self.state[:] = state[0]
         return action[0]
 
@@ -97,11 +97,11 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
     if isinstance(model, Path):
         if not model.is_file():
             raise FileNotFoundError(f"No ONNX model: {model}. Export the policy first.")
-        given: Any = os.fspath(model)
+        source: Any = os.fspath(model)
     else:
-        given = model
+        source = model
     try:
-        return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a separate class for each failure
         raise ValueError(
             f"`policy` must be an ONNX model that can be run here, got one that cannot:"

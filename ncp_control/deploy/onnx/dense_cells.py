@@ -120,13 +120,13 @@ def ode_rnn_step(graph: Graph, cell: ODERNN, features: Value, state: Value, dt_s
     return _gru(graph, weights, cell.hidden_size, features, state)
 
 
-def _gru(graph: Graph, weights: tuple[Any, ...], width: int, seen: Value, state: Value) -> Value:
+def _gru(graph: Graph, weights: tuple[Any, ...], width: int, inputs: Value, state: Value) -> Value:
     input_map, input_bias, state_map, state_bias = map(numbers, weights)
     sizes = [2 * width, width]
-    gates_seen, seen_part = graph.split(graph.dense(seen, input_map, input_bias), sizes)
+    input_gates, input_part = graph.split(graph.dense(inputs, input_map, input_bias), sizes)
     gates_kept, kept_part = graph.split(graph.dense(state, state_map, state_bias), sizes)
-    reset, update = graph.split(graph.sigmoid(gates_seen + gates_kept), [width] * 2)
-    candidate = graph.tanh(seen_part + reset * kept_part)
+    reset, update = graph.split(graph.sigmoid(input_gates + gates_kept), [width] * 2)
+    candidate = graph.tanh(input_part + reset * kept_part)
     return candidate + update * (state - candidate)
 
 
@@ -148,8 +148,10 @@ def lstm_step(graph: Graph, cell: LSTM, features: Value, state: Value, dt_s: Val
     lstm: Any = cell.lstm
     hidden, memory = graph.split(state, [cell.hidden_size] * 2)
     bias = numbers(lstm.bias_ih_l0 + lstm.bias_hh_l0)
-    seen = graph.dense(_with_time(graph, cell, features, dt_s), numbers(lstm.weight_ih_l0), bias)
-    gates = graph.dense(hidden, numbers(lstm.weight_hh_l0), seen)
+    from_inputs = graph.dense(
+        _with_time(graph, cell, features, dt_s), numbers(lstm.weight_ih_l0), bias
+    )
+    gates = graph.dense(hidden, numbers(lstm.weight_hh_l0), from_inputs)
     enter, forget, candidate, show = graph.split(gates, [cell.hidden_size] * 4)
     memory = remembered(graph, enter, forget, candidate, memory)
     return graph.join([graph.sigmoid(show) * graph.tanh(memory), memory])

@@ -156,12 +156,12 @@ def _mixed_memory(inner_step: Step, inner_readout: Readout) -> tuple[Step, Reado
     ) -> Value:
         sizes = [memory.cell.state_size] * 2
         own, kept = graph.split(state, sizes)
-        seen = dense_cells.linear(graph, memory.input_map, features)
-        gates = dense_cells.linear(graph, memory.state_map, own, seen)
+        from_inputs = dense_cells.linear(graph, memory.input_map, features)
+        gates = dense_cells.linear(graph, memory.state_map, own, from_inputs)
         enter, candidate, forget, show = graph.split(gates, sizes * 2)
         kept = dense_cells.remembered(graph, enter, forget, candidate, kept)
-        shown = graph.sigmoid(show) * graph.tanh(kept)
-        return graph.join([inner_step(graph, memory.cell, features, shown, dt_s), kept])
+        output = graph.sigmoid(show) * graph.tanh(kept)
+        return graph.join([inner_step(graph, memory.cell, features, output, dt_s), kept])
 
     def readout(graph: Graph, memory: MixedMemory, state: Value) -> Value:
         return inner_readout(graph, memory.cell, graph.cut(state, 0, memory.cell.state_size))

@@ -61,14 +61,14 @@ class _Synapses:
         if len(which) == 0 or signal is None:
             return start
         p, graph = self.parameters, self.graph
-        seen = graph.pick(signal, self.source[which] - first)
-        opening = graph.sigmoid((seen - p.threshold[which]) * p.slope[which])
+        presynaptic = graph.pick(signal, self.source[which] - first)
+        opening = graph.sigmoid((presynaptic - p.threshold[which]) * p.slope[which])
         start = graph.dense(opening, self._matrix(which, neurons, self.weights(which)), start)
         direct = self.direct_weights(which)
         return (
             start
             if direct is None
-            else graph.dense(seen, self._matrix(which, neurons, [0.0, 0.0, direct]), start)
+            else graph.dense(presynaptic, self._matrix(which, neurons, [0.0, 0.0, direct]), start)
         )
 
     def direct_weights(self, which: np.ndarray) -> np.ndarray | None:
@@ -215,8 +215,8 @@ def _advance_layers(
     for neurons, v, base, time in zip(groups, starts, held, times, strict=True):
         earlier = synapses.find(neurons, range(first, first + neurons.start))
         own = synapses.find(neurons, range(first + neurons.start, first + neurons.stop))
-        seen = graph.join(middles) if middles else None
-        base = synapses.add(base, earlier, seen, first, neurons)
+        joined = graph.join(middles) if middles else None
+        base = synapses.add(base, earlier, joined, first, neurons)
         place = first + neurons.start
         a, b = synapses.flow(synapses.add(base, own, v, place, neurons), neurons)
         half, distance = graph.one_minus_exp(time * 0.5 * a), b / a - v
