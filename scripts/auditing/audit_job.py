@@ -21,6 +21,7 @@ from ncp_control.markdown import plain
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, at_least_single, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
+from ncp_control.records import sensor_names
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.recording import act, watch
@@ -214,6 +215,8 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
             lambda: seeing.stability_part(policy, audited, maps, settings.seed),
         )
     names = audited.sensor_names
+    if names is None and policy.contract is not None:  # they pass an encoder
+        names = sensor_names(policy.contract.observation)
     if names is not None:
         report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
         report.part("What it goes by", lambda: parts.sensor_effects_part(policy, audited, names))

@@ -59,9 +59,13 @@ def _largest(sizes: Sequence[float]) -> list[int]:
 
 
 def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
-    """List the sensor of each circuit input and the action of each output, with their ranges."""
+    """List the sensors and the action of each output of the circuit, with their ranges.
+
+    Each sensor has the name of its circuit input, unless an encoder mixes the sensors.
+    """
     is_wired = audited.recorded_activity.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
+    source = "sensor" if audited.sensor_names is None else source
 
     def rows(
         node: str, names: Sequence[str], values: np.ndarray, first: int = 0

@@ -119,6 +119,9 @@ def test_a_sensor_stands_beside_its_synapses(walking):
     table = sensors_part(audited, audited.sensor_names).tables["sensors"]
     heights = audited.observations[:, 0].astype(float)
     assert table.rows[0][:2] == ("sensory_0", "height [m]")
+    mixed = dataclasses.replace(audited, sensor_names=None)  # by an encoder
+    table_of_mixed = sensors_part(mixed, audited.sensor_names).tables["sensors"]
+    assert table_of_mixed.rows[0][:2] == ("sensor_0", "height [m]")
     np.testing.assert_allclose(
         table.rows[0][2:], [heights.mean(), heights.min(), heights.max()], rtol=1e-6
     )

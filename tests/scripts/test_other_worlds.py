@@ -104,6 +104,7 @@ def test_a_users_own_world_trains_evaluates_and_audits(
     assert type_command(audit, Audit, str(run / "policy"), "--seconds", "1") == 0
     report = next((tmp_path / "runs").glob("audit-*/report/report.md")).read_text()
     assert "rate [rad/s]" in report and "never violated" in report
+    assert "## What it goes by" in report, "though an encoder mixes the sensors"
 
 
 def test_a_users_own_world_of_frames_is_evaluated_filmed_watched_and_audited(
