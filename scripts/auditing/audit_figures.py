@@ -18,6 +18,7 @@ from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
+from scripts.evaluation.episode_figures import time_limits_s
 from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, tidy
 
 METHOD_NAMES = {
@@ -106,9 +107,8 @@ def draw_signal(axes: Axes, audited: Episode) -> None:
 
 
 def set_time_limits(axes: Axes, audited: Episode) -> None:
-    """Make the time axis span the episode; for a single frame keep matplotlib's limits."""
-    if len(audited.time_s) > 1:
-        axes.set_xlim(*audited.time_s[[0, -1]])
+    """Make the time axis span the episode, with its last frame."""
+    axes.set_xlim(*time_limits_s(audited))
 
 
 def draw_tau(

@@ -17,7 +17,7 @@ from scripts.auditing.audit_figures import (
     show_map,
 )
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.episode_figures import GREY
+from scripts.evaluation.episode_figures import GREY, time_limits_s
 
 _METHODS = ("visual_backprop", "input_gradient")
 _NUM_TAUS = 3
@@ -67,10 +67,7 @@ def _draw_activity(figure: SubFigure, audited: Episode) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 4.0])
     draw_signal(above, audited)
     largest = max(float(np.abs(states).max()), 1e-6)
-    first_s, last_s = float(audited.time_s[0]), float(audited.time_s[-1])
-    if last_s == first_s:  # a single frame is drawn as wide as the time before it
-        last_s += float(audited.recorded_activity.dt_s[0, 0]) or 1.0
-    extent = (first_s, last_s, len(names) - 0.5, -0.5)
+    extent = (*time_limits_s(audited), len(names) - 0.5, -0.5)
     drawn = below.imshow(
         states,
         norm=Normalize(-largest, largest),

@@ -206,7 +206,7 @@ def activity(episode: Episode) -> Figure:
     The mean is subtracted, since for most neurons it is far larger than the changes. The colour
     scale covers all but the largest 0.5 % of the deviations, such as those just after the start.
     """
-    recorded, time_s = episode.recorded_activity, episode.time_s
+    recorded = episode.recorded_activity
     states = recorded.states[0].cpu().numpy().T
     deviations = states - states.mean(axis=1, keepdims=True)
     taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
@@ -216,10 +216,12 @@ def activity(episode: Episode) -> Figure:
     panels = figure.subplots(
         1 + num_maps, 1, sharex=True, height_ratios=[1.4] + [height] * num_maps
     )
-    # An action holds until the next one.
-    panels[0].plot(time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4, drawstyle="steps-post")
+    begin_s, end_s = time_limits_s(episode)
+    # An action holds until the next one, the last one until the end.
+    times_s, held = np.append(episode.time_s, end_s), episode.actions[[*range(len(episode)), -1], 0]
+    panels[0].plot(times_s, held, color=BLUE, linewidth=1.4, drawstyle="steps-post")
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
-    panels[0].set(ylabel=episode.action_names[0], xlim=time_s[[0, -1]])
+    panels[0].set(ylabel=episode.action_names[0], xlim=(begin_s, end_s))
     tidy(panels[0])
     largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
     label = "state" if taus_s is None else "membrane potential"
@@ -232,6 +234,13 @@ def activity(episode: Episode) -> Figure:
     return figure
 
 
+def time_limits_s(episode: Episode) -> tuple[float, float]:
+    """Return the time of the first observation and the end of the last frame [s]."""
+    begin_s, last_s = float(episode.time_s[0]), float(episode.time_s[-1])
+    end_s = begin_s + episode.duration_s
+    return begin_s, end_s if end_s > last_s else last_s + (float(episode.dt_s[-1]) or 1.0)
+
+
 def _draw_map(
     axes: Axes, episode: Episode, values: np.ndarray, scale: Normalize, colours: str, label: str
 ) -> None:
@@ -240,7 +249,7 @@ def _draw_map(
     The rows have the names of the neurons, or of the layers if there are too many.
     """
     names, num_neurons = episode.recorded_activity.neuron_names, len(values)
-    extent = (float(episode.time_s[0]), float(episode.time_s[-1]), num_neurons - 0.5, -0.5)
+    extent = (*time_limits_s(episode), num_neurons - 0.5, -0.5)
     drawn = axes.imshow(
         values, norm=scale, cmap=colours, aspect="auto", extent=extent, interpolation="nearest"
     )

@@ -22,6 +22,7 @@ from scripts.auditing import models
 from scripts.auditing.audit_figures import draw_signal
 from scripts.auditing.audit_job import open_report
 from scripts.auditing.maps import compute_saliency
+from scripts.auditing.overview import overview
 from scripts.auditing.parts import (
     ablation_part,
     activity_part,
@@ -37,6 +38,7 @@ from scripts.auditing.parts import (
 from scripts.auditing.recording import act
 from scripts.auditing.seeing import overview_part, robustness_part, stability_part
 from scripts.evaluation.driving import track_place
+from scripts.evaluation.episode_figures import activity
 from scripts.evaluation.worlds import WorldSettings
 from scripts.reporting import Part
 
@@ -165,6 +167,20 @@ def shortened(audited, frames):
         pictures=audited.pictures[:frames],
         infos={},
     )
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_every_frame_has_a_cell_as_long_as_itself_in_a_map(driving, frames):
+    policy, whole = driving
+    audited = shortened(whole, frames)
+    maps = compute_saliency(policy, audited, [])
+    end_s = pytest.approx(frames / 30, abs=1e-5)
+    for figure in (activity(audited), overview(audited, maps, certify(policy.circuit.cell))):
+        (drawn, *_) = [x for x in figure.axes if x.images and x.get_ylabel() == ""
+                       and x.images[0].get_array().shape[1:] == (frames,)]  # fmt: skip
+        assert drawn.images[0].get_extent()[:2] == [0.0, end_s]
+        shared = [x for x in figure.axes if drawn.get_shared_x_axes().joined(drawn, x)]
+        assert len(shared) > 1 and all(x.get_xlim() == (0.0, end_s) for x in shared)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4])
