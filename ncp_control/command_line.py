@@ -188,7 +188,7 @@ def _sentence(error: ValueError | OSError) -> str:
 def _resume_with(runs: Sequence[Run], settings: Any) -> str:
     """Return how to resume the first run that holds a training checkpoint, or "" if none does."""
     begun = [run for run in runs if run.is_begun] if hasattr(settings, "resume") else []
-    return f"resume it with --resume {begun[0].folder}" if begun else ""
+    return f"resume it with --resume {shlex.quote(str(begun[0].folder))}" if begun else ""
 
 
 def _advice_after(error: Exception, runs: Sequence[Run], settings: Any) -> str:

@@ -55,7 +55,7 @@ class Evaluate:
     entry."""
     drop: tuple[float, ...] = (0.0,)
     """Shares of observations that are dropped, in all environments but LaneKeeping-v0 and
-    RoadDriving-v0; use --condition lost there."""
+    RoadDriving-v0; use --condition lost for their frames."""
     overwrite: tuple[float, ...] = (0.0,)
     """Shares of frames in which the action is replaced by a random one."""
     delay: tuple[int, ...] = (0,)

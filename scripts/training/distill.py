@@ -48,9 +48,9 @@ def train_distill(asked: Distill) -> Policy:
     steps, longest = settings.distillation.steps_per_round, where.world.max_steps
     if steps < longest:
         warnings.warn(
-            f"`steps_per_round` should be at least the {longest} steps of an episode, got {steps}:"
-            " every round begins new episodes, so that the student learns and is measured only in"
-            f" their first {steps} steps",
+            f"`steps_per_round` should be at least the {longest} steps that an episode may have,"
+            f" got {steps}: every round begins new episodes, so that the student never learns, and"
+            f" is never measured in, what comes after {steps} steps",
             stacklevel=2,
         )
     whole = WorldSettings(env=where.env, options=where.options, episodes=where.episodes)
