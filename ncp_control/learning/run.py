@@ -185,7 +185,8 @@ class Run:
         saved = [f"checkpoints/{path.name}" for path in sorted(self.checkpoints.glob("[!.]*"))]
         folders = (self.policy, self.report, self.trials)
         saved += [path.name for path in folders if path.is_dir()]
-        saved += sorted(path.name for path in self.folder.glob("*.mcap"))
+        for kind in ("*.mcap", "*.html"):
+            saved += sorted(path.name for path in self.folder.glob(kind))
         tables = sorted(path.name for path in self.folder.glob("*.csv"))
         saved += [name for name in tables if name != "metrics.csv"]
         if self._rows:

@@ -25,7 +25,7 @@ def watch_live(
     """Let a policy act, and keep rewriting a page for a browser.
 
     During the episode the page reloads itself and shows the newest frame. The page written last is
-    an ordinary inspector page of the whole episode.
+    an ordinary inspector page of the whole episode, or of its frames so far if the job is stopped.
 
     Args:
         policy: The policy that acts.
@@ -46,14 +46,20 @@ def watch_live(
         return write_inspector(path, [panel], title=title, reload_s=reload_s)
 
     with place.open(policy, seconds=seconds, name=name) as (_, steps, recorder):
-        written_s = time.monotonic()
-        for step in steps:
-            recorder.add(step)
-            if time.monotonic() - written_s >= every_s:
-                write(recorder, every_s)
-                written_s = time.monotonic()
-            if recorder.is_over:
-                break
+        written_s, has_frames = time.monotonic(), False
+        try:
+            for step in steps:
+                recorder.add(step)
+                has_frames = True
+                if time.monotonic() - written_s >= every_s:
+                    write(recorder, every_s)
+                    written_s = time.monotonic()
+                if recorder.is_over:
+                    break
+        except KeyboardInterrupt:
+            if has_frames:
+                write(recorder, None)
+            raise
         return write(recorder, None)
 
 

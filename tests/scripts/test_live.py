@@ -3,9 +3,11 @@ import pytest
 import torch
 
 from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control.learning.run import Run
 from policies.driving import make_driving_policy
 from scripts.evaluation import live
 from scripts.evaluation.driving import track_place
+from scripts.evaluation.settings import Evaluate
 
 
 @pytest.mark.parametrize("model", ["ncp", "lstm"])
@@ -34,3 +36,27 @@ def test_pages_grow_with_the_drive_and_the_last_stands_still(model, tmp_path, mo
     assert np.allclose(last.actions, actions[0].clamp(-1, 1).numpy(), atol=1e-5)
     visible = policy.circuit.cell.num_visible  # an LSTM's memory is not shown
     assert np.allclose(panel.states[-1], state[0, :visible].numpy(), atol=1e-5)
+
+
+def test_a_stopped_drive_leaves_a_page_that_stands_still(tmp_path, monkeypatch):
+    run = Run.create("evaluation", "ncp", Evaluate(policy="drive-ncp"), root=tmp_path)
+    policy, write = make_driving_policy("ncp", head="light"), live.write_inspector
+    monkeypatch.setattr(live, "write_inspector", stopped_after(3, write))
+    place = track_place(HELD_OUT_TRACKS[0], 0.2, 0)
+    path = run.folder / "live.html"
+    with pytest.raises(KeyboardInterrupt):
+        live.watch_live(policy, path, place, name="ncp", seconds=1.0, every_s=0.0)
+    assert '"reload_s":null' in path.read_text()
+    assert "live.html" in run.kept()
+
+
+def stopped_after(count, write):
+    """A writer of pages at whose page of a number Ctrl-C is pressed, once."""
+    calls = iter(range(1, 1000))
+
+    def write_or_stop(path, panels, **settings):
+        if next(calls) == count:
+            raise KeyboardInterrupt
+        return write(path, panels, **settings)
+
+    return write_or_stop
