@@ -133,7 +133,8 @@ class NeuronView {
     const rows = synapses.map((synapse) => this.makeRow(synapse, synapse[end]));
     list.replaceChildren(...rows.map((row) => row.item));
     const heading = list.previousElementSibling;
-    heading.textContent = `${heading.textContent.split(" ")[0]} (${rows.length}), strongest first`;
+    const [side] = heading.textContent.split(" ");
+    heading.textContent = `${side} (${rows.length}), strongest over the episode first`;
     return rows;
   }
 
