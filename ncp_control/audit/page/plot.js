@@ -153,10 +153,13 @@ class Plot {
     });
   }
 
-  // Labels and heights, leaving out those that would touch.
   valueTicks() {
-    const [low, high] = this.limits;
-    const ticks = this.isLog ? logTicks(low, high) : roundTicks(low, high);
+    const ticks = this.isLog ? this.placeTicks(logTicks(...this.limits)) : [];
+    return ticks.length > 1 ? ticks : this.placeTicks(roundTicks(...this.limits));
+  }
+
+  // Labels and heights, leaving out those that would touch.
+  placeTicks(ticks) {
     const placed = [];
     for (const tick of ticks) {
       const y = this.y(tick);

@@ -199,6 +199,18 @@ def test_a_clicked_neuron_shows_its_traces_and_synapses(page, make_episode):
             assert synapses(browser, side) == pytest.approx(expected, abs=0.006)
 
 
+@pytest.mark.parametrize("range_s", [(0.0062, 0.0068), (0.003, 0.03), (1e-5, 1.0)])
+def test_time_constants_of_any_range_have_labelled_ticks(page, range_s):
+    browser = page("one")
+    labels = browser.execute_script(
+        """const plot = player.panels[0].neuronView.timescale;
+        plot.show([{ time_s: [0, 1], values: arguments[0] }], null);
+        return plot.valueTicks().map(([label]) => label);""",
+        range_s,
+    )
+    assert len(set(labels)) == len(labels) >= 2
+
+
 def test_neurons_are_followed_by_key_and_by_button(page, make_episode):
     browser = page("one")
     names = make_episode().neuron_names
