@@ -104,9 +104,9 @@ def _ray(
         if parallel is not None:
             new["num_cpus"] = parallel * threads
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do
-    _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in _STOPS}
     try:
+        _check_answers(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **new)
     except (ConnectionError, ValueError) as error:
         reason = str(error).rstrip(".")
@@ -125,7 +125,7 @@ def _check_answers(address: str) -> None:
     """Check that a machine answers at host:port, where Ray would try for many minutes.
 
     Raises:
-        ValueError: If it does not within `CONNECT_S`, e.g. because there is no such machine.
+        ConnectionError: If it does not within `CONNECT_S`, e.g. if there is no such machine.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):
@@ -133,7 +133,7 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise ValueError(f"`address` must be a Ray cluster, got {address!r}: {error}.") from error
+        raise ConnectionError(str(error)) from error
 
 
 def run_trial(trial: Path, words: Sequence[str], cwd: str, environment: Mapping[str, str]) -> int:
