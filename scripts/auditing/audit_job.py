@@ -24,7 +24,7 @@ from ncp_control.policy.folder import EXCERPT_FILE
 from ncp_control.records import sensor_names
 from scripts.auditing import models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, watch
+from scripts.auditing.recording import act, frames_in, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
@@ -118,12 +118,13 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
     if settings.ablation_km:
         cell = policy.circuit.cell
         ablate(policy, neurons={cell.neuron_names[0]: 0.0})  # raises with the reason if impossible
-    if is_driving and settings.seconds < 0.2:
+    if is_driving and settings.world_s < 0.2:
         raise ValueError(
             f"`seconds` must be at least 0.2 to drive, got {settings.seconds!r}."
             " A few frames are needed."
         )
     place = _place_of(policy, settings)
+    frames_in(settings.world_s, place.world.frame_s)  # raises if too many
     observe = place.labels.get("observed", "full")
     check_fit("policy", policy, place.world, f"{place.where!r} with observe={observe!r}")
 
@@ -175,7 +176,7 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
     if env == DRIVING_WORLD:
         open_world(env, words_of(observe, options))  # raises on unknown options
         changes = _lane_changes(settings)
-        place = track_place(settings.track, settings.seconds, settings.seed, observe, **changes)
+        place = track_place(settings.track, settings.world_s, settings.seed, observe, **changes)
     else:
         world = open_world(env, words_of(observe, options))
         place = place_in(world, (env, observe, *options), {}, 1, settings.seed)
@@ -187,18 +188,18 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Episode:
     """Record a policy in its environment, or run it on the recording `log`."""
-    name, seconds = policy_name(path), settings.seconds
+    name = policy_name(path)
     if settings.log is not None:
-        return watch(policy, name, settings.log, seconds=seconds,
-                     options=read_options(settings.log_options, "log_options"))  # fmt: skip
-    return act(policy, name, _place_of(policy, settings), seconds=seconds)
+        options = read_options(settings.log_options, "log_options")
+        return watch(policy, name, settings.log, seconds=settings.seconds, options=options)
+    return act(policy, name, _place_of(policy, settings), seconds=settings.world_s)
 
 
 def _wipe_place(policy: Policy, settings: Audit) -> Place | None:
     """Return the place where a policy acts with its memory wiped; None to skip this test."""
     if settings.log is not None or not settings.wipe_episodes:
         return None
-    return wipe_place(_place_of(policy, settings), settings.wipe_episodes, settings.seconds)
+    return wipe_place(_place_of(policy, settings), settings.wipe_episodes, settings.world_s)
 
 
 def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
@@ -292,7 +293,10 @@ def _add_results(
 ) -> None:
     """Append the comparison to the results file, with the settings it depends on."""
     place = {"track": settings.track} if "track" in audited.infos else {"where": audited.where}
-    measured_by = {"seconds": settings.seconds, "ablation_km": settings.ablation_km}
+    length = {"seconds": settings.world_s}
+    if settings.log is not None:
+        length = {"frames": len(audited)}
+    measured_by = length | {"ablation_km": settings.ablation_km}
     asked = {
         name: value
         for name in ("world", "world_options", "log_options", "condition")

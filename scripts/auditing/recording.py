@@ -18,6 +18,10 @@ from scripts.recordings import opened
 
 _PICTURE_SIZE_PX = {"width": 240, "height": 160}
 _MAX_PICTURES = 150
+LOG_FRAMES = 900
+"""Number of frames of a recording that are used, if no duration is given."""
+MOST_FRAMES = 108_000
+"""Maximum number of frames of an episode: an hour at 30 frames per second."""
 
 
 def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
@@ -35,7 +39,7 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     frames = frames_part(place.world.contract.observation)
     is_colour = frames is not None and frames.shape[2] == 3
     frame_s, notes = place.world.frame_s, []
-    stride = -(-max(round(seconds / frame_s), 1) // _MAX_PICTURES)
+    stride = -(-frames_in(seconds, frame_s) // _MAX_PICTURES)
     pictures: list[np.ndarray] = []
     with headless_opengl():
         env = None
@@ -66,28 +70,60 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
 
 
 def watch(
-    policy: Policy, name: str, log: Path, *, seconds: float, options: dict[str, Any] | None = None
+    policy: Policy,
+    name: str,
+    log: Path,
+    *,
+    seconds: float | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Episode:
-    """Run a policy on the longest episode of a recording.
+    """Run a policy on the longest episode of a recording. Notes tell how much of it was used.
 
     Args:
         policy: The policy.
         name: Name of the policy.
         log: The recording: a store of demonstrations, a log of human driving, or a recorded drive.
-        seconds: Longest duration to replay [s].
+        seconds: Longest duration to replay [s]; None for `LOG_FRAMES` frames.
         options: Options of the recording's reader.
     """
     with opened(log, policy.contract, options) as (store, driver):
         labels = {"name": name, "where": f"recording {log.resolve().name}"}
         if driver:
             labels["actor"] = driver
-        return replay(policy, store, max_frames=_frames_in(store, seconds), **labels)
+        num_frames = LOG_FRAMES
+        if seconds is not None:
+            frame_s = float(np.median(store.dt_s))
+            num_frames = frames_in(seconds, frame_s) if frame_s else MOST_FRAMES
+        episode = replay(policy, store, max_frames=num_frames, **labels)
+        return replace(episode, notes=_notes_on(store, len(episode)))
 
 
-def _frames_in(store: Demonstrations, seconds: float) -> int:
-    """Return the number of frames in `seconds`, at least one; all if frames have no duration."""
-    frame_s = float(np.median(store.dt_s))
-    return max(round(seconds / frame_s), 1) if frame_s else len(store)
+def _notes_on(store: Demonstrations, num_used: int) -> list[str]:
+    """Return what to say if only a part of a recording was used."""
+    longest = int((store.episode_stops - store.episode_starts).max())
+    num_episodes = len(store.episode_starts)
+    notes = []
+    if num_episodes > 1:
+        notes.append(f"this is the longest of the recording's {num_episodes:,} episodes.")
+    if num_used < longest:
+        notes.append(
+            f"these are its first {num_used:,} of {longest:,} frames; --seconds sets how many."
+        )
+    return notes
+
+
+def frames_in(seconds: float, frame_s: float) -> int:
+    """Return the number of frames of `frame_s` seconds each in a duration, at least one.
+
+    Raises:
+        ValueError: If these are more than `MOST_FRAMES`.
+    """
+    if seconds / frame_s > MOST_FRAMES:
+        raise ValueError(
+            f"`seconds` must be at most {MOST_FRAMES * frame_s:g}, which is {MOST_FRAMES:,} frames,"
+            f" got {seconds!r}. Every frame is kept in memory."
+        )
+    return max(round(seconds / frame_s), 1)
 
 
 def _rendered_env(place: Place) -> gymnasium.Env:

@@ -7,8 +7,8 @@ import tyro
 
 from ncp_control.ranges import check_at_least, check_positive
 
-LONGEST_S = 3600.0
-"""Longest episode [s]."""
+WORLD_S = 30.0
+"""Length of an episode in an environment, if `seconds` is None [s]."""
 FIRST_HELD_OUT = 20_000
 """Number of the first held-out track."""
 
@@ -33,8 +33,9 @@ class Audit:
     condition: str | None = None
     """Failure of camera or car during the whole episode, with its severity from 1 to 5, e.g. fog:3;
     see `envs.conditions`."""
-    seconds: float = 30.0
-    """Length of the episode [s]."""
+    seconds: float | None = None
+    """Length of the episode [s]. If None: 30 s in an environment; with --log, the first 900 frames
+    of the recording's longest episode."""
     track: int = FIRST_HELD_OUT
     """Number of the track to drive; tracks from 20000 on are held out."""
     compare: tuple[Path, ...] = ()
@@ -62,11 +63,6 @@ class Audit:
             from scripts.evaluation.driving import check_km
 
             check_km("ablation_km", self.ablation_km)
-        if self.seconds > LONGEST_S:
-            raise ValueError(
-                f"`seconds` must be at most {LONGEST_S:g}, got {self.seconds!r}."
-                " Every frame is kept in memory."
-            )
         check_at_least(self, 0, "seed", "track", "wipe_episodes")
         if self.runs.exists() and not self.runs.is_dir():
             raise ValueError(
@@ -93,6 +89,11 @@ class Audit:
                 "`results` must come with --compare or --ablation-km, got"
                 f" {str(self.results)!r} alone. There would be nothing to add to it."
             )
+
+    @property
+    def world_s(self) -> float:
+        """Length of an episode in an environment [s]."""
+        return WORLD_S if self.seconds is None else self.seconds
 
     @property
     def met(self) -> list[tuple[str, int]]:

@@ -170,8 +170,8 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
         raise ValueError(
             "`world` must be given for a policy whose config.json has no contract with a world, got"
             " None. Name the world that it was trained in, e.g. --world walker2d. A policy that"
-            " learned from a recording takes --log; one of a time series acts nowhere, and its"
-            " training has measured it."
+            " learned from a recording takes --log; one of a time series acts nowhere: its training"
+            " has measured it, and audit.py takes --log RUN/demonstrations/test."
         )
     check_home(contract)
     options = dict(contract.world_options)

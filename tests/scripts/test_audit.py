@@ -15,11 +15,11 @@ from ncp_control.policy import FramesPolicy, VectorPolicy
 from policies.driving import make_driving_policy
 from scripts import reporting
 from scripts.audit import audit
-from scripts.auditing import models
+from scripts.auditing import models, recording
 from scripts.auditing.audit_job import MEASURES
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
 from scripts.auditing.parts import activity_part, bounds_part, timescales_part
-from scripts.auditing.recording import act
+from scripts.auditing.recording import act, watch
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.worlds import WorldSettings
@@ -203,6 +203,26 @@ def test_demonstrations_are_watched_by_any_policy_that_takes_them(
     assert (folder / "inspector.html").is_file()
 
 
+def test_a_recording_is_watched_as_a_whole_unless_it_is_long(tmp_path, monkeypatch):
+    """Rows a minute apart: 30 s would be half a row."""
+    policy = VectorPolicy(CTRNN(2, 6, 1, frame_s=60.0), observation_size=2)
+    rows, actions = np.ones((40, 2), np.float32), np.zeros((40, 1), np.float32)
+    with DemonstrationWriter(tmp_path / "test", (2,), rows.dtype, 1) as writer:
+        for num_rows in (10, 40):
+            times_s = np.full(num_rows, 60.0, np.float32)
+            writer.append_episode(rows[:num_rows], actions[:num_rows], times_s)
+    whole = watch(policy, "forecaster", tmp_path / "test")
+    assert len(whole) == 40
+    assert whole.notes == ["this is the longest of the recording's 2 episodes."]
+    assert len(watch(policy, "forecaster", tmp_path / "test", seconds=600.0)) == 10
+    with pytest.raises(ValueError, match="at most 6.48e"):
+        watch(policy, "forecaster", tmp_path / "test", seconds=1e9)
+    monkeypatch.setattr(recording, "LOG_FRAMES", 25)
+    cut = watch(policy, "forecaster", tmp_path / "test")
+    assert len(cut) == 25
+    assert "its first 25 of 40 frames; --seconds sets how many." in cut.notes[1]
+
+
 @pytest.mark.slow
 def test_a_locomotion_policy_is_audited_as_far_as_it_goes(type_command, tmp_path):
     torch.manual_seed(0)
@@ -266,7 +286,7 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
         (["driver", "--compare", "cheetah"], "policies of one world, 'driving', got 'cheetah' of"),
         (["cheetah", "--compare", "walker2d"], "of one world, 'halfcheetah', got 'walker2d'"),
         (["cheetah", "--world", "nowhere"], "`world` must be one of"),
-        (["driver", "--seconds", "1e9"], "`seconds` must be at most 3600, got 1000000000.0"),
+        (["driver", "--seconds", "1e9"], "`seconds` must be at most 3600, which is 108,000 frames"),
         (["driver", "--seconds", "nan"], "`seconds` must be positive, got nan"),
         (["driver", "--track", "-3"], "`track` must be a whole number of at least 0, got -3"),
         (["driver", "--seed", "-1"], "`seed` must be a whole number of at least 0, got -1"),
