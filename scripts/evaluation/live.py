@@ -1,16 +1,20 @@
 """Inspector page of a running episode, and its map of the track."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ncp_control.acting.recorder import Recorder
+from ncp_control.audit.bounds import certify
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode
-from ncp_control.policy import Policy
+from ncp_control.policy import Policy, at_least_single
 from ncp_control.replay import with_activity
 from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.places import Place
+
+_LONGEST_WAIT_S = 0.2
 
 
 def watch_live(
@@ -22,10 +26,12 @@ def watch_live(
     seconds: float = 30.0,
     every_s: float = 5.0,
 ) -> Path:
-    """Let a policy act, and keep rewriting a page for a browser.
+    """Let a policy act in real time, and keep rewriting a page for a browser.
 
     During the episode the page reloads itself and shows the newest frame. The page written last is
     an ordinary inspector page of the whole episode, or of its frames so far if the job is stopped.
+    It has no saliency maps and no pictures of robots, which take too long to make. A world whose
+    frames are longer than 0.2 s runs faster than real time.
 
     Args:
         policy: The policy that acts.
@@ -38,24 +44,30 @@ def watch_live(
     Returns:
         `path`.
     """
+    certificate = None
+    with suppress(ValueError):  # not every cell has certified bounds
+        certificate = certify(at_least_single(policy).circuit.cell)
 
     def write(recorder: Recorder, reload_s: float | None) -> Path:
         episode = with_activity(policy, recorder.episode())
         title = f"{name}: {episode.where}"
-        panel = inspected(policy, episode, track=track_map(episode))
+        panel = inspected(policy, episode, certificate=certificate, track=track_map(episode))
         return write_inspector(path, [panel], title=title, reload_s=reload_s)
 
     with place.open(policy, seconds=seconds, name=name) as (_, steps, recorder):
-        written_s, has_frames = time.monotonic(), False
+        next_page_s = next_frame_s = time.monotonic()
+        has_frames = False
         try:
             for step in steps:
                 recorder.add(step)
                 has_frames = True
-                if time.monotonic() - written_s >= every_s:
+                if time.monotonic() >= next_page_s:
                     write(recorder, every_s)
-                    written_s = time.monotonic()
+                    next_page_s = time.monotonic() + every_s
                 if recorder.is_over:
                     break
+                next_frame_s += min(place.world.frame_s, _LONGEST_WAIT_S)
+                time.sleep(max(next_frame_s - time.monotonic(), 0.0))
         except KeyboardInterrupt:
             if has_frames:
                 write(recorder, None)

@@ -39,7 +39,8 @@ class Evaluate:
     camera: str = "opencv"
     """Renderer of the camera images: opencv, or mujoco (needs EGL or OSMesa)."""
     live: bool = False
-    """First let the policy act for half a minute, and update a page to watch it in a browser."""
+    """First let the policy act for half a minute in real time, and update a page to watch it in a
+    browser. Saliency maps and pictures of robots are on the page of audit.py instead."""
     backend: tuple[str, ...] = ("torch",)
     """Backend that runs the policy: torch, c, c:int8 (int8 weights of the conv head), onnx,
     onnx:FILE, or program:COMMAND, an exported C controller in its own process. If several are

@@ -26,6 +26,8 @@ def test_pages_grow_with_the_drive_and_the_last_stands_still(model, tmp_path, mo
     )
     assert [len(panel.episode) for panel, _ in pages] == [1, 2, 3, 4, 5, 6, 6]
     assert [reload_s for _, reload_s in pages] == [0.0] * 6 + [None]
+    bounds = [panel.state_bounds is not None for panel, _ in pages]
+    assert bounds == [model == "ncp"] * 7, "an LSTM has no certified bounds"
     assert '"reload_s":null' in path.read_text()
     # What is shown is what the policy does with these frames.
     panel = pages[-1][0]
@@ -48,6 +50,21 @@ def test_a_stopped_drive_leaves_a_page_that_stands_still(tmp_path, monkeypatch):
         live.watch_live(policy, path, place, name="ncp", seconds=1.0, every_s=0.0)
     assert '"reload_s":null' in path.read_text()
     assert "live.html" in run.kept()
+
+
+def test_the_first_page_is_there_at_once_and_the_drive_in_real_time(tmp_path, monkeypatch):
+    """With a clock that stands still except while the drive waits."""
+    clock_s, frames = [100.0], []
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock_s[0])
+    monkeypatch.setattr(live.time, "sleep", lambda s: clock_s.append(clock_s.pop() + s))
+    monkeypatch.setattr(
+        live, "write_inspector", lambda path, panels, **_: frames.append(len(panels[0].episode))
+    )
+    policy = make_driving_policy("ncp", head="light")
+    place = track_place(HELD_OUT_TRACKS[0], 1.0, 0)
+    live.watch_live(policy, tmp_path / "x.html", place, name="ncp", seconds=1.0, every_s=0.49)
+    assert frames == [1, 16, 30]
+    assert np.isclose(clock_s[0], 101.0)
 
 
 def stopped_after(count, write):
