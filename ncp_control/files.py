@@ -115,12 +115,12 @@ def locked(path: Path | str, *, waits: Callable[[], None] | None = None) -> Iter
             except BlockingIOError:
                 if waits is not None:
                     waits()
+                    waits = None
                 _lock(file.fileno())
             except OSError:  # locks do not work there
                 pass
             if not _has_name(file.fileno(), hidden):
-                waits = None  # the previous owner has removed the lock file
-                continue
+                continue  # removed by its previous owner, or by a clean-up before it was locked
             try:
                 yield
             finally:

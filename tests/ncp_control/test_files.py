@@ -1,6 +1,7 @@
 """Files and folders are whole or not there, open to whom they should be, and named by errors."""
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -208,6 +209,27 @@ def test_one_process_at_a_time_holds_a_lock(tmp_path):
     other.join()
     assert order == ["one", "other"]
     assert list((tmp_path / "new").iterdir()) == [], "its file ends with the block"
+
+
+def test_who_waits_is_told_even_if_a_clean_up_took_the_lock_file(tmp_path, monkeypatch):
+    """A clean-up removes the file between its creation and its lock; then another one owns it."""
+    path, owners, told = tmp_path / "data", [], []
+    has_name = files._has_name
+
+    def has_name_unless_taken(handle, hidden):
+        if not owners:
+            hidden.unlink()
+            owners.append(hidden.open("w"))
+            fcntl.flock(owners[0], fcntl.LOCK_EX)
+        return has_name(handle, hidden)
+
+    def tell():
+        told.append("waits")
+        owners[0].close()
+
+    monkeypatch.setattr(files, "_has_name", has_name_unless_taken)
+    with files.locked(path, waits=tell):
+        assert told == ["waits"]
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
