@@ -129,7 +129,7 @@ class Contract:
         return None
 
     @property
-    def world_told(self) -> str:
+    def world_text(self) -> str:
         """Name of the world and its options, as typed on the command line."""
         return " ".join([self.world, *write_options(self.world_options)])
 
@@ -190,7 +190,7 @@ class Contract:
         every = f"{1000 * self.frame_s:.4g} ms" if self.frame_s < 1.0 else f"{self.frame_s:.4g} s"
         lines += [f"rate      a frame every {every}"]
         if self.world:
-            lines += [f"world     {self.world_told}"]
+            lines += [f"world     {self.world_text}"]
         return "\n".join(lines)
 
 

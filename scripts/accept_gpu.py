@@ -85,7 +85,7 @@ def accept_gpu(settings: AcceptGPU) -> None:
     for name in settings.parts:
         print(f"{name} …", flush=True)
         found[name] = run_part(name, min(PARTS[name], ends - time.monotonic() - RESERVE_S))
-        print(f"  {found[name]['state']}: {found[name]['told']}", flush=True)
+        print(f"  {found[name]['state']}: {found[name]['summary']}", flush=True)
     status = status_of(found)
     files.write_file(
         settings.results / "acceptance.json",
@@ -94,7 +94,7 @@ def accept_gpu(settings: AcceptGPU) -> None:
     files.write_file(settings.results / "acceptance.md", page(found))
     print(f"results: {settings.results / 'acceptance.md'}")
     if status == NOTHING_ON_GPU:
-        reasons = dict.fromkeys(found[name]["told"] for name in ON_GPU if name in found)
+        reasons = dict.fromkeys(found[name]["summary"] for name in ON_GPU if name in found)
         why = "; ".join(reasons) or "none of the parts asked for needs one"
         print(f"Nothing was checked or measured on a GPU: {why}.")
     if status:
@@ -105,12 +105,17 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
     """Run a part in its own process.
 
     Returns:
-        Its `state`, a sentence `told`, its `tables` and its duration in `seconds`; if it crashed,
-        also the end of its `log`.
+        Its `state`, a sentence as `summary`, its `tables` and its duration in `seconds`; if it
+        crashed, also the end of its `log`.
     """
     began = time.monotonic()
     if limit_s < LEAST_S:
-        return {"state": SKIPPED, "told": "no time was left for it", "seconds": 0.0, "tables": []}
+        return {
+            "state": SKIPPED,
+            "summary": "no time was left for it",
+            "seconds": 0.0,
+            "tables": [],
+        }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.json"
         command = [sys.executable, "-m", "scripts.acceptance.parts", name, str(path)]
@@ -134,13 +139,13 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
                     os.killpg(process.pid, signal.SIGKILL)
         if output is None:
             reason = f"it did not end within {limit_s:.0f} s"
-            result = {"state": STOPPED, "told": reason, "tables": []}
+            result = {"state": STOPPED, "summary": reason, "tables": []}
         elif process.returncode == 0:
             result = json.loads(path.read_text())
         else:
             lines = output.strip().splitlines() or ["it said nothing"]
             reason = f"it ended with status {process.returncode}: {lines[-1]}"
-            result = {"state": FAILED, "told": reason, "tables": [], "log": lines[-40:]}
+            result = {"state": FAILED, "summary": reason, "tables": [], "log": lines[-40:]}
     return {**result, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -156,10 +161,10 @@ def status_of(found: Mapping[str, Mapping[str, Any]]) -> int:
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the report as Markdown."""
     rows = [
-        [name, part["state"], f"{part['seconds']:.0f}", part["told"]]
+        [name, part["state"], f"{part['seconds']:.0f}", part["summary"]]
         for name, part in found.items()
     ]
-    texts = ["# Acceptance on a GPU", markdown_table(["part", "state", "s", "told"], rows)]
+    texts = ["# Acceptance on a GPU", markdown_table(["part", "state", "s", "summary"], rows)]
     for name, part in found.items():
         for table in part["tables"]:
             texts.append(f"## {name}: {table['title']}")

@@ -73,7 +73,7 @@ class RandomConditions:
             changed = with_frames(batch.observations, changed)
         return dataclasses.replace(batch, observations=changed)
 
-    def seen_by(self, policy: Policy, seed: int) -> Pilot:
+    def as_pilot(self, policy: Policy, seed: int) -> Pilot:
         """Return a pilot that shows a policy its episodes under random conditions.
 
         A share of the episodes has one condition from beginning to end. Recordings of these

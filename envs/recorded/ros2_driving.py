@@ -33,7 +33,7 @@ STANDING_MPS = 0.01
 """Speed below which a yaw rate cannot be converted to a steering angle [m/s]."""
 YAW_RATE = Quantity(name="yaw_rate", unit="rad/s", positive="left")
 ANGLE = Quantity(name="steering_angle", unit="rad", positive="left")
-Told = tuple[dict[str, float], tuple[str, ...]]
+Commanded = tuple[dict[str, float], tuple[str, ...]]
 """Numbers by name, and the changes made to them."""
 
 
@@ -53,7 +53,7 @@ class SteeringScale:
 class DrivingCommands:
     """Commands of a topic, in the order in which the bag received them."""
 
-    said: list["_Command"]
+    commands: list["_Command"]
     turn: Quantity
     """Quantity of the turning command: yaw rate or steering angle."""
     scale: SteeringScale | None
@@ -64,7 +64,7 @@ class DrivingCommands:
     @property
     def times_s(self) -> list[float]:
         """Time at which the bag received each command [s]."""
-        return [one.time_s for one in self.said]
+        return [one.time_s for one in self.commands]
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -73,7 +73,7 @@ class DrivingCommands:
             return [self.turn]
         return [self.turn, replace(KNOWN[STEERING], unit=self.scale.unit)]
 
-    def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
+    def in_force(self, time_s: float, place: str, skipped: Tally) -> Commanded | None:
         """Return the command valid at a time; None if there is no usable one.
 
         Args:
@@ -81,11 +81,11 @@ class DrivingCommands:
             place: Location of the frame, for people.
             skipped: Counts frames without a usable command.
         """
-        at = bisect.bisect_right(self.said, time_s, key=_time_s) - 1
-        if at < 0 or time_s - self.said[at].time_s > self.age_s:
+        at = bisect.bisect_right(self.commands, time_s, key=_time_s) - 1
+        if at < 0 or time_s - self.commands[at].time_s > self.age_s:
             skipped.add(NO_COMMAND, place)
             return None
-        command = self.said[at]
+        command = self.commands[at]
         values = {"speed": command.speed_mps, self.turn.name: command.turn}
         numbers = {name: value for name, value in values.items() if value is not None}
         if self.scale is None:
@@ -115,7 +115,7 @@ def read_driving(
     options = max_steer_rad, max_yaw_rate_radps, wheelbase_m
     has_scale = needs_scale or any(option is not None for option in options)
     return DrivingCommands(
-        said=commands,
+        commands=commands,
         turn=YAW_RATE if is_twist else ANGLE,
         scale=_scale(is_twist, commands, *options) if has_scale else None,
         age_s=age_s,

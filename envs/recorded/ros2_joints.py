@@ -26,7 +26,7 @@ from typing import Any
 
 from envs.recorded.bag import Bag, Message
 from envs.recorded.quantities import Quantity
-from envs.recorded.ros2_driving import NO_COMMAND, Told
+from envs.recorded.ros2_driving import NO_COMMAND, Commanded
 from envs.recorded.tally import Tally
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -86,7 +86,7 @@ class Joints:
                 numbers[name] = one.values[i]
         return numbers
 
-    def in_force(self, time_s: float, place: str, skipped: Tally) -> Told | None:
+    def in_force(self, time_s: float, place: str, skipped: Tally) -> Commanded | None:
         """Return the numbers valid at a time, and no changes; None, and count it, without any."""
         numbers = self.numbers_at(time_s)
         if not numbers:

@@ -40,7 +40,7 @@ def shipped_table(policies: "Mapping[str, Policy]") -> str:
             name,
             type(policy.circuit.cell).__name__,
             f"{num_parameters(policy):,}",
-            "–" if policy.contract is None else policy.contract.world_told or "–",
+            "–" if policy.contract is None else policy.contract.world_text or "–",
         ]
         for name, policy in policies.items()
     ]

@@ -47,7 +47,7 @@ from ncp_control.records import frames_in, frames_part, numbers_in, record_frame
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 _ROWS, _COLUMNS = 4, 6
-_KEYS = {"mean", "covariance", "limit", "least_sharpness", "told"}
+_KEYS = {"mean", "covariance", "limit", "least_sharpness", "provenance"}
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
 """Index of the log of sharpness among the statistics of a frame."""
@@ -160,7 +160,7 @@ class InputProfile:
     swap_ratio: float | None = None
     """Largest allowed ratio, at least 1, of a frame's distance to its distance with red and blue
     swapped; None if it was not calibrated or the frames have no colours."""
-    told: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     """How the profile was made: driving, frames, distances on other roads, margin."""
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ class InputProfile:
         is_coloured: bool = False,
         margin: float = 1.25,
         held_share: float = 0.01,
-        told: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
     ) -> "InputProfile":
         """Fit a profile.
 
@@ -208,7 +208,7 @@ class InputProfile:
             margin: Factor on the limit found from the held-out drives.
             held_share: Fraction of the held-out drives in which the loop would hold if the margin
                 were 1, from 0 to below 1; interpolated between drives.
-            told: Description of the driving, stored in the profile.
+            provenance: Description of the driving, stored in the profile.
         """
         numbers = np.concatenate([drive.numbers for drive in fitted])
         covariance = np.cov(numbers, rowvar=False).reshape(numbers.shape[1], -1)
@@ -235,7 +235,7 @@ class InputProfile:
             limit=margin * usual,
             least_sharpness=sharpness,
             swap_ratio=ratio,
-            told={**(told or {}), **found},
+            provenance={**(provenance or {}), **found},
         )
 
     def save(self, folder: Path | str) -> Path:
@@ -246,7 +246,7 @@ class InputProfile:
             "limit": self.limit,
             "least_sharpness": self.least_sharpness,
             "swap_ratio": self.swap_ratio,
-            "told": self.told,
+            "provenance": self.provenance,
             "mean": _rounded(self.mean),
             "covariance": [_rounded(row) for row in lower],
         }
@@ -278,7 +278,7 @@ class InputProfile:
                 limit=float(values["limit"]),
                 least_sharpness=_number(values["least_sharpness"]),
                 swap_ratio=_number(values.get("swap_ratio")),
-                told=dict(values["told"]),
+                provenance=dict(values["provenance"]),
             )
             profile.distance(mean)  # fails unless the covariance is positive definite
             return profile

@@ -11,7 +11,7 @@ Every message is JSON. All messages of one tick carry the number of the tick as 
 |                   | `elapsed_s`, its elapsed time; `is_reset`, if its state was reset        |
 | `/state`          | the circuit's state, by neuron                                           |
 | `/time_constants` | its time constants [s], by neuron, for cells that have them              |
-| `/told`           | further values reported by the link, by name                             |
+| `/info`           | further values reported by the link, by name                             |
 | `/loop`           | `level`, `time_s`, `dt_s`, `model_s`, `jitter_s`, `is_late`; and `shape` |
 |                   | of a frame                                                               |
 | `/events`         | events of the monitor: `level`, `kind`, `reason`, `time_s`               |
@@ -59,7 +59,7 @@ from ncp_control.records import (
 )
 
 CAMERA, OBSERVATION, ACTION, POLICY = "/camera", "/observation", "/action", "/policy"
-STATE, TIME_CONSTANTS, TOLD = "/state", "/time_constants", "/told"
+STATE, TIME_CONSTANTS, INFO = "/state", "/time_constants", "/info"
 LOOP, EVENTS = "/loop", "/events"
 METADATA = "ncp_control"
 FLUSH_S = 1.0
@@ -184,7 +184,7 @@ class DriveRecorder:
             if reading is not None and reading.observation is not None:
                 shape = self._add_observation(reading.observation, reading.time_s - self._start_s)
             if reading is not None and reading.info:
-                self._write(TOLD, time_s, _numbers(reading.info))
+                self._write(INFO, time_s, _numbers(reading.info))
             self._write(ACTION, time_s, self._named(self._action_names, row["command"]))
             if row["elapsed_s"] is not None:
                 answer = row["action"]

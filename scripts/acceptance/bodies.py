@@ -94,7 +94,7 @@ def simulate(device: str, bodies: Sequence[str], counts: Sequence[int]) -> dict[
     speeds = ["world", "worlds", "frames/s of all", "kB a world"]
     return {
         "state": "passed" if is_good else "failed",
-        "told": f"{len(compared)} bodies and a car compared; up to {fastest:.0f} frames a second",
+        "summary": f"{len(compared)} bodies and a car compared; up to {fastest:.0f} frames/s",
         "tables": [
             {"title": title, "header": header, "rows": [row for row, _ in compared]},
             {"title": cars, "header": of_cars, "rows": [driven]},

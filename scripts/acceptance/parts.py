@@ -1,6 +1,6 @@
 """The parts of `accept_gpu.py`, each run in a process of its own: parts.py NAME FILE.
 
-A part writes a JSON file with its `state`, one sentence that is `told`, and `tables`. Nothing but
+A part writes a JSON file with its `state`, one sentence as `summary`, and `tables`. Nothing but
 torch, Triton and what `ncp_control` imports is needed.
 """
 
@@ -30,7 +30,7 @@ Result = dict[str, Any]
 
 def skipped(reason: str) -> Result:
     """Return the result of a part for which something is missing."""
-    return {"state": SKIPPED, "told": reason, "tables": []}
+    return {"state": SKIPPED, "summary": reason, "tables": []}
 
 
 def missing(*, interpreted: bool = False) -> str | None:
@@ -64,7 +64,11 @@ def machine() -> Result:
         about = torch.cuda.get_device_properties(0)
         summary = f"{about.name}, compute capability {about.major}.{about.minor}"
         rows += [["GPU", summary], ["memory [GiB]", f"{about.total_memory / 2**30:.1f}"]]
-    return {"state": PASSED, "told": summary, "tables": [_table("versions", ["what", "is"], rows)]}
+    return {
+        "state": PASSED,
+        "summary": summary,
+        "tables": [_table("versions", ["what", "is"], rows)],
+    }
 
 
 def interpreter() -> Result:
@@ -96,7 +100,7 @@ def sanitizer() -> Result:
     lines = (completed.stdout + completed.stderr).strip().splitlines()
     summary = next((line for line in reversed(lines) if "ERROR SUMMARY" in line), lines[-1])
     state = PASSED if completed.returncode == 0 else FAILED
-    return {"state": state, "told": summary.strip("= "), "tables": [], "log": lines[-40:]}
+    return {"state": state, "summary": summary.strip("= "), "tables": [], "log": lines[-40:]}
 
 
 def small() -> Result:
@@ -151,7 +155,7 @@ def compare(device: str, *, small: bool) -> Result:
     header = ["cell", "type", "largest error", "of", "allowed", "plain torch's own", "passes"]
     summary = f"{len(rows)} comparisons of states, outputs and all gradients{worst}"
     table = _table(f"the kernels beside plain torch, {batch} × {steps}", header, rows)
-    return {"state": PASSED if is_good else FAILED, "told": summary, "tables": [table]}
+    return {"state": PASSED if is_good else FAILED, "summary": summary, "tables": [table]}
 
 
 def speed() -> Result:
@@ -189,7 +193,7 @@ def time_models(device: str) -> Result:
         header = ["who", "forward [µs]", "training step [µs]", "trained frames/s", "peak [MiB]"]
         tables.append(_table(f"batch {batch}, {length} frames of 32 features", header, rows))
     summary = f"medians of {ROUNDS} rounds, in float32; every run waited for the GPU to end"
-    return {"state": PASSED, "told": summary, "tables": tables}
+    return {"state": PASSED, "summary": summary, "tables": tables}
 
 
 def learning() -> Result:
@@ -214,7 +218,7 @@ def learn_twice(device: str) -> Result:
     summary = "the loss falls on the kernel" if good else "the loss does not fall on the kernel"
     return {
         "state": PASSED if good else FAILED,
-        "told": summary,
+        "summary": summary,
         "tables": [_table(title, header, rows)],
     }
 

@@ -83,7 +83,7 @@ def _record(tracks: int) -> RecordingCost:
     task = driving_task(settings)
     with tempfile.TemporaryDirectory() as folder, _timed(spent_s):
         start_s = time.process_time()
-        store = record(Path(folder) / "shown", task.shown, task, settings)
+        store = record(Path(folder) / "shown", task.demonstration_place, task, settings)
         total_s = time.process_time() - start_s
     spent_s[REST] = total_s - sum(spent_s.values())
     part_us = {part: 1e6 * seconds / len(store) for part, seconds in spent_s.items()}

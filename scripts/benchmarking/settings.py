@@ -1,4 +1,4 @@
-"""What `benchmark.py` can be told."""
+"""Settings of `benchmark.py`."""
 
 import dataclasses
 from dataclasses import dataclass

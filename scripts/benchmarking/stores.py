@@ -94,7 +94,7 @@ def demonstrate(folder: Path) -> Demonstrations:
     """Return `DISTINCT` frames of an expert's driving."""
     settings = Drive(tracks=8, seconds_per_track=DISTINCT / 8 / 30.0)
     task = driving_task(settings)
-    return record(folder, task.shown, task, settings)
+    return record(folder, task.demonstration_place, task, settings)
 
 
 def repeat(demonstrations: Demonstrations, folder: Path, frames_as: str, length: int) -> None:

@@ -103,7 +103,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     return [on_backend(place, backend) for backend in backends for place in places]
 
 
-def shown_in(places: Sequence[Place], settings: Evaluate, longest_s: float) -> Place:
+def place_to_film(places: Sequence[Place], settings: Evaluate, longest_s: float) -> Place:
     """Return the place to film: the first one; in LaneKeeping-v0, a drive of its first track.
 
     Args:

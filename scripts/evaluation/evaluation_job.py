@@ -20,7 +20,7 @@ from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
-from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, refuse, shown_in
+from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, place_to_film, refuse
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
@@ -120,10 +120,10 @@ def evaluate_in(
     world = places[0].world
     asked = measured_options(world.name, read_options(settings.world_options))
     measured_in = replace(world.contract, world_options={**world.contract.world_options, **asked})
-    print(f"measured  {measured_in.world_told}")
+    print(f"measured  {measured_in.world_text}")
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
-    film_place = shown_in(places, settings, longest_s)
+    film_place = place_to_film(places, settings, longest_s)
     if settings.live:
         page = run.folder / "live.html"
         print(f"open in a browser: {page}")

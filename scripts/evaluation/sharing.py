@@ -23,7 +23,7 @@ from ncp_control.deploy.backends import ControllerPilot, make_controller
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy, load
 from ncp_control.workers import Workers
-from scripts.evaluation.asked import BACKEND, TORCH, find_places, shown_in
+from scripts.evaluation.asked import BACKEND, TORCH, find_places, place_to_film
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.moments import Moment, watch_crashes, worst_of
 from scripts.evaluation.places import ROAD_WORLD, Place, threads_for
@@ -94,9 +94,9 @@ class Actors:
         """Start the film in a worker; without workers, the returned function makes it.
 
         Args:
-            film_place: Place from `shown_in`.
+            film_place: Place from `place_to_film`.
             seconds: Length of the film [s].
-            longest_s: `longest_s` of the call of `shown_in` [s].
+            longest_s: `longest_s` of the call of `place_to_film` [s].
             draft: File that the worker writes.
 
         Returns:
@@ -130,7 +130,7 @@ def begin_worker(fields: Mapping[str, Any]) -> Callable[[tuple[int, Share] | _Fi
 
     def work(task: tuple[int, Share] | _Film) -> Any:
         if isinstance(task, _Film):
-            film_place = shown_in(places, settings, task.longest_s)
+            film_place = place_to_film(places, settings, task.longest_s)
             return film(task.path, policy, film_place, seconds=task.seconds)
         number, share = task
         crashes: list[Moment] = []

@@ -206,5 +206,5 @@ class RoadLesson(Lesson):
         use_threads(1)
         torch.manual_seed(seed)
         task = imitation_task(settings)
-        policy = untrained(model, task.shown.world.contract, seed)
+        policy = untrained(model, task.demonstration_place.world.contract, seed)
         return imitate_expert(policy, task, settings, begun_run("road", model, settings))

@@ -53,11 +53,11 @@ def calibrate(settings: Calibrate) -> None:
         is_coloured=has_colours(contract.observation),
         margin=settings.margin,
         held_share=settings.held_share,
-        told={"world": contract.world, **described(settings), "policy": folder.name},
+        provenance={"world": contract.world, **described(settings), "policy": folder.name},
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
-    largest, many = profile.told["largest_distance"], len(others) > 1
+    largest, many = profile.provenance["largest_distance"], len(others) > 1
     print(f"set by {len(others)} {'drives; their' if many else 'drive; its'} farthest input was at"
           f" {largest:.3g}")  # fmt: skip
     if len(others) < FEW_DRIVES:

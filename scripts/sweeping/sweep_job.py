@@ -138,7 +138,7 @@ class _Work:
                 f" not one of {', '.join(curve[-1])}."
             )
         _, value = trial.best(self._curve)
-        text = outcome["told"]
+        text = outcome["reason"]
         if outcome["state"] == DONE:
             text = f"{self._curve.name} {value:.5g} {IN_TRAINING}"
         tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {text}")
@@ -181,7 +181,7 @@ def tell(points: Points, run: Run, curve: Curve) -> None:
     for trial in points.trials:
         outcome = trial.outcome or {}
         if outcome.get("state") == FAILED:
-            print(f"trial {trial.number} failed with {outcome['told']}; see {trial.folder}")
+            print(f"trial {trial.number} failed with {outcome['reason']}; see {trial.folder}")
     best = best_policy(points.trials, curve)
     if best is not None:
         trial, policy, score = best

@@ -105,11 +105,13 @@ class Trial:
 
     def end(self, state: str, reason: str = "") -> None:
         """Save how the trial ended in outcome.json: a state, and a reason unless it is done."""
-        files.write_file(self.folder / "outcome.json", json.dumps({"state": state, "told": reason}))
+        files.write_file(
+            self.folder / "outcome.json", json.dumps({"state": state, "reason": reason})
+        )
 
     @property
     def outcome(self) -> dict[str, str] | None:
-        """How the trial ended: `state`, and the reason as `told`; None if it has not ended."""
+        """How the trial ended: `state`, and the reason as `reason`; None if it has not ended."""
         path = self.folder / "outcome.json"
         return read_json(path, max_bytes=1_000_000) if path.is_file() else None
 

@@ -29,7 +29,7 @@ from scripts.training.from_expert import (
     load_expert,
 )
 from scripts.training.imitation_settings import Drive
-from scripts.training.resumption import add_row, begun_with, open_run, settings_told
+from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
 MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
@@ -62,7 +62,7 @@ def train_drive(asked: Drive) -> Policy:
         write_driving_report(run, policy, episodes)
         metrics = summarize(episodes)
         row = {"parameters": num_parameters(policy), **dataclasses.asdict(metrics)}
-        described = json.dumps(settings_told(settings, "model"), sort_keys=True, default=str)
+        described = json.dumps(relevant_settings(settings, "model"), sort_keys=True, default=str)
         results.place(run.results)
         add_row(results, settings, settings.model, described, row)
     print(metrics_table([(settings.model, 0.0, metrics)]))
@@ -83,7 +83,7 @@ def driving_task(settings: Drive) -> ImitationTask:
         expert=load_expert(None, where.world),
         find=partial(_find_scene, where),
         identity=str(where),
-        shown=where.place(settings.seed),
+        demonstration_place=where.place(settings.seed),
         asked=asked,
         validation=VALIDATION.place(),
         score=score,

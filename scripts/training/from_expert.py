@@ -42,7 +42,7 @@ class ImitationTask:
     """Returns environment and expert; pickled, to be called in worker processes."""
     identity: str
     """Environment, expert and episodes in words: equal only if the demonstrations are equal."""
-    shown: Place
+    demonstration_place: Place
     """Episodes in which the expert demonstrates."""
     asked: Callable[[Path, int], tuple[Place, int]]
     """Function of the folder for DAgger and the epoch. It returns the episodes in which the policy
@@ -72,7 +72,7 @@ def imitate_expert(
     Returns:
         The best checkpoint, saved as the run's policy.
     """
-    world = task.shown.world
+    world = task.demonstration_place.world
     augment = one_after_another(task.augment, settings.conditions_in(world))
     demonstrations = find_or_record(task, settings, run.folder)
     if is_new:
@@ -131,7 +131,7 @@ def find_or_record(task: ImitationTask, settings: FromExpert, run_folder: Path) 
             found = Demonstrations.find(folder)
             if found is None:
                 print(f"demonstrations: {folder}")
-                return record(folder, task.shown, task, settings)
+                return record(folder, task.demonstration_place, task, settings)
     print(f"demonstrations: {folder}, recorded before")
     return found
 
@@ -142,7 +142,7 @@ def demonstrations_folder(task: ImitationTask, settings: FromExpert, run_folder:
         return run_folder / "demonstrations"
     asked = f"{task.identity} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
     digest = hashlib.sha256(asked.encode()).hexdigest()
-    return settings.data / f"{plain_stem(task.shown.world.name)}-{digest[:10]}"
+    return settings.data / f"{plain_stem(task.demonstration_place.world.name)}-{digest[:10]}"
 
 
 def record(

@@ -38,7 +38,7 @@ from scripts.training.from_expert import (
 )
 from scripts.training.imitation_settings import OF_A_NEW_CIRCUIT, Imitate
 from scripts.training.places import world_settings
-from scripts.training.resumption import add_row, begun_with, open_run, settings_told
+from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.settings import refuse_unused
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
@@ -50,7 +50,7 @@ def train_imitate(asked: Imitate) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     task = imitation_task(settings)
-    world = task.shown.world
+    world = task.demonstration_place.world
     results = ResultsFile(settings.results, ("parameters", *world.measure_names))
     torch.manual_seed(settings.seed)
     policy = begin_policy(settings, world)
@@ -123,7 +123,7 @@ def imitation_task(settings: Imitate) -> ImitationTask:
         expert=expert,
         find=partial(find_scene, settings),
         identity=identity,
-        shown=episodes_in(world, first, settings.episodes),
+        demonstration_place=episodes_in(world, first, settings.episodes),
         asked=asked,
         validation=episodes_in(
             asked_place(settings).validation().world, VALIDATION_SEED, settings.validation_episodes
@@ -161,7 +161,7 @@ def describe(settings: Imitate) -> str:
     Settings of a new circuit are left out if a saved policy was trained further.
     """
     unused = () if settings.policy is None else OF_A_NEW_CIRCUIT
-    values = settings_told(settings, "world", "cell", *unused)
+    values = relevant_settings(settings, "world", "cell", *unused)
     return f"{settings.world} {json.dumps(values, sort_keys=True, default=str)}"
 
 

@@ -65,7 +65,7 @@ class MetConditions:
             seed: Seed of the conditions; use a different one for each call.
         """
         met = self.conditions_in(world) if self.dagger_conditions else None
-        return learner if met is None else met.seen_by(learner, seed)
+        return learner if met is None else met.as_pilot(learner, seed)
 
     def conditions_in(self, world: "World") -> "RandomConditions | None":
         """Return the augmentation that adds the conditions to windows; None without conditions.

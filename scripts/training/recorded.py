@@ -53,7 +53,7 @@ from scripts.training.recordings import (
     words_of_split,
     write,
 )
-from scripts.training.resumption import add_row, begun_with, settings_told
+from scripts.training.resumption import add_row, begun_with, relevant_settings
 from scripts.training.simple_predictors import comparison, correlation_of, simple_errors
 from scripts.training.ways import (
     LARGEST_SHIFT,
@@ -92,7 +92,7 @@ def train_recorded(asked: Recorded) -> None:
     print("frames:", ", ".join(counts))
     simple = simple_errors(split.train, split.validation, split.test)
     measured = dict(simple)
-    stores, ways, chosen_runs = split.seen_by(contract), ways_of(settings), []
+    stores, ways, chosen_runs = split.for_contract(contract), ways_of(settings), []
     for model, trials in zip(settings.models, runs, strict=True):
         learned = [
             train_model(model, stores, settings, run, contract, way=way)
@@ -198,7 +198,7 @@ def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> s
         settings: Settings of the job.
         way: The way in which the kept policy was trained.
     """
-    values = settings_told(settings, "log", "models")
+    values = relevant_settings(settings, "log", "models")
     values = {k: v for k, v in values.items() if v or k not in ("actions", "inputs")}
     del values["use_parts"]
     if words := words_of_split(recordings, settings):

@@ -36,7 +36,7 @@ class SplitStores:
     frame_s: float
     """Nominal frame interval [s]."""
 
-    def seen_by(self, contract: Contract) -> "SplitStores":
+    def for_contract(self, contract: Contract) -> "SplitStores":
         """Return the parts as observations of a policy, with its number of stacked frames."""
         parts = {name: as_seen(getattr(self, name), contract) for name in PARTS}
         return dataclasses.replace(self, **parts)

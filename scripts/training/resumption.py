@@ -177,7 +177,7 @@ def add_row(
         results.append(model, settings.seed, described, measured, command)
 
 
-def settings_told(settings: Any, *left_out: str) -> dict[str, Any]:
+def relevant_settings(settings: Any, *left_out: str) -> dict[str, Any]:
     """Return the settings of an imitation job that affect its result, for a cell of a results file.
 
     Settings of the circuit that are None are left out.

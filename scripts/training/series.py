@@ -29,7 +29,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
 from scripts.reporting import Report
 from scripts.training.contracts import with_bounds, with_origin
-from scripts.training.resumption import add_row, begun_with, open_run, settings_told
+from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.series_settings import Series
 
 FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
@@ -265,7 +265,7 @@ def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
 
 def describe(settings: Series) -> str:
     """Return the data and all settings that affect training as one cell of a results file."""
-    values = settings_told(settings, "data", "cell")
+    values = relevant_settings(settings, "data", "cell")
     names = " ".join(path.name for path in settings.data)
     return f"{names} {json.dumps(values, sort_keys=True)}"
 

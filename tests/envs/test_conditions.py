@@ -305,7 +305,7 @@ def test_a_learner_meets_a_condition_until_its_episode_is_over(monkeypatch):
     rng = np.random.default_rng(0)
     frames = rng.integers(100, 255, (40, 20, 30, 3)).astype(np.uint8)
     met = RandomConditions([("blackout", 5), ("night", 5)], FRAME_S, 0.5)
-    clean, around = frames.mean((1, 2, 3))[:, None], met.seen_by(Seeing(), 0)
+    clean, around = frames.mean((1, 2, 3))[:, None], met.as_pilot(Seeing(), 0)
 
     def act(around, seen, first):
         reset = np.full(len(seen), first)
@@ -321,7 +321,7 @@ def test_a_learner_meets_a_condition_until_its_episode_is_over(monkeypatch):
     assert unchanged.sum() > (~is_met).sum(), "a blackout begins later"
 
     # Beside others it is the same, and in records, whose numbers the learner sees as they are.
-    alone = act(met.seen_by(Seeing(), 0), frames[5:8], True)
+    alone = act(met.as_pilot(Seeing(), 0), frames[5:8], True)
     np.testing.assert_array_equal(alone, begun[5:8])
     again = act(around, frames[::-1], True)
     np.testing.assert_array_equal(again, begun[::-1])
@@ -332,7 +332,7 @@ def test_a_world_that_always_begins_alike_meets_another_condition_each_time(monk
     frame = np.full((1, 20, 30, 3), 200, np.uint8)
     met = RandomConditions([("night", 1), ("night", 5)], FRAME_S, 0.5)
     seen = [
-        met.seen_by(Seeing(), seed)(frame, [{}], np.full(1, FRAME_S, np.float32), np.ones(1, bool))
+        met.as_pilot(Seeing(), seed)(frame, [{}], np.full(1, FRAME_S, np.float32), np.ones(1, bool))
         for seed in range(60)
     ]
     clean, dim, dark = (sum(low <= x.item() < high for x in seen)
@@ -347,7 +347,7 @@ def test_what_a_learner_did_under_conditions_is_recorded_clean(tmp_path):
     met = RandomConditions([("night", 5)], world.frame_s, 1.0)
     shown = [
         demonstrate(tmp_path / name, world, world.expert, [3, 4], num_steps=20, learner=learner)
-        for name, learner in (("clean", policy), ("met", met.seen_by(policy, 0)))
+        for name, learner in (("clean", policy), ("met", met.as_pilot(policy, 0)))
     ]
     first, last = (np.array(one.observations).reshape(2, 20, 78, 200, 3) for one in shown)
     np.testing.assert_array_equal(first[:, 0], last[:, 0])  # not darkened

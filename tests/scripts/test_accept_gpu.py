@@ -63,7 +63,7 @@ def test_what_runs_on_a_gpu_runs_on_the_processor(monkeypatch):
     monkeypatch.setattr(parts, "SHAPES", ((2, 3),))
     monkeypatch.setattr(parts, "ROUNDS", 1)
     compared = parts.compare("cpu", small=False)
-    assert compared["state"] == "passed", compared["told"]
+    assert compared["state"] == "passed", compared["summary"]
     assert len(compared["tables"][0]["rows"]) == 42
     timed, learned = parts.time_models("cpu"), parts.learn_twice("cpu")
     assert learned["state"] == "passed", learned["tables"]
@@ -120,7 +120,7 @@ def test_a_part_that_hangs_or_crashes_is_told_and_the_time_is_kept(tmp_path, mon
     monkeypatch.setattr(accept_gpu, "LEAST_S", 0.1)
     monkeypatch.chdir(tmp_path)
     crashed = accept_gpu.run_part("machine", 30.0)
-    assert (crashed["state"], crashed["told"]) == ("failed", "it ended with status 1: it broke")
+    assert (crashed["state"], crashed["summary"]) == ("failed", "it ended with status 1: it broke")
     began = time.monotonic()
     assert accept_gpu.run_part("speed", 0.5)["state"] == "stopped"
     assert time.monotonic() - began < 30.0

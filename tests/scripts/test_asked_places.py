@@ -4,7 +4,7 @@ from envs.driving.road import HELD_OUT_TRACKS, VALIDATION_TRACKS
 from ncp_control.policy import load
 from scripts.auditing.audit_job import _place_of
 from scripts.auditing.settings import Audit
-from scripts.evaluation.asked import find_places, shown_in
+from scripts.evaluation.asked import find_places, place_to_film
 from scripts.evaluation.settings import Evaluate
 
 ASKED = ("tracks=validation", "randomize_appearance=false")
@@ -13,7 +13,7 @@ ASKED = ("tracks=validation", "randomize_appearance=false")
 def places_of(**settings):
     asked = Evaluate(policy="drive-ncp", km=0.4, **settings)
     places = find_places(load("drive-ncp"), asked)
-    return places, shown_in(places, asked, 1.0)
+    return places, place_to_film(places, asked, 1.0)
 
 
 def road_of(place):

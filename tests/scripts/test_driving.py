@@ -40,7 +40,7 @@ def test_what_is_written_down_is_what_the_expert_would_do_there_and_then(tmp_pat
         done.append(error.add(said, reset)[0])
         return done[-1][None]
 
-    store = record(tmp_path / "s", task.shown, task, settings, pilot)
+    store = record(tmp_path / "s", task.demonstration_place, task, settings, pilot)
     if noise:
         assert np.abs(store.actions - np.stack(done)).max() > 0.1
     else:

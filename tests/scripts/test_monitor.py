@@ -148,7 +148,7 @@ def test_a_calibration_lies_beside_its_policy_and_goes_when_that_is_replaced(nam
     shutil.copytree(shipped_policies()[name], policy)
     calibrate(Calibrate(policy=str(policy), episodes=6, seconds=0.5))
     told = json.loads((policy / "monitor.json").read_text())
-    assert told["limit"] > 0.0 and told["told"]["episodes"] == 6
+    assert told["limit"] > 0.0 and told["provenance"]["episodes"] == 6
     assert (told["swap_ratio"] is not None) == (name != "walker2d-ltc")  # which sees no colours
     load(policy).save(policy)
     assert not (policy / "monitor.json").exists()
@@ -185,7 +185,7 @@ def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
     with pytest.raises(ValueError, match="`log` must name a recording"):
         calibrate(Calibrate(policy=str(folder)))
     calibrate(Calibrate(policy=str(folder), log=log))
-    told = json.loads((folder / "monitor.json").read_text())["told"]
+    told = json.loads((folder / "monitor.json").read_text())["provenance"]
     assert (told["observations"], told["log"]) == (30, str(log))
 
 
@@ -222,7 +222,7 @@ def test_drives_that_the_world_ends_are_no_good_driving_unless_it_ends_most(tmp_
         folder = tmp_path / str(one_in)
         policy.save(folder)
         calibrate(Calibrate(policy=str(folder), episodes=24, seconds=3.0))
-        told[one_in] = json.loads((folder / "monitor.json").read_text())["told"]
+        told[one_in] = json.loads((folder / "monitor.json").read_text())["provenance"]
         is_told = "left out: 4 of 16 drives, which the world ended" in capsys.readouterr().out
         assert is_told == (one_in == 4)
     assert told[4]["observations"] == 18 * 30 and told[4]["largest_distance"] < 6.0
@@ -236,7 +236,7 @@ def test_a_recorded_drive_of_numbers_or_of_both_calibrates_a_policy(name, second
     policy.save(folder)
     calibrate(Calibrate(policy=str(folder), log=log, seconds=0.2))
     profile = InputProfile.load(folder)
-    assert profile is not None and profile.told["observations"] == len(seen)
+    assert profile is not None and profile.provenance["observations"] == len(seen)
     sensed = policy.contract.observation
     is_numbers = frames_part(sensed) is None
     numbers = np.stack([statistics_of(np.float32(one) if is_numbers else one, sensed)
@@ -244,7 +244,7 @@ def test_a_recorded_drive_of_numbers_or_of_both_calibrates_a_policy(name, second
     cut = round(len(seen) * 2 / 3)
     np.testing.assert_allclose(profile.mean, numbers[:cut].mean(axis=0), rtol=1e-5, atol=1e-6)
     largest = max(profile.distance(one) for one in numbers[cut:])
-    assert profile.told["largest_distance"] == pytest.approx(largest, rel=1e-2)
+    assert profile.provenance["largest_distance"] == pytest.approx(largest, rel=1e-2)
     assert 0.0 < profile.limit <= 1.25 * largest * 1.01
 
 

@@ -102,7 +102,7 @@ def test_a_training_is_what_the_table_says(monkeypatch, tmp_path):
     )
     ((policy, task, asked, _),) = seen
     assert policy.circuit.cell.hidden_size == 10
-    assert task.expert is task.shown.world.expert
+    assert task.expert is task.demonstration_place.world.expert
     assert "fog:1-3" in asked.conditions and asked.imitation.dagger_epochs == (1, 2)
     assert (asked.episodes, asked.dagger_episodes, asked.seed) == (12, 6, 2)
     assert asked.imitation.epoch_steps == 9

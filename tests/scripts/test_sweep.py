@@ -213,7 +213,7 @@ def test_a_trial_that_fails_or_dies_too_often_costs_only_itself(
     assert type_sweep("--tries", 2, "--grid", "seed=0", "--runs", "dead") == 0
     (dead,) = (tmp_path / "dead").iterdir()
     outcome = json.loads((dead / "trials" / "0000" / "outcome.json").read_text())
-    assert outcome["state"] == "failed" and "status -9" in outcome["told"]
+    assert outcome["state"] == "failed" and "status -9" in outcome["reason"]
     assert not (dead / "results.csv").exists() and not (dead / "policy").exists()
 
 

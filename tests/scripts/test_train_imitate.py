@@ -172,7 +172,7 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
     road["condition_share"] = 1.0
     asked = quick(tmp_path, "RoadDriving-v0", **road, data=tmp_path / "data", episodes=1)
     task = imitation_task(asked)
-    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    policy = make_policy_for(task.demonstration_place.world.contract, "ltc", num_neurons=12)
     monkeypatch.setattr(policy, "save", lambda folder: None)
     for _ in range(2):
         run = Run.create("imitate", "ltc", asked, root=tmp_path / "runs")
@@ -194,7 +194,7 @@ def test_the_learner_acts_under_conditions_if_that_is_asked_for(tmp_path, monkey
     asked = quick(tmp_path, "RoadDriving-v0", **road, dagger_conditions=is_met, condition_share=1.0,
                   episodes=1, dagger_episodes=1)  # fmt: skip
     task = imitation_task(asked)
-    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    policy = make_policy_for(task.demonstration_place.world.contract, "ltc", num_neurons=12)
     acts, shown = [], []
 
     class Watched(PolicyPilot):
@@ -285,7 +285,7 @@ def test_the_checkpoint_is_chosen_on_validation_tracks(tmp_path, monkeypatch):
     monkeypatch.setattr(from_expert.Place, "run", run_place)
     monkeypatch.setattr(from_expert, "find_or_record", lambda *_: None)
     monkeypatch.setattr(from_expert, "imitate", validate_once)
-    policy = make_policy_for(task.shown.world.contract, "ltc", num_neurons=12)
+    policy = make_policy_for(task.demonstration_place.world.contract, "ltc", num_neurons=12)
     run = Run.create("imitate", "ltc", settings, root=tmp_path / "runs")
     imitate_expert(policy, task, settings, run)
     assert measured[0]["score"] == -1.0
@@ -303,7 +303,7 @@ def test_what_was_asked_before_is_not_looked_at_if_nothing_is_repeated(tmp_path,
 
 def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_else(tmp_path):
     asked = quick(tmp_path, "Reach", episodes=1, data=tmp_path / "data")
-    world = imitation_task(asked).shown.world
+    world = imitation_task(asked).demonstration_place.world
     teacher = tmp_path / "teacher"
     expert = make_policy_for(world.contract, "ltc", num_neurons=12)
     asked = dataclasses.replace(asked, expert=str(teacher))

@@ -102,13 +102,13 @@ class Encoding:
         return {"kind": self.kind, "shape": list(self.frame_shape), "behind": self.behind_bytes}
 
     @classmethod
-    def from_json(cls, told: Any) -> "Encoding":
+    def from_json(cls, values: Any) -> "Encoding":
         """Return the encoding from its entry in `meta.json`; ValueError if the entry is invalid."""
-        if not isinstance(told, Mapping) or set(told) != {"kind", "shape", "behind"}:
+        if not isinstance(values, Mapping) or set(values) != {"kind", "shape", "behind"}:
             raise ValueError("`frames` must have kind, shape and behind")
-        if not isinstance(told["shape"], list):
+        if not isinstance(values["shape"], list):
             raise ValueError("`shape` of `frames` must be a list")
-        return cls(told["kind"], tuple(told["shape"]), told["behind"])
+        return cls(values["kind"], tuple(values["shape"]), values["behind"])
 
 
 class EncodedFrames:

@@ -47,7 +47,7 @@ def profile():
     rng = np.random.default_rng(0)
     fitted, others = ([drive_of(frame_statistics(scene(rng)) for _ in range(20)) for _ in range(n)]
                       for n in (20, 10))  # fmt: skip
-    return InputProfile.fit(fitted, others, is_frames=True, told={"driving": "test"})
+    return InputProfile.fit(fitted, others, is_frames=True, provenance={"driving": "test"})
 
 
 @pytest.fixture
@@ -229,11 +229,11 @@ def test_a_profile_of_numbers_is_their_mahalanobis_distance(tmp_path):
     assert profile.distance(one) == pytest.approx(expected, rel=1e-3)
     distances = np.array([profile.distance(x) for x in others])
     assert profile.limit == 1.5 * tolerated(distances, FRAME_S * np.arange(500))
-    assert profile.told["largest_distance"] == pytest.approx(distances.max(), abs=1e-4)
+    assert profile.provenance["largest_distance"] == pytest.approx(distances.max(), abs=1e-4)
     profile.save(tmp_path)
     loaded = InputProfile.load(tmp_path)
     assert loaded is not None and loaded.distance(one) == pytest.approx(expected, rel=1e-3)
-    assert loaded.told["observations"] == 2500 and loaded.least_sharpness is None
+    assert loaded.provenance["observations"] == 2500 and loaded.least_sharpness is None
 
 
 def test_a_share_of_the_drives_does_not_set_the_limit():
@@ -245,7 +245,7 @@ def test_a_share_of_the_drives_does_not_set_the_limit():
         share: InputProfile.fit(fitted, others, is_frames=False, margin=2.0, held_share=share)
         for share in (0.0, 0.01, 0.1)
     }
-    unit = found[0.0].told["largest_distance"] / 100.0
+    unit = found[0.0].provenance["largest_distance"] / 100.0
     for share, profile in found.items():
         assert profile.limit == pytest.approx(2.0 * unit * 100.0 * (1.0 - share), rel=2e-3)
 
