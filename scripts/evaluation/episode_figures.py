@@ -262,7 +262,9 @@ def _draw_map(
     elif len(begins) > 1:
         middles = [(i + j - 1) / 2 for i, j in pairwise([*begins, num_neurons])]
         axes.set_yticks(middles, [layers[i] for i in begins], size=8, rotation=90, va="center")
-    bar = axes.figure.colorbar(drawn, ax=axes, pad=0.01, aspect=24)
+    is_clipped = bool((values < scale.vmin).any() or (values > scale.vmax).any())
+    extend = "both" if is_clipped else "neither"
+    bar = axes.figure.colorbar(drawn, ax=axes, pad=0.01, aspect=24, extend=extend)
     if isinstance(scale, LogNorm):
         _write_plain_ticks(bar.ax.yaxis)
     bar.set_label(label)

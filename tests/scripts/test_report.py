@@ -1,6 +1,6 @@
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -198,6 +198,18 @@ def test_activity_names_the_layers_of_many_neurons_and_holds_actions():
     assert above.lines[0].get_drawstyle() == "steps-post"
     assert [label.get_text() for label in below.get_yticklabels()] == ["hidden", "memory"]
     assert list(below.get_yticks()) == [11.5, 35.5]
+
+
+def test_a_colour_bar_has_pointed_ends_where_values_lie_beyond_it():
+    policy = VectorPolicy(LSTM(1, 1, 1, frame_s=0.05), observation_size=1)
+    episode = show(policy, np.ones((999, 1), np.float32), np.full(999, 0.05), action_names=["push"])
+    states = torch.zeros(1, 999, 2)
+    states[0, ::2] = 1.0
+    for largest, ends in ((1.0, "neither"), (9.0, "both")):
+        states[0, 0] = largest
+        watched = replace(episode, activity=replace(episode.recorded_activity, states=states))
+        (drawn,) = [axes.images[0] for axes in figures.activity(watched).axes if axes.images]
+        assert drawn.colorbar.extend == ends
 
 
 def test_learning_curves_mark_the_checkpoint_kept(run):
