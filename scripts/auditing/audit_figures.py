@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -225,7 +225,8 @@ def _draw_shares(
     axes.axhline(0.0, color="black", linewidth=0.6)
     set_time_limits(axes, audited)
     number = motor.partition("_")[2]
-    is_one_each = len(audited.action_names) > int(number)
+    num_motors = len({name.partition(" → ")[2] for name in names})
+    is_one_each = num_motors == len(audited.action_names)  # not so for scores of choices
     what = f": {audited.action_names[int(number)]}" if is_one_each else ""
     axes.set_title(f"share of the command of {motor}{what}", loc="left", size=9)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -315,11 +316,11 @@ def largest_steps(steps: Mapping[str, np.ndarray]) -> Figure:
     """Draw max_t |x_i(t+1) − x_i(t)| of every neuron, sorted, for each policy."""
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
-    for (name, values), colour in zip(steps.items(), cycle((BLUE, VERMILION, GREEN, GREY))):
+    styles = cycle(product(("o-", "s--", "^:", "D-."), _PALETTE))
+    for (name, values), (style, colour) in zip(steps.items(), styles, strict=False):
         share = np.linspace(0.0, 1.0, len(values))
-        axes.plot(
-            share, np.sort(values), "o-", color=colour, markersize=3, label=name.replace("$", r"\$")
-        )
+        label = name.replace("$", r"\$")
+        axes.plot(share, np.sort(values), style, color=colour, markersize=3, label=label)
     axes.set(xlabel="neurons, sorted [share]", ylabel="largest step between frames", ylim=(0, None))
     axes.legend(frameon=False)
     tidy(axes)

@@ -155,6 +155,13 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
         text.append(_UNDEFINED)
     taus_s, traced = timescales_of(audited.recorded_activity), traced_neurons(audited)
+    if len(traced) < len(found):
+        is_layered = traced[0].startswith(("command", "motor"))
+        which = "of the command and motor layers" if is_layered else "the first ones"
+        text.append(
+            f"The figure shows {len(traced)} of the {len(found)} neurons, {which}; the table shows"
+            " all."
+        )
     figure = figures.tau_traces(audited, taus_s, traced, certificate)
     return Part(
         text=text,

@@ -19,7 +19,7 @@ from ncp_control.replay import look_inside
 from policies.driving import make_driving_policy
 from scripts import reporting
 from scripts.auditing import models
-from scripts.auditing.audit_figures import draw_signal
+from scripts.auditing.audit_figures import draw_signal, largest_steps, motor_shares
 from scripts.auditing.audit_job import open_report
 from scripts.auditing.maps import compute_saliency
 from scripts.auditing.overview import overview
@@ -215,6 +215,30 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
     assert set(makers) - set(made) == (needs_two if frames == 1 else set())
     panel = inspected(policy, audited, maps=maps.over_time, certificate=certificate)
     write_inspector(tmp_path / "page.html", [panel])
+
+
+def test_the_text_says_which_neurons_are_drawn(walking):
+    _, audited = walking
+    assert (
+        "The figure shows 10 of the 16 neurons, of the command"
+        in timescales_part(audited, None).text[2]
+    )
+
+
+def test_every_policy_has_a_line_of_its_own_style():
+    (axes,) = largest_steps({f"policy_{i}": np.ones(3) for i in range(9)}).axes
+    styles = [(x.get_color(), x.get_marker(), x.get_linestyle()) for x in axes.lines]
+    assert len(set(styles)) == 9
+
+
+def test_a_motor_neuron_has_the_name_of_an_action_where_there_are_as_many(walking):
+    _, audited = walking
+    names = [f"command_0 → motor_{i}" for i in range(6)]
+    for actions, title in ((audited.action_names, ": bthigh torque"), (["action"], "")):
+        figure = motor_shares(
+            dataclasses.replace(audited, action_names=actions), names, np.ones((10, 6))
+        )
+        assert figure.axes[0].get_title(loc="left").endswith(f"motor_0{title}")
 
 
 def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_path):
