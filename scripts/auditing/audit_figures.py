@@ -18,7 +18,7 @@ from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.episode_figures import time_limits_s
+from scripts.evaluation.episode_figures import held_until_end, time_limits_s
 from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, tidy
 
 METHOD_NAMES = {
@@ -92,18 +92,28 @@ def tau_traces(
 def draw_signal(axes: Axes, audited: Episode) -> None:
     """Draw the road's curvature, or else the first signal, and the signals that overlay it."""
     name = audited.main_signal
-    step = "post" if name in audited.action_names else None  # an action holds until the next one
-    axes.fill_between(
-        audited.time_s, audited.signals[name], step=step, color=GREEN, alpha=0.45, linewidth=0
-    )
+    times_s, values = audited.time_s, audited.signals[name]
+    style = _style(audited.time_s)
+    if name in audited.action_names:
+        times_s, values = held_until_end(audited, values)
+        axes.fill_between(times_s, values, step="post", color=GREEN, alpha=0.45, linewidth=0)
+    elif len(audited) == 1:
+        axes.plot(times_s, values, style, color=GREEN)
+    else:
+        axes.fill_between(times_s, values, color=GREEN, alpha=0.45, linewidth=0)
     over = [one for one, below in audited.overlays.items() if below == name]
     for one in over:
-        axes.plot(audited.time_s, audited.signals[one], color=VERMILION, linewidth=1.0)
+        axes.plot(audited.time_s, audited.signals[one], style, color=VERMILION, linewidth=1.0)
     axes.axhline(0.0, color="black", linewidth=0.6)
     title = ", ".join([f"{name} (green)", *(f"{one} (line)" for one in over)]) if over else name
     axes.set_title(title, loc="left", size=9)
     set_time_limits(axes, audited)
     tidy(axes)
+
+
+def _style(time_s: np.ndarray) -> str:
+    """Return the style of a line over time: a dot if there is a single frame."""
+    return "o" if len(time_s) == 1 else "-"
 
 
 def set_time_limits(axes: Axes, audited: Episode) -> None:
@@ -121,7 +131,7 @@ def draw_tau(
         axes.axhspan(low, high, color=GREY, alpha=0.16, linewidth=0)
         for limit in (low, high):
             axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
-    axes.plot(time_s, 1e3 * tau_s, color=BLUE, linewidth=1.3)
+    axes.plot(time_s, 1e3 * tau_s, _style(time_s), color=BLUE, linewidth=1.3)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -215,13 +225,14 @@ def _draw_shares(
     """Draw the largest terms of one motor neuron's command, and the sum of all."""
     here = [k for k, name in enumerate(names) if name.partition(" → ")[2] == motor]
     here.sort(key=lambda k: -float(np.abs(terms[:, k]).mean()))
-    styles = ["-", "--"]
+    styles = ["-", "--"] if len(audited) > 1 else ["o", "s"]
     for row, k in enumerate(here[: len(_PALETTE) + 1]):
         label = names[k].partition(" → ")[0]
         axes.plot(audited.time_s, terms[:, k], styles[row // len(_PALETTE)],
                   color=_PALETTE[row % len(_PALETTE)], linewidth=1.2, label=label)  # fmt: skip
     total = terms[:, here].sum(axis=1)
-    axes.plot(audited.time_s, total, color=GREY, linewidth=3.5, alpha=0.5, label="sum", zorder=0)
+    axes.plot(audited.time_s, total, _style(audited.time_s), color=GREY, linewidth=3.5, alpha=0.5,
+              label="sum", zorder=0)  # fmt: skip
     axes.axhline(0.0, color="black", linewidth=0.6)
     set_time_limits(axes, audited)
     number = motor.partition("_")[2]

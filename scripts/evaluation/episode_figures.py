@@ -216,12 +216,10 @@ def activity(episode: Episode) -> Figure:
     panels = figure.subplots(
         1 + num_maps, 1, sharex=True, height_ratios=[1.4] + [height] * num_maps
     )
-    begin_s, end_s = time_limits_s(episode)
-    # An action holds until the next one, the last one until the end.
-    times_s, held = np.append(episode.time_s, end_s), episode.actions[[*range(len(episode)), -1], 0]
-    panels[0].plot(times_s, held, color=BLUE, linewidth=1.4, drawstyle="steps-post")
+    held = held_until_end(episode, episode.actions[:, 0])
+    panels[0].plot(*held, color=BLUE, linewidth=1.4, drawstyle="steps-post")
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
-    panels[0].set(ylabel=episode.action_names[0], xlim=(begin_s, end_s))
+    panels[0].set(ylabel=episode.action_names[0], xlim=time_limits_s(episode))
     tidy(panels[0])
     largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
     label = "state" if taus_s is None else "membrane potential"
@@ -239,6 +237,16 @@ def time_limits_s(episode: Episode) -> tuple[float, float]:
     begin_s, last_s = float(episode.time_s[0]), float(episode.time_s[-1])
     end_s = begin_s + episode.duration_s
     return begin_s, end_s if end_s > last_s else last_s + (float(episode.dt_s[-1]) or 1.0)
+
+
+def held_until_end(episode: Episode, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times [s] and values of steps that hold until the next one, the last to the end.
+
+    Args:
+        episode: The episode.
+        values: An action in each frame, shape (time,).
+    """
+    return np.append(episode.time_s, time_limits_s(episode)[1]), np.append(values, values[-1])
 
 
 def _draw_map(

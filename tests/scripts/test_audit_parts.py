@@ -217,6 +217,27 @@ def test_a_few_frames_give_tables_without_nan(driving, tmp_path, monkeypatch, fr
     write_inspector(tmp_path / "page.html", [panel])
 
 
+def test_an_action_holds_to_the_end_of_its_frame(walking):
+    _, whole = walking
+    name = whole.action_names[0]
+    audited = dataclasses.replace(whole, signals={name: whole.actions[:, 0]})
+    axes = Figure().subplots()
+    draw_signal(axes, audited)
+    (filled,) = axes.collections
+    assert filled.get_paths()[0].get_extents().x1 == pytest.approx(0.5)
+
+
+def test_a_single_frame_is_drawn_as_dots(driving):
+    policy, whole = driving
+    audited = shortened(whole, 1)
+    certificate = certify(policy.circuit.cell)
+    drawn = timescales_part(audited, certificate).figures | synapses_part(policy, audited).figures
+    for figure in drawn.values():
+        for axes in [x for x in figure.axes if x.get_title(loc="left")]:
+            lines = [line for line in axes.lines if len(line.get_xdata()) == 1]
+            assert lines and all(line.get_marker() != "None" for line in lines)
+
+
 def test_the_text_says_which_neurons_are_drawn(walking):
     _, audited = walking
     assert (
