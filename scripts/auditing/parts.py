@@ -66,6 +66,8 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     is_wired = audited.recorded_activity.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
     source = "sensor" if audited.sensor_names is None else source
+    is_chosen = audited.recorded_activity.outputs.shape[2] != len(audited.action_names)
+    target = "choice" if is_chosen else target  # it has several outputs, one for each score
 
     def rows(
         node: str, names: Sequence[str], values: np.ndarray, first: int = 0

@@ -173,30 +173,26 @@ def _draw_ruler(axes: Axes, outline_m: np.ndarray) -> None:
     axes.text(x_m + 22.0, y_m, "20 m", va="center", size=8)
 
 
-def wiring_at_work(episode: Episode, wiring: Wiring) -> Figure:
-    """Draw the wiring with its activity and synaptic currents at the largest action.
+def wiring_at_work(episode: Episode, wiring: Wiring, frame: int, moment: str) -> Figure:
+    """Draw the wiring with its activity and synaptic currents in one frame.
 
-    The largest action is that of the expert, if there is one; in a drive it is in a bend.
+    Args:
+        episode: Episode with the activity of its neurons.
+        wiring: Wiring of the circuit.
+        frame: Index of the frame.
+        moment: What happens there, for the title, e.g. "in a bend to the left".
     """
-    asked = episode.actions if episode.expert_actions is None else episode.expert_actions
-    k, activity = int(np.argmax(np.abs(asked[:, 0]))), episode.recorded_activity
+    activity = episode.recorded_activity
     currents = activity.synaptic_currents
     axes = draw_wiring(
         wiring,
-        activity=activity.states[0, k].cpu().numpy(),
-        sensory_activity=episode.recorded_features[k],
-        strength=None if currents is None else currents[0, k].abs().cpu().numpy(),
+        activity=activity.states[0, frame].cpu().numpy(),
+        sensory_activity=episode.recorded_features[frame],
+        strength=None if currents is None else currents[0, frame].abs().cpu().numpy(),
     )
     figure = cast(Figure, axes.figure)  # not a subfigure: it was made for these axes
     widths = "" if currents is None else "; line widths are synaptic currents"
-    what = f"{episode.action_names[0]} {episode.actions[k, 0]:+.2f}"
-    bend = f"in a bend to the {'left' if asked[k, 0] > 0 else 'right'}, "
-    is_driving = episode.action_names[0] == "steering" and episode.has_frames
-    figure.suptitle(
-        f"{bend if is_driving else 'at '}{episode.time_s[k]:.1f} s: {what}{widths}",
-        size=10,
-        color=GREY,
-    )
+    figure.suptitle(f"{moment}{widths}", size=10, color=GREY)
     return figure
 
 

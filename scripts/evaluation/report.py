@@ -9,7 +9,8 @@ report/
     steering.png          steering of policy and expert, if there is an expert
     activity.png          activity of every neuron over the episode
     wiring.png            the wiring with its activity at the largest action of the expert, or of
-                          the policy if there is none (wired circuits only)
+                          the policy if there is none; where the policy is surest, if it chooses
+                          (wired circuits only)
     worst.png             strips of the frames before the worst crashes (road only)
     track.png             held-out tracks from above, coloured by error (driving only)
     learning_curves.png   loss and validation over the epochs, if the run trained
@@ -271,6 +272,32 @@ def _show(report: Report, name: str, figure: Figure) -> None:
     report.figure(name, figure, _CAPTIONS[name])
 
 
+def _largest_action(_: Policy, episode: Episode) -> tuple[int, str, str]:
+    """Return the frame of the largest action, what happens there, and which frame it is.
+
+    The largest action is that of the expert, if there is one; in a drive it is in a bend.
+    """
+    asked, name = episode.expert_actions, episode.action_names[0]
+    who = "policy" if asked is None else episode.expert_name
+    asked = episode.actions if asked is None else asked
+    frame = int(np.argmax(np.abs(asked[:, 0])))
+    bend = f"in a bend to the {'left' if asked[frame, 0] > 0 else 'right'}, "
+    is_driving = name == "steering" and episode.has_frames
+    moment = f"{bend if is_driving else 'at '}{episode.time_s[frame]:.1f} s: {name}"
+    return frame, f"{moment} {episode.actions[frame, 0]:+.2f}", f"at the largest {name} ({who})"
+
+
+def _surest_choice(policy: Policy, episode: Episode) -> tuple[int, str, str]:
+    """Return the frame of the surest first choice, what happens there, and which frame it is."""
+    scores = policy.respond(episode.recorded_activity.outputs[0])[:, : policy.choices[0]]
+    sureness = scores.double().softmax(dim=1).amax(dim=1).cpu().numpy()
+    frame, name = int(np.argmax(sureness)), episode.action_names[0]
+    chosen = int(episode.actions[frame, 0])
+    what = chosen if policy.contract is None else policy.contract.action[0].choices[chosen]
+    moment = f"at {episode.time_s[frame]:.1f} s: {name} {what}"
+    return frame, moment, f"where the policy is surest of its {name}"
+
+
 def _draw(report: Report, policy: Policy, episode: Episode) -> None:
     """Draw all figures that apply to a policy, its run and an inspected episode."""
     metrics_csv = report.run.folder / "metrics.csv"
@@ -282,8 +309,8 @@ def _draw(report: Report, policy: Policy, episode: Episode) -> None:
         _show(report, "steering", figures.steering(episode))
     wiring = getattr(policy.circuit.cell, "wiring", None)
     if wiring is not None:
-        who = "policy" if episode.expert_actions is None else episode.expert_name
-        at = f"the largest {episode.action_names[0]} ({who})"
-        caption = f"The wiring with its activity at {at}."
-        report.figure("wiring", figures.wiring_at_work(episode, wiring), caption)
+        find = _surest_choice if policy.choices else _largest_action
+        frame, moment, which = find(policy, episode)
+        figure = figures.wiring_at_work(episode, wiring, frame, moment)
+        report.figure("wiring", figure, f"The wiring with its activity {which}.")
     _show(report, "activity", figures.activity(episode))

@@ -121,6 +121,11 @@ def test_a_sensor_stands_beside_its_synapses(walking):
     table = sensors_part(audited, audited.sensor_names).tables["sensors"]
     heights = audited.observations[:, 0].astype(float)
     assert table.rows[0][:2] == ("sensory_0", "height [m]")
+    outputs = sensors_part(audited, audited.sensor_names).tables["actions"].rows
+    assert outputs[0][:2] == ("motor_0", "bthigh torque")
+    chosen = dataclasses.replace(audited, action_names=["gait"], actions=audited.actions[:, :1])
+    outputs = sensors_part(chosen, audited.sensor_names).tables["actions"].rows
+    assert outputs[0][:2] == ("choice_0", "gait")
     mixed = dataclasses.replace(audited, sensor_names=None)  # by an encoder
     table_of_mixed = sensors_part(mixed, audited.sensor_names).tables["sensors"]
     assert table_of_mixed.rows[0][:2] == ("sensor_0", "height [m]")

@@ -12,7 +12,7 @@ from envs.driving import LaneKeepingEnv
 from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
 from envs.driving.pure_pursuit import keep_lane
 from envs.driving.road import HELD_OUT_TRACKS, make_road
-from ncp_control import LSTM
+from ncp_control import LSTM, LTC, auto_ncp
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
@@ -24,6 +24,7 @@ from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, DriveLayout, Shot
 from scripts.evaluation.report import (
+    _surest_choice,
     metrics_table,
     write_driving_report,
     write_recorded_report,
@@ -129,6 +130,23 @@ def test_a_policy_without_wiring_or_learning_gets_the_rest(tmp_path):
         "0.1",
         "0.1234",
     )
+
+
+def test_the_wiring_of_choices_is_shown_where_the_policy_is_surest():
+    policy = VectorPolicy(LTC(auto_ncp(4, 12, 3), frame_s=0.05), observation_size=4, choices=(2, 1))
+    seen = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    shown = show(policy, seen, np.full(9, 0.05))
+    outputs = torch.zeros(1, 9, 3)
+    outputs[0, 6] = torch.tensor([-3.0, -1.0, 9.0])
+    outputs[0, 7] = torch.tensor([8.0, 7.0, 0.0])
+    recorded = replace(shown.recorded_activity, outputs=outputs)
+    actions = np.zeros((9, 2))
+    actions[6, 0] = 1.0
+    frame, moment, which = _surest_choice(
+        policy, replace(shown, activity=recorded, actions=actions)
+    )
+    assert (frame, moment) == (6, f"at {shown.time_s[6]:.1f} s: action 0 1")
+    assert which == "where the policy is surest of its action 0"
 
 
 def test_recorded_report(run, policy):
