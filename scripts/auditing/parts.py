@@ -34,6 +34,7 @@ from ncp_control.episode import Episode
 from ncp_control.markdown import plain
 from ncp_control.policy import Policy, VectorPolicy
 from scripts.auditing import audit_figures as figures
+from scripts.evaluation import episode_figures
 from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
@@ -173,7 +174,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
 
 
 def activity_part(policy: Policy, audited: Episode) -> Part:
-    """Report principal components of the activity, and its correlation with the signals."""
+    """Report the activity over the episode, its principal components and its correlations."""
     names, states = neurons.unit_activity(policy.circuit.cell, audited.recorded_activity)
     check_finite("activity.states", states, names)
     found = neurons.principal_components(states)
@@ -189,10 +190,14 @@ def activity_part(policy: Policy, audited: Episode) -> Part:
             choice=f"the first {num_listed}",
         )
     }
-    drawn = {"components": figures.components(audited, found)}
+    drawn = {
+        "activity": episode_figures.activity(audited),
+        "components": figures.components(audited, found),
+    }
     text = [
+        episode_figures.OF_ACTIVITY,
         f"Principal components needed for 90 % of the variance of {len(names)} neurons:"
-        f" {num_components} (the first explains {found.explained[0]:.0%})."
+        f" {num_components} (the first explains {found.explained[0]:.0%}).",
     ]
     if len(states) >= LEAST_SAMPLES:
         by_signal = {key: follow(names, states, values) for key, values in audited.signals.items()}

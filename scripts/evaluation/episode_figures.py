@@ -30,6 +30,11 @@ from scripts.palette import BLUE, GREEN, GREY, VERMILION, tidy
 
 ERROR_MAP = "plasma"
 MAX_TRACKS = 6
+OF_ACTIVITY = (
+    "Every neuron over the episode: how far it is from its own mean; below it, its time constant,"
+    " if it has one. Pointed ends of a colour bar mean that the largest deviations lie beyond it."
+)
+"""Caption of `activity`."""
 
 
 def learning_curves(metrics_csv: Path) -> Figure | None:
@@ -222,7 +227,8 @@ def activity(episode: Episode) -> Figure:
     around = Normalize(-largest, largest)
     _draw_map(panels[1], episode, deviations, around, "PRGn", f"{label} minus its mean")
     if taus_s is not None:
-        scale = LogNorm(float(taus_s.min()), float(taus_s.max()) * (1.0 + 1e-6))
+        # The memory of a mixed memory has no time constants: NaN, left white.
+        scale = LogNorm(float(np.nanmin(taus_s)), float(np.nanmax(taus_s)) * (1.0 + 1e-6))
         _draw_map(panels[2], episode, taus_s, scale, "viridis", "time constant [s]")
     panels[-1].set_xlabel("time [s]")
     return figure

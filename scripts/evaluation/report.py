@@ -252,9 +252,7 @@ _CAPTIONS = {
     "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
     "steering": "What the policy steered, and what the legend's other driver did or would have done"
     " at the same places.",
-    "activity": "Every neuron over the episode: how far it is from its own mean; below it, its"
-    " time constant, if it has one. Pointed ends of a colour bar mean that the largest deviations"
-    " lie beyond it.",
+    "activity": figures.OF_ACTIVITY,
 }
 
 

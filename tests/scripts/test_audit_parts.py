@@ -107,6 +107,7 @@ def test_every_neuron_is_listed_and_correlated_with_every_action(walking, tmp_pa
         text = report.text.split(f"## {table}")[1]
         for name in names:
             assert f"| {name} " in text, (table, name)
+    assert "(activity.png)" in report.text.split("## activity_correlations")[1]
     header = read(tmp_path / "activity_correlations.csv")[0]
     assert header[2:] == [f"r with {name}" for name in audited.action_names]
     motors = [f"motor_{i}" for i in range(6)]

@@ -13,6 +13,7 @@ from envs.driving.metrics import LaneMetrics, mean_cross_track_m, summarize
 from envs.driving.pure_pursuit import keep_lane
 from envs.driving.road import HELD_OUT_TRACKS, make_road
 from ncp_control import LSTM, LTC, auto_ncp
+from ncp_control.cells import MixedMemory
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
@@ -216,6 +217,18 @@ def test_activity_names_the_layers_of_many_neurons_and_holds_actions():
     assert above.lines[0].get_drawstyle() == "steps-post"
     assert [label.get_text() for label in below.get_yticklabels()] == ["hidden", "memory"]
     assert list(below.get_yticks()) == [11.5, 35.5]
+
+
+def test_neurons_without_a_time_constant_stay_white():
+    cell = MixedMemory(LTC(auto_ncp(3, 12, 2), frame_s=0.05))
+    policy = VectorPolicy(cell, observation_size=3)
+    seen = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    watched = show(policy, seen, np.full(9, 0.05), action_names=["push", "pull"])
+    maps = [axes.images[0] for axes in figures.activity(watched).axes if axes.images]
+    taus_s = watched.recorded_activity.timescales_s[0].numpy().T
+    assert np.isnan(taus_s).any()
+    assert maps[1].norm.vmin == np.nanmin(taus_s)
+    assert (np.ma.getmaskarray(maps[1].get_array()) == np.isnan(taus_s)).all()
 
 
 def test_a_colour_bar_has_pointed_ends_where_values_lie_beyond_it():
