@@ -67,7 +67,7 @@ def ablate(
         check_name("neurons", name, cell.neuron_names)
     for name in synapses:
         check_name("synapses", name, synapse_names(cell))
-    if type(cell) is not LTC and (synapses or not isinstance(cell, DenseCell | WiredCfC)):
+    if not can_hold_neurons(cell) or (synapses and type(cell) is not LTC):
         kinds = "" if synapses else ", a WiredCfC or an unwired one"
         raise ValueError(
             f"`policy` must have an LTC cell{kinds}, got {type(cell).__name__!r}. Its"
@@ -90,6 +90,11 @@ def ablate(
         # Provenance and certified bounds belong to the original weights.
         ablated.contract = replace(policy.contract, action=action, provenance={})
     return ablated
+
+
+def can_hold_neurons(cell: Cell) -> bool:
+    """Whether `ablate` can hold single neurons of a cell."""
+    return type(cell) is LTC or isinstance(cell, DenseCell | WiredCfC)
 
 
 @torch.no_grad()

@@ -100,8 +100,8 @@ def motor_contributions(
     """
     if not isinstance(cell, LTC):
         raise ValueError(
-            f"`cell` must be an LTC, got {type(cell).__name__!r}. Other cells have no"
-            " conductances to split a command by."
+            f"`cell` must be an LTC, got {type(cell).__name__!r}. Only in an LTC do the terms of"
+            " the synapses add up to the command."
         )
     wiring, p = cell.wiring, cell.effective_parameters()
     presynaptic = torch.cat([inputs * cell.input_scale + cell.input_offset, states], dim=1)

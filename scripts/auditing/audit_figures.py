@@ -252,7 +252,8 @@ def ablations(audited: Episode, effects: Sequence[AblationEffect]) -> Figure:
     colours = [VERMILION if " → " in effect.name else BLUE for effect in largest]
     axes.barh(range(len(largest)), [effect.rms for effect in largest], color=colours)
     axes.set_yticks(range(len(largest)), [audited.label(effect.name) for effect in largest], size=8)
-    axes.set_xlabel("RMS change of the action (blue: neuron held, orange: synapse cut)")
+    cut = ", orange: synapse cut" if VERMILION in colours else ""
+    axes.set_xlabel(f"RMS change of the action (blue: neuron held{cut})")
     if len(largest) < len(effects):
         axes.set_title(f"the largest {len(largest)} of {len(effects)}", loc="left", size=9)
     tidy(axes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ncp_control import files
 from ncp_control.audit.ablation import ablate
-from ncp_control.audit.bounds import Certificate, certify
+from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.excerpt import write_excerpt
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
@@ -244,10 +244,9 @@ def _prepare(report: Report, subject: Subject) -> None:
     """Certify the circuit and compute the saliency maps, if possible and not yet done."""
     policy, audited = subject.policy, subject.audited
     if subject.certificate is None:
-        longest_s = float(audited.recorded_activity.dt_s.max())
         subject.certificate = report.attempt(
             f"Certified bounds of {audited.name}",
-            lambda: certify(policy.circuit.cell, gain_dt_s=longest_s),
+            lambda: parts.certified_bounds(policy, audited),
         )
     if subject.maps is None and audited.has_frames:
         followed = parts.followed_neurons(audited)

@@ -31,7 +31,7 @@ def overview(audited: Episode, maps: Saliency, certificate: Certificate) -> Figu
     """
     if not set(_METHODS) <= maps.by_method.keys():
         raise ValueError(
-            f"`maps` must hold {_METHODS}, got {tuple(maps.by_method)}. See why one was not made."
+            "One of its two saliency maps, VisualBackProp and input gradient, could not be made."
         )
     figure = Figure(figsize=(12.0, 7.6), layout="constrained")
     # Matplotlib's type annotations assume a single subfigure.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ncp_control.audit import activity as neurons
-from ncp_control.audit.ablation import ablation_effects, sensor_effects
+from ncp_control.audit.ablation import ablation_effects, can_hold_neurons, sensor_effects
 from ncp_control.audit.bounds import (
     VACUOUS_TAU_S,
     Certificate,
@@ -30,6 +30,7 @@ from ncp_control.audit.timescales import (
     summarize_timescales,
     timescales_of,
 )
+from ncp_control.cells import LTC, STC
 from ncp_control.episode import Episode
 from ncp_control.markdown import plain
 from ncp_control.policy import Policy, VectorPolicy
@@ -57,6 +58,17 @@ def traced_neurons(audited: Episode) -> list[str]:
 def _largest(sizes: Sequence[float]) -> list[int]:
     """Return the indices of the `_MAX_LISTED` largest entries, in ascending order."""
     return sorted(sorted(range(len(sizes)), key=lambda i: -sizes[i])[:_MAX_LISTED])
+
+
+def certified_bounds(policy: Policy, audited: Episode) -> Certificate:
+    """Certify the circuit of a policy for any input, and its gain for the longest frame."""
+    cell = policy.circuit.cell
+    if not isinstance(cell, LTC | STC):
+        raise ValueError(
+            "Bounds are known only for circuits of LTC, STC or LRC neurons; this policy has"
+            f" {type(cell).__name__}."
+        )
+    return certify(cell, gain_dt_s=float(audited.recorded_activity.dt_s.max()))
 
 
 def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
@@ -128,6 +140,8 @@ def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) 
 
 def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     """Report each neuron's time constants and their correlation with the signals."""
+    if audited.recorded_activity.timescales_s is None:
+        raise ValueError("The neurons of this policy have no time constants.")
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
     found = summarize_timescales(audited.recorded_activity, signals)
     frame_s = frame_interval_s(audited.recorded_activity)
@@ -219,6 +233,11 @@ def follow(names: Sequence[str], states: np.ndarray, signal: np.ndarray) -> dict
 def synapses_part(policy: Policy, audited: Episode) -> Part:
     """Split each motor command into shares of its synapses, and report all synaptic currents."""
     cell, currents = policy.circuit.cell, audited.recorded_activity.synaptic_currents
+    if not isinstance(cell, LTC):
+        raise ValueError(
+            "Only in a circuit of LTC neurons do the parts of single synapses add up to the"
+            f" command; this policy has {type(cell).__name__}."
+        )
     features = torch.from_numpy(audited.recorded_features)
     terms = neurons.motor_contributions(cell, features, audited.recorded_activity.states[0])
     assert currents is not None  # an LTC records them
@@ -254,6 +273,11 @@ def synapses_part(policy: Policy, audited: Episode) -> Part:
 def ablation_part(policy: Policy, audited: Episode) -> Part:
     """Report how the actions on the same frames change without each neuron or synapse."""
     cell, activity = policy.circuit.cell, audited.recorded_activity
+    if not can_hold_neurons(cell):
+        raise ValueError(
+            "Single neurons can be held only in circuits of LTC or wired CfC neurons and in"
+            f" networks without a wiring; this policy has {type(cell).__name__}."
+        )
     has_currents = activity.synaptic_currents is not None
     effects = ablation_effects(
         policy,
@@ -268,8 +292,9 @@ def ablation_part(policy: Policy, audited: Episode) -> Part:
     cut = _largest([effect.rms for effect in effects[num_neurons:]])
     return Part(
         text=[
-            "In open loop, each neuron held at its mean, each synapse cut. What changes the"
-            f" action most is the loss of {audited.label(worst.name)} (RMS {worst.rms:.3f})."
+            "In open loop, each neuron held at its mean"
+            f"{', each synapse cut' if has_currents else ''}. What changes the action most is the"
+            f" loss of {audited.label(worst.name)} (RMS {worst.rms:.3f})."
         ],
         tables={
             "ablation": Table(

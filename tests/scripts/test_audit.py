@@ -141,10 +141,10 @@ def test_a_log_of_one_frame_by_a_cell_without_tau_leaves_sentences(
     folder, text = report_of(tmp_path)
     assert ", 1 frames." in text
     for sentence in (
-        "`cell` must be an LTC, STC or LRC to be certified, got 'LSTM'",
-        "`activity` must have time constants, got none",
+        "Bounds are known only for circuits of LTC, STC or LRC neurons; this policy has LSTM.",
+        "The neurons of this policy have no time constants.",
         "`states` must have at least 2 frames, got 1",
-        "`cell` must be an LTC, got 'LSTM'. Other cells have no conductances",
+        "do the parts of single synapses add up to the command; this policy has LSTM.",
     ):
         assert sentence in text
     assert (folder / "saliency.png").is_file(), "the rest is made"

@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 
 from envs.driving.road import HELD_OUT_TRACKS
-from ncp_control import LTC, Wiring, auto_ncp
+from ncp_control import LRC, LSTM, LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.episode import Episode
 from ncp_control.policy import VectorPolicy
-from ncp_control.replay import look_inside
+from ncp_control.replay import look_inside, show
 from policies.driving import make_driving_policy
 from scripts import reporting
 from scripts.auditing import models
@@ -27,6 +27,7 @@ from scripts.auditing.parts import (
     ablation_part,
     activity_part,
     bounds_part,
+    certified_bounds,
     followed_neurons,
     sensor_effects_part,
     sensors_part,
@@ -144,6 +145,36 @@ def test_a_sensor_is_told_with_its_effect_on_each_action(walking):
     assert all(min(row[1:]) >= 0.0 and max(row[1:]) > 0.0 for row in table.rows)
     strongest = max(table.rows, key=lambda row: max(row[1:]))[0]
     assert f"What counts most is {strongest}. " in part.text[1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "make", "reason"),
+    [
+        (
+            LSTM(17, 8, 6, frame_s=0.05),
+            certified_bounds,
+            "LTC, STC or LRC neurons; this policy has",
+        ),
+        (LSTM(17, 8, 6, frame_s=0.05), timescales_part, "The neurons of this policy have no time"),
+        (LSTM(17, 8, 6, frame_s=0.05), synapses_part, "of LTC neurons .* this policy has LSTM"),
+        (LRC(auto_ncp(17, 16, 6), frame_s=0.05), synapses_part, "of LTC neurons .* has LRC"),
+        (LRC(auto_ncp(17, 16, 6), frame_s=0.05), ablation_part, "can be held only in .* has LRC"),
+    ],
+)
+def test_what_a_cell_does_not_allow_is_told_in_plain_words(walking, cell, make, reason):
+    seen = walking[1].observations
+    policy = VectorPolicy(cell, observation_size=17)
+    audited = show(policy, seen, np.full(10, 0.05), action_names=walking[1].action_names)
+    with pytest.raises(ValueError, match=f"^[^`]*{reason}[^`]*$"):
+        make(audited, None) if make is timescales_part else make(policy, audited)
+
+
+def test_only_cells_with_synapses_have_them_cut(walking):
+    policy = VectorPolicy(LSTM(17, 8, 6, frame_s=0.05), observation_size=17)
+    audited = show(policy, walking[1].observations, np.full(10, 0.05), action_names=["a"] * 6)
+    for made, is_cut in ((ablation_part(policy, audited), False), (ablation_part(*walking), True)):
+        label = made.figures["ablation"].axes[0].get_xlabel()
+        assert ("synapse cut" in made.text[0], "synapse cut" in label) == (is_cut, is_cut)
 
 
 def test_what_an_output_reads_directly_is_told_with_its_motor_neuron():
