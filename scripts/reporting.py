@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -38,6 +38,8 @@ class Table:
     """Indices of the rows listed on the page; None for all of them."""
     choice: str = ""
     """Description of the listed rows, e.g. "the 20 strongest"."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Words on the page for names in the CSV file, such as those of columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +101,11 @@ class Report:
         for name, table in made.tables.items():
             file = f"{prefix}{name}.csv"
             self.table(file, table.header, table.rows)
-            listed = range(len(table.rows)) if table.listed is None else table.listed
-            cells = [[_cell(value) for value in table.rows[i]] for i in listed]
+            num_listed = len(table.rows if table.listed is None else table.listed)
             some = f", {table.choice} of {len(table.rows)} rows"
             self.say(
-                markdown_table([str(column) for column in table.header], cells),
-                f"[{file}]({file}){some if len(listed) < len(table.rows) else ''}",
+                _on_page(table),
+                f"[{file}]({file}){some if num_listed < len(table.rows) else ''}",
             )
 
     def figure(self, name: str, figure: "Figure", caption: str) -> None:
@@ -124,6 +125,22 @@ class Report:
         config = json.loads((self.run.folder / "config.json").read_text(encoding="utf-8"))
         self.say("## Settings and versions", json_block(config))
         files.write_file(self.folder / "report.md", self.text)
+
+
+def _on_page(table: Table) -> str:
+    """Return the listed rows as Markdown, without columns that are empty in all of them."""
+    listed = range(len(table.rows)) if table.listed is None else table.listed
+    cells = [[_cell(value) for value in table.rows[i]] for i in listed]
+    filled = [
+        k
+        for k in range(len(table.header))
+        if not all(table.rows[i][k] == "" or _is_nan(table.rows[i][k]) for i in listed)
+    ]
+    header, *cells = (
+        [table.words.get(row[k], row[k]) for k in filled]
+        for row in ([str(column) for column in table.header], *cells)
+    )
+    return markdown_table(header, cells)
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -281,10 +281,22 @@ def _table(
         if settings.ablation_km and "track" in audited.infos:
             km, seed = settings.ablation_km, settings.seed
             rows += models.closed_loop_rows(policy, audited, km, seed, **_lane_changes(settings))
-    table = Table(header=models.HEADER, rows=[row.cells() for row in rows])
+    table = Table(header=models.HEADER, rows=[row.cells() for row in rows], words=models.WORDS)
     if results is not None:
         _add_results(results, rows, settings, subjects[0].audited)
-    return Part(text=models.describe(rows), tables={"comparison": table})
+    text = [*models.describe(rows), *_of_durations([subject.audited for subject in subjects])]
+    return Part(text=text, tables={"comparison": table})
+
+
+def _of_durations(episodes: list[Episode]) -> list[str]:
+    """Return a sentence on the durations of episodes if they differ, else nothing."""
+    durations = [f"{plain(episode.name)} {episode.duration_s:.1f} s" for episode in episodes]
+    if len({episode.duration_s for episode in episodes}) == 1:
+        return []
+    return [
+        f"The episodes differ in length: {', '.join(durations)}. What is measured in a shorter one"
+        " may differ for this reason alone."
+    ]
 
 
 def _add_results(

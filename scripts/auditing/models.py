@@ -35,6 +35,22 @@ from scripts.auditing.seeing import NOISE_VARIANCES, measure_stability
 from scripts.evaluation.driving import drive_km
 
 HEADER = ("policy", "quantity", "of", "value", "low", "high")
+WORDS = {
+    "low": "95 % from",
+    "high": "95 % to",
+    "components_for_90": "components for 90 % of the variance",
+    "first_component": "variance of the first component",
+    "curvature_r": "r with the curvature",
+    "wiped_r": "r with memory wiped",
+    "wiped_share": "change with memory wiped",
+    "reach_half_life_ms": "half-life of the reach [ms]",
+    "median_tau_frames": "median τ [frames]",
+    "ssim_visual_backprop": "SSIM of VisualBackProp",
+    "ssim_input_gradient": "SSIM of the input gradient",
+    "crashes_per_km": "crashes per km",
+    "crashes_per_km_without": "crashes per km without a neuron",
+}
+"""Words on the page for columns and quantities."""
 _QUANTILE = 1.96
 
 
@@ -145,16 +161,12 @@ def closed_loop_rows(
 def describe(rows: list[ModelRow]) -> list[str]:
     """Return a table with one line per policy, with the effect of its worst ablation."""
     names = list(dict.fromkeys(row.policy for row in rows))
-    columns = {
-        "components for 90 %": ("components_for_90", ""),
-        "first component": ("first_component", ""),
-        "wiped: r": ("wiped_r", ""),
-        "half-life [ms]": ("reach_half_life_ms", ""),
-        "median τ [frames]": ("median_tau_frames", ""),
-        **{f"SSIM at {v:g}": ("ssim_visual_backprop", f"variance {v}") for v in NOISE_VARIANCES},
-        "crashes per km": ("crashes_per_km", ""),
+    shown = ("components_for_90", "first_component", "wiped_r", "reach_half_life_ms",
+             "median_tau_frames", "crashes_per_km")  # fmt: skip
+    columns = {WORDS[quantity]: (quantity, "") for quantity in shown} | {
+        f"SSIM at {v:g}": ("ssim_visual_backprop", f"variance {v}") for v in NOISE_VARIANCES
     }
-    lines = []
+    lines = [["policy", *columns, "without one unit"]]
     for name in names:
         own = [row for row in rows if row.policy == name]
         cells = [name]
@@ -162,7 +174,9 @@ def describe(rows: list[ModelRow]) -> list[str]:
             found = [row for row in own if row.quantity == quantity and of in ("", row.of)]
             cells.append(f"{found[0].value:.3g}" if found else "–")
         lines.append([*cells, _worst_ablation(own)])
-    return [markdown_table(["policy", *columns, "without one unit"], lines)]
+    filled = [column for column in zip(*lines, strict=True) if set(column[1:]) != {"–"}]
+    header, *cells = map(list, zip(*filled, strict=True))
+    return [markdown_table(header, cells)]
 
 
 def _worst_ablation(rows: list[ModelRow]) -> str:

@@ -25,11 +25,14 @@ from ncp_control.policy import Policy
 from ncp_control.returns import half_width
 from ncp_control.worlds import World
 from scripts.evaluation.places import Place
+from scripts.evaluation.tables import with_unit
 from scripts.palette import BLUE, GREY, tidy
 from scripts.reporting import Part, Table
 
 WIPE_EVERY = (1, 4, 16)
 """Intervals between two wipes of the state [frames]."""
+_WORDS = {"half_width": "95 % ±", "deviation": "sd"}
+"""Words for names of measures that say little by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
     header += [] if cost is None else cost.world.measure_names
     found = {0: [1.0, 0.0, 0.0]} | {e.every: [e.correlation, e.rms, e.share] for e in effects}
     rows = [[how_often(k), *row, *measures.get(k, {}).values()] for k, row in found.items()]
+    words = {name: with_unit(name) for name in header[4:]} | _WORDS
     lags = [(k, k * reach.frame_s, float(r)) for k, r in enumerate(reach.norm)]
     listed = [k for k in range(len(lags)) if k.bit_count() <= 1]
     return Part(
@@ -85,7 +89,7 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
             f" {describe_reach(reach)}",
         ],
         tables={
-            "memory": Table(header=header, rows=rows),
+            "memory": Table(header=header, rows=rows, words=words),
             "reach": Table(
                 header=("frames ago", "time ago [s]", "reach"),
                 rows=lags,

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from policies.driving import make_driving_policy
 from scripts import reporting
 from scripts.auditing import models
 from scripts.auditing.audit_figures import draw_signal, largest_steps, motor_shares
-from scripts.auditing.audit_job import open_report
+from scripts.auditing.audit_job import _of_durations, open_report
 from scripts.auditing.maps import compute_saliency
 from scripts.auditing.overview import overview
 from scripts.auditing.parts import (
@@ -41,7 +42,7 @@ from scripts.auditing.seeing import overview_part, robustness_part, stability_pa
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.episode_figures import activity
 from scripts.evaluation.worlds import WorldSettings
-from scripts.reporting import Part
+from scripts.reporting import Part, Report, Table
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,30 @@ def test_only_cells_with_synapses_have_them_cut(walking):
     for made, is_cut in ((ablation_part(policy, audited), False), (ablation_part(*walking), True)):
         label = made.figures["ablation"].axes[0].get_xlabel()
         assert ("synapse cut" in made.text[0], "synapse cut" in label) == (is_cut, is_cut)
+
+
+def test_a_comparison_tells_lengths_that_differ_and_has_no_empty_column(walking):
+    policy, audited = walking
+    assert _of_durations([audited, audited]) == []
+    brief = dataclasses.replace(audited, name="brief", infos={"time_s": np.array([0.2])})
+    assert "in length: walker 0.5 s, brief 0.2 s." in _of_durations([audited, brief])[0]
+    (text,) = models.describe(models.activity_rows(policy, audited))
+    header = text.splitlines()[0]
+    assert [word.strip() for word in header.strip("|").split("|")] == [
+        "policy", "components for 90 % of the variance", "variance of the first component",
+    ]  # fmt: skip
+
+
+def test_the_page_has_words_and_no_empty_column_where_the_file_has_all(tmp_path):
+    table = Table(
+        header=("mean_return", "half_width", "of"),
+        rows=[(1.0, math.nan, ""), (2.0, math.nan, "")],
+        words={"mean_return": "mean return"},
+    )
+    report = Report(tmp_path, None, "page")
+    report.part("part", lambda: Part(text=[], tables={"table": table}))
+    assert "| mean return |\n| ----------- |\n| 1           |" in report.text
+    assert read(tmp_path / "table.csv")[0] == ["mean_return", "half_width", "of"]
 
 
 def test_what_an_output_reads_directly_is_told_with_its_motor_neuron():
