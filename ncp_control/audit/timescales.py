@@ -39,6 +39,11 @@ class Correlation:
     """Effective number of independent samples."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether both signals vary, for long enough that the interval excludes anything."""
+        return not math.isnan(self.r) and (self.low > -1.0 or self.high < 1.0)
+
+    @property
     def is_certain(self) -> bool:
         """Whether the confidence interval excludes zero."""
         return self.low > 0.0 or self.high < 0.0

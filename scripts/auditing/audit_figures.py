@@ -1,6 +1,5 @@
 """Figures of an audit: each function turns measurements into a matplotlib figure."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 
@@ -177,7 +176,7 @@ def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     closest: dict[str, float] = {}
     for found in by_signal.values():
         for name, one in found.items():
-            size = 0.0 if math.isnan(one.r) else abs(one.r)
+            size = abs(one.r) if one.is_known else 0.0
             closest[name] = max(closest.get(name, 0.0), size)
     chosen = set(sorted(closest, key=lambda name: -closest[name])[:_MAX_NEURONS])
     names = [name for name in closest if name in chosen]
@@ -187,7 +186,7 @@ def correlations(by_signal: Mapping[str, Mapping[str, Correlation]]) -> Figure:
     for axes, (signal, found) in zip(panels, by_signal.items(), strict=True):
         for row, name in enumerate(names):
             one = found[name]
-            if math.isnan(one.r):
+            if not one.is_known:
                 continue
             colour = BLUE if one.is_certain else GREY
             axes.plot([one.low, one.high], [row, row], color=colour, linewidth=2.0)
@@ -239,7 +238,7 @@ def _draw_shares(
     num_motors = len({name.partition(" → ")[2] for name in names})
     is_one_each = num_motors == len(audited.action_names)  # not so for scores of choices
     what = f": {audited.action_names[int(number)]}" if is_one_each else ""
-    axes.set_title(f"share of the command of {motor}{what}", loc="left", size=9)
+    axes.set_title(f"parts of the command of {motor}{what}", loc="left", size=9)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     tidy(axes)
 

@@ -1,7 +1,5 @@
 """An audit at a glance: where the policy looks, what its neurons do and how fast they are."""
 
-import math
-
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
@@ -101,7 +99,7 @@ def _draw_timescales(figure: SubFigure, audited: Episode, certificate: Certifica
         axes.set_title(f"{names[i]}: τ [ms]", loc="left", size=9)
         if signal is not None:
             found = correlate(taus_s[:, i], signal)
-            if not math.isnan(found.r):
+            if found.is_known:
                 text = f"r with curvature {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
                 axes.set_title(text, loc="right", size=8, color=GREY)
     panels[0].text(0.01, 0.93, "grey: certified, whatever the input", size=8, color=GREY,

@@ -39,7 +39,10 @@ from scripts.evaluation import episode_figures
 from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
-_UNDEFINED = "–: nothing to correlate, because the neuron or the signal is constant."
+_UNKNOWN = (
+    "–: no correlation is known, because the neuron or the signal is constant, or because there are"
+    " too few frames that are independent of each other."
+)
 
 
 def followed_neurons(audited: Episode) -> list[str]:
@@ -169,8 +172,8 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     )
     if turn in signals:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
-    if any(math.isnan(one.r) for row in found for one in row.correlations.values()):
-        text.append(_UNDEFINED)
+    if not all(one.is_known for row in found for one in row.correlations.values()):
+        text.append(_UNKNOWN)
     taus_s, traced = timescales_of(audited.recorded_activity), traced_neurons(audited)
     if len(traced) < len(found):
         is_layered = traced[0].startswith(("command", "motor"))
@@ -220,8 +223,8 @@ def activity_part(policy: Policy, audited: Episode) -> Part:
             header=["neuron", *(f"r with {s}" for s in by_signal)], rows=rows
         )
         drawn["activity_correlations"] = figures.correlations(by_signal)
-        if any(math.isnan(one.r) for by in by_signal.values() for one in by.values()):
-            text.append(_UNDEFINED)
+        if not all(one.is_known for by in by_signal.values() for one in by.values()):
+            text.append(_UNKNOWN)
     return Part(text=text, tables=tables, figures=drawn)
 
 
@@ -231,7 +234,7 @@ def follow(names: Sequence[str], states: np.ndarray, signal: np.ndarray) -> dict
 
 
 def synapses_part(policy: Policy, audited: Episode) -> Part:
-    """Split each motor command into shares of its synapses, and report all synaptic currents."""
+    """Split each motor command into parts of its synapses, and report all synaptic currents."""
     cell, currents = policy.circuit.cell, audited.recorded_activity.synaptic_currents
     if not isinstance(cell, LTC):
         raise ValueError(
@@ -247,18 +250,19 @@ def synapses_part(policy: Policy, audited: Episode) -> Part:
         for name, values in zip(neurons.synapse_names(cell), flow.T, strict=True)
     ]
     strongest = _largest(np.abs(flow).max(axis=0).tolist())
-    shares = [
+    split = [
         (audited.label(name), *map(float, (values.mean(), values.std())))
         for name, values in zip(terms[0], terms[1].T, strict=True)
     ]
     return Part(
         text=[
-            "Each synapse pulls its motor neuron towards its reversal potential; the shares add"
-            " up to the command that the neuron is heading for. *Read* is what the command takes"
-            " from another neuron directly."
+            "Each synapse pulls its motor neuron towards its reversal potential; the parts add"
+            " up to the command that the neuron is heading for. Parts of opposite sign cancel, so"
+            " each may be larger than the command, beyond ±1, too. *Read* is what the command"
+            " takes from another neuron directly."
         ],
         tables={
-            "motor_contributions": Table(header=("term", "mean share", "deviation"), rows=shares),
+            "motor_contributions": Table(header=("term", "mean part", "deviation"), rows=split),
             "synaptic_currents": Table(
                 header=("synapse", "mean current", "min", "max"),
                 rows=rows,
@@ -438,7 +442,7 @@ def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
 
 
 def _interval(found: Correlation) -> str:
-    """Return r with its interval, e.g. "−0.83 [−0.95, −0.51]"; a dash if a signal is constant."""
-    if math.isnan(found.r):
+    """Return r with its interval, e.g. "−0.83 [−0.95, −0.51]"; a dash if it is not known."""
+    if not found.is_known:
         return "–"
     return f"{found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"

@@ -185,10 +185,10 @@ def _in_the_world(cost: WipingCost) -> str:
         interval = "" if math.isnan(half) else f" ± {half:.3g}"
         each.append(f"{how_often(every)} {change:+.4g}{interval}")
     whole, *_ = cost.change(1)
+    intervals = " (95 % intervals of the paired differences)" if "±" in "".join(each) else ""
     return (
         f"In the world, {cost.described}, begun alike: mean return {whole:.4g}; change by wiping"
-        f" {', '.join(each)} (95 % intervals of the paired differences). A short test: longer"
-        " episodes and more of them tell more."
+        f" {', '.join(each)}{intervals}. A short test: longer episodes and more of them tell more."
     )
 
 

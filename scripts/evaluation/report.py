@@ -17,6 +17,7 @@ report/
 """
 
 import json
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -92,11 +93,10 @@ def write_report(
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(results_table(rows))
-        for measure, explanation in (
-            ("crashes_per_km", _OF_DRIVES),
-            ("interventions_per_km", _OF_ROADS),
-            ("mean_return", _OF_RETURNS),
-        ):
+        explained = {"crashes_per_km": _OF_DRIVES, "interventions_per_km": _OF_ROADS}
+        if any(math.isfinite(row.measures.get("half_width", math.nan)) for row in rows):
+            explained["mean_return"] = _OF_RETURNS
+        for measure, explanation in explained.items():
             if measure in rows[0].measures and is_ours(measure, all_measures(rows[0])):
                 report.say(explanation)
         _write_tables(report, rows)

@@ -101,6 +101,12 @@ def test_memory_is_wiped_in_the_world_and_along_the_episode(walking):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_intervals_are_explained_where_there_are_some(walking, count):
+    told = memory_part(*walking, wipe_place(PLACE, count, 0.5)).text[1]
+    assert ("±" in told, "95 % intervals" in told) == (count > 1, count > 1)
+
+
 def test_nobody_acts_wiped_where_wiping_changes_nothing(monkeypatch):
     monkeypatch.setattr(remembering, "act_wiped", None)
     torch.manual_seed(0)

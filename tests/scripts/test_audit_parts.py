@@ -14,6 +14,7 @@ from ncp_control import LRC, LSTM, LTC, Wiring, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
+from ncp_control.audit.timescales import correlate
 from ncp_control.episode import Episode
 from ncp_control.policy import VectorPolicy
 from ncp_control.replay import look_inside, show
@@ -210,7 +211,7 @@ def test_what_an_output_reads_directly_is_told_with_its_motor_neuron():
     assert all(term.endswith(" → motor_0") for term in terms)
     assert sum("(read)" in term for term in terms) == 18
     (panel,) = [axes for axes in part.figures["motor_contributions"].axes if axes.lines]
-    assert panel.get_title(loc="left") == "share of the command of motor_0: steering"
+    assert panel.get_title(loc="left") == "parts of the command of motor_0: steering"
 
 
 def shortened(audited, frames):
@@ -302,10 +303,8 @@ def test_a_single_frame_is_drawn_as_dots(driving):
 
 def test_the_text_says_which_neurons_are_drawn(walking):
     _, audited = walking
-    assert (
-        "The figure shows 10 of the 16 neurons, of the command"
-        in timescales_part(audited, None).text[2]
-    )
+    text = " ".join(timescales_part(audited, None).text)
+    assert "The figure shows 10 of the 16 neurons, of the command" in text
 
 
 def test_every_policy_has_a_line_of_its_own_style():
@@ -343,6 +342,19 @@ def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_p
     assert {row[column] for row in table.rows} == {"–"} == set(table.rows[3][1:])
     assert any("is constant" in sentence for sentence in part.text)
     assert "is constant" in " ".join(timescales_part(audited, None).text)
+
+
+def test_a_correlation_of_too_few_frames_is_a_dash(driving):
+    policy, whole = driving
+    audited = shortened(whole, 4)
+    states = audited.activity.states[0, :, 0].numpy()
+    one = correlate(states, audited.signals["curvature [1/m]"])
+    assert (one.low, one.high, one.is_known) == (-1.0, 1.0, False)
+    part = activity_part(policy, audited)
+    assert {row[1] for row in part.tables["activity_correlations"].rows} == {"–"}
+    assert "too few frames" in part.text[-1]
+    panel = part.figures["activity_correlations"].axes[0]
+    assert len(panel.lines) == 1, "the line at 0"
 
 
 def test_a_circuit_of_one_neuron_is_audited():
