@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ncp_control.acting.closed_loop import Info, PolicyPilot
 from ncp_control.audit.checks import check_finite, check_num_frames
+from ncp_control.audit.timescales import time_unit
 from ncp_control.policy import Policy
 from ncp_control.ranges import check_count
 
@@ -257,12 +258,13 @@ def describe_reach(reach: Reach) -> str:
         return "It is 0 throughout: nothing that is seen moves the actions."
     return (
         f"It falls to half {_lag(half, reach)} and to a tenth {_lag(tenth, reach)}"
-        f" (frame interval {1e3 * reach.frame_s:.3g} ms)."
+        f" (frame interval {time_unit(reach.frame_s).text(reach.frame_s)})."
     )
 
 
 def _lag(frames: float, reach: Reach) -> str:
+    unit = time_unit(reach.frame_s)
     if math.isinf(frames):
         most = len(reach.norm) - 1
-        return f"later than {most} frames ({most * reach.frame_s:.3g} s)"
-    return f"after {1e3 * frames * reach.frame_s:.3g} ms ({frames:.2g} frames)"
+        return f"later than {most} frames ({unit.text(most * reach.frame_s)})"
+    return f"after {unit.text(frames * reach.frame_s)} ({frames:.2g} frames)"

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,29 @@ def correlate(x: np.ndarray, y: np.ndarray) -> Correlation:
     halfwidth = NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0) / math.sqrt(n_eff - 3.0)
     low, high = (math.tanh(math.atanh(r) + side * halfwidth) for side in (-1.0, 1.0))
     return Correlation(r=r, low=low, high=high, effective_samples=n_eff)
+
+
+class TimeUnit(NamedTuple):
+    """Unit in which a report gives all its time constants."""
+
+    name: str
+    """Symbol of the unit."""
+    seconds: float
+    """Its length [s]."""
+
+    def text(self, time_s: float) -> str:
+        """Return a time in this unit, e.g. "33.3 ms"."""
+        value = time_s / self.seconds
+        return f"{value:.3g} {self.name}" if value < 999.5 else f"{value:.0f} {self.name}"
+
+
+def time_unit(frame_s: float) -> TimeUnit:
+    """Return the unit for time constants at a frame interval [s]: the largest that fits into it.
+
+    It is ms where frames follow each other within a second, or have no interval.
+    """
+    longer = (TimeUnit("h", 3600.0), TimeUnit("min", 60.0), TimeUnit("s", 1.0))
+    return next((unit for unit in longer if frame_s >= unit.seconds), TimeUnit("ms", 1e-3))
 
 
 @dataclass(frozen=True, kw_only=True)

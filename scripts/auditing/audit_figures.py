@@ -17,7 +17,7 @@ from ncp_control.audit.robustness import FaultResponse
 from ncp_control.audit.timescales import Correlation
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.episode_figures import held_until_end, time_limits_s
+from scripts.evaluation.episode_figures import held_until_end, time_limits_s, unit_of_taus
 from scripts.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, tidy
 
 METHOD_NAMES = {
@@ -69,7 +69,7 @@ def tau_traces(
     audited: Episode, taus_s: np.ndarray, neurons: Sequence[str], certificate: Certificate | None
 ) -> Figure:
     """Draw τ of some neurons with its certified bounds, below the episode's main signal."""
-    names = audited.recorded_activity.neuron_names
+    names, unit = audited.recorded_activity.neuron_names, unit_of_taus(audited)
     num_columns = 2 if len(neurons) > 3 else 1
     num_rows = -(-len(neurons) // num_columns)
     figure = Figure(figsize=(11.0, 1.5 * num_rows + 1.6), layout="constrained")
@@ -78,13 +78,13 @@ def tau_traces(
         draw_signal(axes, audited)
     for axes, name in zip(panels[1:].flat, neurons, strict=False):
         i = names.index(name)
-        draw_tau(axes, audited.time_s, taus_s[:, i], certificate, i)
+        draw_tau(axes, audited, taus_s[:, i], certificate, i)
         axes.set_title(name, loc="left", size=9)
     for axes in panels[1:].flat[len(neurons) :]:
         axes.set_axis_off()
     for axes in panels[-1]:
         axes.set_xlabel("time [s]")
-    figure.supylabel("time constant τ [ms]", size=10)
+    figure.supylabel(f"time constant τ [{unit.name}]", size=10)
     return figure
 
 
@@ -121,16 +121,17 @@ def set_time_limits(axes: Axes, audited: Episode) -> None:
 
 
 def draw_tau(
-    axes: Axes, time_s: np.ndarray, tau_s: np.ndarray, certificate: Certificate | None, neuron: int
+    axes: Axes, audited: Episode, tau_s: np.ndarray, certificate: Certificate | None, neuron: int
 ) -> None:
-    """Draw one neuron's τ [ms] on a logarithmic axis, with its certified bounds."""
+    """Draw one neuron's τ in the episode's `unit_of_taus`, on a logarithmic axis, with bounds."""
+    unit_s = unit_of_taus(audited).seconds
     if certificate is not None:
         taus_s = np.repeat(tau_s[:, None], len(certificate.neuron_names), axis=1)
-        low, high = (1e3 * limit[neuron] for limit in drawn_tau_s(certificate, taus_s))
+        low, high = (limit[neuron] / unit_s for limit in drawn_tau_s(certificate, taus_s))
         axes.axhspan(low, high, color=GREY, alpha=0.16, linewidth=0)
         for limit in (low, high):
             axes.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
-    axes.plot(time_s, 1e3 * tau_s, _style(time_s), color=BLUE, linewidth=1.3)
+    axes.plot(audited.time_s, tau_s / unit_s, _style(audited.time_s), color=BLUE, linewidth=1.3)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -283,11 +284,15 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     states = audited.recorded_activity.states[0].cpu().numpy()
     taus_s = audited.recorded_activity.timescales_s
     assert taus_s is not None  # only cells with time constants have a certificate
-    taus_ms = 1e3 * taus_s[0].cpu().numpy()
-    limits_s = [drawn_tau_s(one, taus_ms / 1e3) for one in (certificate, known)]
+    episode_taus_s, unit = taus_s[0].cpu().numpy(), unit_of_taus(audited)
+    limits_s = [drawn_tau_s(one, episode_taus_s) for one in (certificate, known)]
     for axes, values, limits, inner in (
         (left, states, certificate.state, known.state),
-        (right, taus_ms, *((1e3 * x.low, 1e3 * x.high) for x in limits_s)),
+        (
+            right,
+            episode_taus_s / unit.seconds,
+            *((x.low / unit.seconds, x.high / unit.seconds) for x in limits_s),
+        ),
     ):
         rows = np.arange(len(names))
         axes.hlines(rows, *limits, color=GREY, alpha=0.45, linewidth=8.0, label="any input")
@@ -301,7 +306,7 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     left.set_xlabel("membrane potential")
     right.set_xscale("log")
     right.xaxis.set_major_formatter("{x:g}")
-    right.set_xlabel("time constant τ [ms]")
+    right.set_xlabel(f"time constant τ [{unit.name}]")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3,
                   frameon=False)  # fmt: skip
     return figure

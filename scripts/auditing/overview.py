@@ -15,7 +15,7 @@ from scripts.auditing.audit_figures import (
     show_map,
 )
 from scripts.auditing.maps import Saliency
-from scripts.evaluation.episode_figures import GREY, time_limits_s
+from scripts.evaluation.episode_figures import GREY, time_limits_s, unit_of_taus
 
 _METHODS = ("visual_backprop", "input_gradient")
 _NUM_TAUS = 3
@@ -95,8 +95,8 @@ def _draw_timescales(figure: SubFigure, audited: Episode, certificate: Certifica
     is_long = len(audited.time_s) >= LEAST_SAMPLES
     signal = audited.signals.get("curvature [1/m]") if is_long else None
     for axes, i in zip(panels, chosen, strict=True):
-        draw_tau(axes, audited.time_s, taus_s[:, i], certificate, i)
-        axes.set_title(f"{names[i]}: τ [ms]", loc="left", size=9)
+        draw_tau(axes, audited, taus_s[:, i], certificate, i)
+        axes.set_title(f"{names[i]}: τ [{unit_of_taus(audited).name}]", loc="left", size=9)
         if signal is not None:
             found = correlate(taus_s[:, i], signal)
             if found.is_known:

@@ -148,13 +148,14 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     signals = audited.signals if len(audited.time_s) >= LEAST_SAMPLES else {}
     found = summarize_timescales(audited.recorded_activity, signals)
     frame_s = frame_interval_s(audited.recorded_activity)
-    header = ["neuron", "mean τ [ms]", "min", "max", "mean τ / frame"]
+    unit = episode_figures.unit_of_taus(audited)
+    header = ["neuron", f"mean τ [{unit.name}]", "min", "max", "mean τ / frame"]
     header += ["certified min", "certified max"] if certificate else []
     header += [f"r with {name}" for name in signals]
     rows = []
     for i, row in enumerate(found):
-        limits = [1e3 * float(x[i]) for x in certificate.tau_s] if certificate else []
-        times = [1e3 * x for x in (row.mean_s, row.low_s, row.high_s)]
+        limits = [float(x[i]) / unit.seconds for x in certificate.tau_s] if certificate else []
+        times = [x / unit.seconds for x in (row.mean_s, row.low_s, row.high_s)]
         in_frames = row.mean_s / frame_s if frame_s else math.nan
         correlations = map(_interval, row.correlations.values())
         rows.append([row.neuron, *times, in_frames, *limits, *correlations])
@@ -167,7 +168,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
         text = [f"τ of every neuron; {LEAST_SAMPLES} frames are needed to correlate it."]
     num_quick = sum(row.mean_s < frame_s for row in found)
     text.append(
-        f"Against the frame interval of {1e3 * frame_s:.3g} ms: {num_quick} of {len(found)} neurons"
+        f"Against the frame interval of {unit.text(frame_s)}: {num_quick} of {len(found)} neurons"
         " have a shorter mean τ and keep less than 37 % of what they knew one frame before."
     )
     if turn in signals:
@@ -328,12 +329,14 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
     )
     violations = find_violations(certificate, audited.recorded_activity)
     violations += find_violations(known, audited.recorded_activity)
-    header = ["neuron", "v min", "v max", "τ min [ms]", "τ max [ms]", "|dv/dt| max [1/s]"]
+    unit = episode_figures.unit_of_taus(audited)
+    of_taus = [f"τ min [{unit.name}]", f"τ max [{unit.name}]"]
+    header = ["neuron", "v min", "v max", *of_taus, "|dv/dt| max [1/s]"]
     rows = []
     for i, name in enumerate(certificate.neuron_names):
-        taus_ms = [1e3 * float(x[i]) for x in certificate.tau_s]
+        taus = [float(x[i]) / unit.seconds for x in certificate.tau_s]
         v = [float(x[i]) for x in certificate.state]
-        rows.append([name, *v, *taus_ms, float(certificate.speed[i])])
+        rows.append([name, *v, *taus, float(certificate.speed[i])])
     limits = [f"[{low:.3f}, {high:.3f}]" for low, high in zip(*certificate.output, strict=True)]
     if len(limits) == len(audited.action_names) > 1:
         limits = [f"{x} ({name})" for x, name in zip(limits, audited.action_names, strict=True)]
@@ -350,7 +353,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         f"Whatever the circuit sees, its output stays within {', '.join(limits)}"
         f"{_after_squash(policy, certificate)}.{empty}",
         f"A change of one sensory input changes the output of the next frame, at most"
-        f" {1e3 * certificate.gain_dt_s:.0f} ms later, by at most {gain:.3g} per unit"
+        f" {unit.text(certificate.gain_dt_s)} later, by at most {gain:.3g} per unit"
         f" (largest in the episode: {measured:.3g}).{of_frame}",
         "Of a lasting change "
         + (f"it changes by at most {lasting:.3g} per unit.{of_lasting}" if math.isfinite(lasting)

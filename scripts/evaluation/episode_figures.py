@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from envs.driving.metrics import mean_cross_track_m
+from ncp_control.audit.timescales import TimeUnit, frame_interval_s, time_unit
 from ncp_control.drawing import draw_wiring
 from ncp_control.episode import Episode
 from ncp_control.wiring import Wiring
@@ -210,8 +211,10 @@ def activity(episode: Episode) -> Figure:
     recorded = episode.recorded_activity
     states = recorded.states[0].cpu().numpy().T
     deviations = states - states.mean(axis=1, keepdims=True)
-    taus_s = None if recorded.timescales_s is None else recorded.timescales_s[0].cpu().numpy().T
-    num_maps = 1 if taus_s is None else 2
+    unit, taus = unit_of_taus(episode), None
+    if recorded.timescales_s is not None:
+        taus = recorded.timescales_s[0].cpu().numpy().T / unit.seconds
+    num_maps = 1 if taus is None else 2
     height = min(max(0.2 * len(states), 2.6), 7.0)
     figure = Figure(figsize=(11.0, 1.6 + num_maps * height), layout="constrained")
     panels = figure.subplots(
@@ -223,15 +226,20 @@ def activity(episode: Episode) -> Figure:
     panels[0].set(ylabel=episode.action_names[0], xlim=time_limits_s(episode))
     tidy(panels[0])
     largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
-    label = "state" if taus_s is None else "membrane potential"
+    label = "state" if taus is None else "membrane potential"
     around = Normalize(-largest, largest)
     _draw_map(panels[1], episode, deviations, around, "PRGn", f"{label} minus its mean")
-    if taus_s is not None:
+    if taus is not None:
         # The memory of a mixed memory has no time constants: NaN, left white.
-        scale = LogNorm(float(np.nanmin(taus_s)), float(np.nanmax(taus_s)) * (1.0 + 1e-6))
-        _draw_map(panels[2], episode, taus_s, scale, "viridis", "time constant [s]")
+        scale = LogNorm(float(np.nanmin(taus)), float(np.nanmax(taus)) * (1.0 + 1e-6))
+        _draw_map(panels[2], episode, taus, scale, "viridis", f"time constant [{unit.name}]")
     panels[-1].set_xlabel("time [s]")
     return figure
+
+
+def unit_of_taus(episode: Episode) -> TimeUnit:
+    """Return the unit in which the report of an episode gives time constants."""
+    return time_unit(frame_interval_s(episode.recorded_activity))
 
 
 def time_limits_s(episode: Episode) -> tuple[float, float]:

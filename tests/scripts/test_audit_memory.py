@@ -130,7 +130,7 @@ def test_a_policy_that_nothing_moves_has_no_reach():
     draw_reach("$dead$", reach).draw_without_rendering()
     assert "nothing that is seen moves the actions" in describe_reach(reach)
     slow = Reach(norm=np.array([1.0, 0.9, 0.8]), frame_s=0.1)
-    assert "to half later than 2 frames (0.2 s)" in describe_reach(slow)
+    assert "to half later than 2 frames (200 ms)" in describe_reach(slow)
 
 
 def test_time_constants_are_told_in_frames(walking):

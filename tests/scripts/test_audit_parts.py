@@ -357,6 +357,29 @@ def test_a_correlation_of_too_few_frames_is_a_dash(driving):
     assert len(panel.lines) == 1, "the line at 0"
 
 
+def test_frames_minutes_apart_have_time_constants_in_minutes(walking):
+    policy, whole = walking
+    record = whole.activity
+    assert record.timescales_s is not None
+    slow = dataclasses.replace(
+        record, dt_s=6000.0 * record.dt_s, timescales_s=6000.0 * record.timescales_s
+    )
+    audited = dataclasses.replace(whole, activity=slow)
+    certificate = dataclasses.replace(certify(policy.circuit.cell), gain_dt_s=300.0)
+    part = timescales_part(audited, certificate)
+    assert part.tables["timescales"].header[1] == "mean τ [min]"
+    mean_s = float(slow.timescales_s[0, :, 0].mean())
+    assert part.tables["timescales"].rows[0][1] == pytest.approx(mean_s / 60.0)
+    assert "Against the frame interval of 5 min:" in part.text[1]
+    assert part.figures["timescales"].get_supylabel() == "time constant τ [min]"
+    drawn = activity(audited)
+    assert drawn.axes[-1].get_ylabel() == "time constant [min]"
+    bounds = bounds_part(policy, audited, certificate)
+    assert bounds.tables["bounds"].header[3:5] == ["τ min [min]", "τ max [min]"]
+    assert "the next frame, at most 5 min later" in bounds.text[2]
+    assert bounds.figures["bounds"].axes[1].get_xlabel() == "time constant τ [min]"
+
+
 def test_a_circuit_of_one_neuron_is_audited():
     wiring = Wiring(num_sensory=17, num_inter=0, num_command=0, num_motor=1,
                     synapses=[(i, 17, 1) for i in range(17)])  # fmt: skip

@@ -227,7 +227,7 @@ def test_neurons_without_a_time_constant_stay_white():
     maps = [axes.images[0] for axes in figures.activity(watched).axes if axes.images]
     taus_s = watched.recorded_activity.timescales_s[0].numpy().T
     assert np.isnan(taus_s).any()
-    assert maps[1].norm.vmin == np.nanmin(taus_s)
+    assert maps[1].norm.vmin == pytest.approx(1e3 * np.nanmin(taus_s))
     assert (np.ma.getmaskarray(maps[1].get_array()) == np.isnan(taus_s)).all()
 
 

@@ -12,6 +12,7 @@ from ncp_control.audit.timescales import (
     Correlation,
     correlate,
     summarize_timescales,
+    time_unit,
     timescales_of,
 )
 
@@ -21,6 +22,14 @@ def slow_noise(rng, length, memory):
     for t in range(1, length):
         noise[t] = memory * noise[t - 1] + math.sqrt(1 - memory**2) * noise[t]
     return noise
+
+
+@pytest.mark.parametrize(
+    ("frame_s", "text"),
+    [(0.0, "5400000 ms"), (0.05, "5400000 ms"), (1.0, "5400 s"), (900.0, "90 min"), (7e3, "1.5 h")],
+)
+def test_time_constants_are_in_the_largest_unit_that_fits_into_a_frame(frame_s, text):
+    assert time_unit(frame_s).text(5400.0) == text
 
 
 def test_tau_follows_from_the_recorded_synapses(recorded):
