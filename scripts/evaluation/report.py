@@ -62,6 +62,10 @@ _OF_DRIVES = (
 _OF_ROADS = (
     "The interval of interventions per km is the exact Poisson interval for 95 % confidence."
 )
+_OF_FILM = (
+    "The film shows no neurons: those of its first episode are in the figures below, and `audit.py`"
+    " writes a page that plays them frame by frame."
+)
 _OF_RETURNS = "± is the 95 % t interval of the mean return over episodes."
 
 
@@ -113,10 +117,10 @@ def write_report(
                 f"[Film of {seconds:g} s on track {episode.infos['track'][0]}](film.mp4): the car"
                 " from behind and what its camera sees; the blue bar is the policy's steering, the"
                 " white mark the expert's. Film and figures but for the tracks are of a drive of"
-                " their own, without pixel noise."
+                f" their own, without pixel noise. {_OF_FILM}"
             )
         else:
-            report.say(f"[Film of {seconds:g} s](film.mp4)")
+            report.say(f"[Film of {seconds:g} s](film.mp4). {_OF_FILM}")
         if worst is not None:
             caption = (
                 "The fastest crashes, one of each place: the two seconds before, left to right"

@@ -104,6 +104,7 @@ def test_driving_report_is_complete(run, policy):
         assert f"({name})" in text
     assert metrics_table([("ncp", 0.0, summarize(traces))]) in text
     assert "the worst drives first (2 of the 2).\n" in text
+    assert "The film shows no neurons: those of its first episode are in the figures below" in text
     assert "activity at the largest steering (pure pursuit).\n" in text
     config = text.split("```json\n")[1].split("\n```")[0]
     assert json.loads(config) == json.loads((run.folder / "config.json").read_text())
