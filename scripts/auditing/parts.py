@@ -99,8 +99,8 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     acted = rows(target, audited.action_names, audited.actions)
     return Part(
         text=[
-            "Sensors over the episode in their own units; actions as the policy gives them: shares"
-            " from -1 to 1 of what they move, or numbers of choices."
+            "Sensors over the episode in their own units; actions, or forecasts, as the policy"
+            " gives them: scaled to -1 to 1, or numbers of choices."
         ],
         tables={
             "sensors": Table(header=("input", "sensor", *header), rows=sensed),
