@@ -22,7 +22,7 @@ from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, at_least_single, load, policy_folder
 from ncp_control.policy.folder import EXCERPT_FILE
 from ncp_control.records import sensor_names
-from scripts.auditing import models, parts, seeing
+from scripts.auditing import certifying, models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
 from scripts.auditing.recording import act, frames_in, watch
 from scripts.auditing.remembering import memory_part, wipe_place
@@ -230,7 +230,9 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     report.part("What moves the motor neurons", lambda: parts.synapses_part(policy, audited))
     report.part("What each neuron is good for", lambda: parts.ablation_part(policy, audited))
     if certificate is not None:
-        report.part("What it can never do", lambda: parts.bounds_part(policy, audited, certificate))
+        report.part(
+            "What it can never do", lambda: certifying.bounds_part(policy, audited, certificate)
+        )
     if audited.has_frames:
         report.part(
             "What faults do to it", lambda: seeing.robustness_part(policy, audited, settings.seed)
@@ -246,7 +248,7 @@ def _prepare(report: Report, subject: Subject) -> None:
     if subject.certificate is None:
         subject.certificate = report.attempt(
             f"Certified bounds of {audited.name}",
-            lambda: parts.certified_bounds(policy, audited),
+            lambda: certifying.certified_bounds(policy, audited),
         )
     if subject.maps is None and audited.has_frames:
         followed = parts.followed_neurons(audited)

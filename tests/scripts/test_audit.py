@@ -17,8 +17,9 @@ from scripts import reporting
 from scripts.audit import audit
 from scripts.auditing import models, recording
 from scripts.auditing.audit_job import MEASURES
+from scripts.auditing.certifying import bounds_part
 from scripts.auditing.maps import ACTION_STRIDE, compute_saliency
-from scripts.auditing.parts import activity_part, bounds_part, timescales_part
+from scripts.auditing.parts import activity_part, timescales_part
 from scripts.auditing.recording import act, watch
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import track_place

@@ -23,13 +23,12 @@ from scripts import reporting
 from scripts.auditing import models
 from scripts.auditing.audit_figures import draw_signal, largest_steps, motor_shares
 from scripts.auditing.audit_job import _of_durations, open_report
+from scripts.auditing.certifying import bounds_part, certified_bounds
 from scripts.auditing.maps import compute_saliency
 from scripts.auditing.overview import overview
 from scripts.auditing.parts import (
     ablation_part,
     activity_part,
-    bounds_part,
-    certified_bounds,
     followed_neurons,
     sensor_effects_part,
     sensors_part,
