@@ -56,7 +56,7 @@ function silencingText({ rerun, canSilence, wiring }) {
   ];
 }
 
-function neuronText({ wiring, timescales_s, state_bounds, synaptic_currents }) {
+function neuronText({ wiring, timescales_s, state_bounds, synaptic_currents, readout }) {
   return [
     wiring ? "The potential of the neuron that is followed, over time." : "The activity of the unit that is followed.",
     ...(state_bounds ? ["The grey band is certified from the weights: no input whatever takes the neuron out of it."] : []),
@@ -64,6 +64,8 @@ function neuronText({ wiring, timescales_s, state_bounds, synaptic_currents }) {
       + " of the way to where its inputs pull it. It changes with what comes in, hence “liquid”."] : []),
     ...(synaptic_currents ? ["The lists tell the current through each of its synapses now: blue raises the"
       + " potential of the neuron it goes to, orange lowers it."] : []),
+    ...(synaptic_currents && readout ? ["Below is what it adds to each command that reads it, its potential times"
+      + " a weight: blue raises the command, orange lowers it."] : []),
     "Keep shows the line of this neuron beside that of the next one you follow.",
   ];
 }

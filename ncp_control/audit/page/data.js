@@ -89,6 +89,7 @@ class Episode {
     this.signals = this.listSignals(stored.traces, new Map(Object.entries(stored.overlays)));
     this.wiring = stored.wiring && new Wiring(stored.wiring, this.neuron_names, this);
     const { read_weights } = this;
+    this.readout = this.wiring && read_weights && new Readout(this);
     this.rerun = stored.rerun && new Rerun({ ...stored.rerun, read_weights }, this.actions);
     this.silent = [];
     this.ablated = null;

@@ -30,6 +30,7 @@ class NeuronView {
     this.timescale = episode.timescales_s && new Plot(parent, { axis, isLog: true,
       format: formatSeconds, title: this.timescaleTitle() });
     this.lists.hidden = !episode.synaptic_currents;
+    this.lists.querySelectorAll(".of-readout").forEach((part) => { part.hidden = !episode.readout; });
     this.rows = [];
   }
 
@@ -123,40 +124,53 @@ class NeuronView {
     const outgoing = byStrength(all.filter(({ source }) => source === node));
     // Bars are long for what matters to this neuron.
     const currents = [...incoming, ...outgoing].flatMap(({ i }) => [...synaptic_currents.column(i)]);
-    this.scale = currents.reduce((most, current) => Math.max(most, Math.abs(current)), 1e-6);
-    this.rows = [...this.fillList(".incoming", incoming, "source"),
-      ...this.fillList(".outgoing", outgoing, "target")];
+    const scale = currents.reduce((most, current) => Math.max(most, Math.abs(current)), 1e-6);
+    const rowsOf = (synapses, end) => synapses.map((synapse) => this.makeRow(
+      wiring.names[synapse[end]], synapse[end] - wiring.numSensory, scale,
+      (frame) => this.episode.now("synaptic_currents").at(frame, synapse.i)));
+    this.rows = [...this.fillList(".incoming", rowsOf(incoming, "source")),
+      ...this.fillList(".outgoing", rowsOf(outgoing, "target")),
+      ...this.fillList(".readout", this.makeReadRows())];
   }
 
-  fillList(selector, synapses, end) {
+  // What the neuron adds to each output that reads it.
+  makeReadRows() {
+    const { readout, states } = this.episode;
+    if (!readout || this.neuron === null) return [];
+    const lines = readout.linesOf(this.neuron).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
+    const highest = states.column(this.neuron).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    const scale = Math.max(Math.abs(lines[0]?.weight ?? 0) * highest, 1e-6);
+    return lines.map((line) => this.makeRow(
+      readout.names[line.output], -1, scale, (frame) => readout.term(frame, line)));
+  }
+
+  fillList(selector, rows) {
     const list = this.lists.querySelector(selector);
-    const rows = synapses.map((synapse) => this.makeRow(synapse, synapse[end]));
     list.replaceChildren(...rows.map((row) => row.item));
     const heading = list.previousElementSibling;
-    const [side] = heading.textContent.split(" ");
+    const [side] = heading.textContent.split(" (");
     heading.textContent = `${side} (${rows.length}), strongest over the episode first`;
     return rows;
   }
 
-  makeRow({ i }, node) {
-    const { wiring } = this.episode;
-    const name = wiring.names[node];
-    const neuron = node - wiring.numSensory;
+  // A row of a list: a name, and the number that `at(frame)` gives, of -scale to scale. A neuron's
+  // name, unless its number is negative, is a button that follows it.
+  makeRow(name, neuron, scale, at) {
     const label = element(neuron >= 0 ? "button" : "span", { title: name }, name);
     if (neuron >= 0) label.addEventListener("click", () => this.follow(neuron));
     const bar = element("span", { class: "bar" });
     const value = element("span", { class: "value" });
-    return { i, bar, value, item: element("li", {}, label, bar, value) };
+    return { at, scale, bar, value, item: element("li", {}, label, bar, value) };
   }
 
   show(frame, time_s) {
     this.state.moveTo(time_s, frame);
     this.timescale?.moveTo(time_s, frame);
-    for (const { i, bar, value } of this.neuron === null ? [] : this.rows) {
-      const current = this.episode.now("synaptic_currents").at(frame, i);
-      bar.style.background = current < 0 ? colours.inhibiting : colours.exciting;
-      bar.style.transform = `scaleX(${Math.min(Math.abs(current) / this.scale, 1)})`;
-      value.textContent = formatNumber(current);
+    for (const { at, scale, bar, value } of this.neuron === null ? [] : this.rows) {
+      const amount = at(frame);
+      bar.style.background = amount < 0 ? colours.inhibiting : colours.exciting;
+      bar.style.transform = `scaleX(${Math.min(Math.abs(amount) / scale, 1)})`;
+      value.textContent = formatNumber(amount);
     }
   }
 }

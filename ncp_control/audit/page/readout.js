@@ -19,6 +19,10 @@ class Readout {
     this.numOthers = new Set(this.lines.map(({ neuron }) => neuron).filter((j) => j < columns - rows)).size;
   }
 
+  linesOf(neuron) {
+    return this.lines.filter((line) => line.neuron === neuron);
+  }
+
   // What a neuron adds to an output in a frame.
   term(frame, { neuron, weight }) {
     return weight * this.episode.now("states").at(frame, neuron);
@@ -26,7 +30,7 @@ class Readout {
 
   // The same for each output that reads it, as rows of a tip.
   tipRows(frame, neuron) {
-    return this.lines.filter((line) => line.neuron === neuron).map((line) =>
+    return this.linesOf(neuron).map((line) =>
       [`adds to ${this.names[line.output]}`, formatNumber(this.term(frame, line))]);
   }
 }

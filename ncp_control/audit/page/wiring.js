@@ -7,7 +7,7 @@ class WiringView {
     this.potentialScale = episode.states.largest();
     this.featureScale = episode.features?.largest() ?? 1;
     this.currentScale = episode.synaptic_currents?.largest() ?? 1;
-    this.readout = episode.read_weights && new Readout(episode);
+    this.readout = episode.readout;
     this.columns = [...this.wiring.layers, ...(this.readout ? [this.readout.column] : [])];
     this.surface = new Surface(stage.querySelector("canvas"), (...args) => this.paint(...args));
     this.surface.onResize = () => this.place();

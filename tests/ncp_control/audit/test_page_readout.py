@@ -122,9 +122,30 @@ def test_a_neuron_tells_what_it_adds(show):  # noqa: F811
         assert found == pytest.approx(weight * float(state), abs=0.006)
 
 
+def test_the_commands_that_read_a_neuron_are_listed_after_its_synapses(show):  # noqa: F811
+    policy = make_policy(reads="command")
+    with torch.no_grad():
+        policy.circuit.cell.read_weight[:, 1] = torch.tensor([0.2, -0.7])
+    episode = episode_of(policy)
+    browser = show(policy, episode)
+    scrub(browser, 40)
+    find(browser, '.node[data-neuron="command_1"]').click()
+    number = policy.circuit.cell.neuron_names.index("command_1")
+    potential = float(episode.recorded_activity.states[0, 40, number])
+    assert potential != pytest.approx(0.0, abs=0.02)
+    rows = [row.text.split("\n") for row in browser.find_elements(By.CSS_SELECTOR, ".readout li")]
+    assert [name for name, _ in rows] == ["action 1", "action 0"]  # the strongest first
+    added = [float(value.replace("−", "-")) for _, value in rows]
+    assert added == pytest.approx([-0.7 * potential, 0.2 * potential], abs=0.006)
+    find(browser, '.node[data-neuron="inter_0"]').click()
+    assert browser.find_elements(By.CSS_SELECTOR, ".readout li") == []
+    assert find(browser, "h3.of-readout").text.startswith("Read by the output (0)")
+
+
 def test_outputs_of_motor_neurons_alone_have_no_column(show):  # noqa: F811
     policy = make_policy()
     browser = show(policy, episode_of(policy))
     columns = browser.execute_script("return player.panels[0].circuit.columns.map((c) => c.name)")
     assert columns == ["sensory", "inter", "command", "motor"]
     assert browser.find_elements(By.CSS_SELECTOR, ".legend .dashes") == []
+    assert not find(browser, "h3.of-readout").is_displayed()
