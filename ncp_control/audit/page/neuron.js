@@ -25,7 +25,7 @@ class NeuronView {
     this.unkeep = actions.keep;
     const parent = card.querySelector(".neuron-plots");
     const what = episode.wiring ? "potential v" : "activity";
-    const bounds = ", band: certified bounds";
+    const bounds = ", certified band";
     this.state = new Plot(parent, { axis, title: what + (episode.state_bounds ? bounds : "") });
     this.timescale = episode.timescales_s && new Plot(parent, { axis, isLog: true,
       format: formatSeconds, title: this.timescaleTitle() });
@@ -79,11 +79,11 @@ class NeuronView {
   // With the mean τ of the neuron that is followed, in frames: how long it remembers.
   timescaleTitle() {
     const { timescales_s, timescale_bounds_s, frame_s } = this.episode;
-    const bounds = timescale_bounds_s ? ", band: certified bounds" : "";
+    const bounds = timescale_bounds_s ? ", certified band" : "";
     if ((this.neuron ?? null) === null || !frame_s) return `time constant τ${bounds}`;
     const values = timescales_s.column(this.neuron);
     const mean_s = values.reduce((sum, v) => sum + v, 0) / values.length;
-    return `time constant τ (mean ${(mean_s / frame_s).toPrecision(2)} frames)${bounds}`;
+    return `τ (mean ${formatNumber(mean_s / frame_s)} frames)${bounds}`;
   }
 
   // The other policy's neuron of the same name is drawn behind.

@@ -182,8 +182,7 @@ def test_a_clicked_neuron_shows_its_traces_and_synapses(page, make_episode):
         titles = [title.text for title in browser.find_elements(
             By.CSS_SELECTOR, ".neuron .plot header span:first-child")]  # fmt: skip
         taus_s = make_episode().timescales_s[:, neuron]
-        mean = f"{30 * taus_s.mean():#.2g}"
-        assert f"time constant τ (mean {mean} frames), band: certified bounds" in titles
+        assert f"τ (mean {30 * taus_s.mean():.2f} frames), certified band" in titles
         assert float(shown[0].replace("−", "-")) == pytest.approx(
             episode.states[40, neuron], abs=0.006
         )
@@ -209,6 +208,25 @@ def test_time_constants_of_any_range_have_labelled_ticks(page, range_s):
         range_s,
     )
     assert len(set(labels)) == len(labels) >= 2
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+@pytest.mark.parametrize("frames", [0.0096, 0.6, 104.0])
+def test_nothing_about_a_neuron_is_cut_off(
+    browser, tmp_path, device, make_episode, width, frames
+):
+    device(width, 800, has_touch=False)
+    taus_s = np.full_like(make_episode().states, frames / 30)
+    bounds_s = np.stack([0.5 * taus_s[0], 2.0 * taus_s[0]], axis=1)
+    panel = make_episode(maps={}, timescales_s=taus_s, timescale_bounds_s=bounds_s)
+    open_page(browser, write_inspector(tmp_path / "page.html", [panel]))
+    title = browser.find_elements(By.CSS_SELECTOR, ".neuron .plot header span:first-child")[1]
+    told = {0.0096: "0.010", 0.6: "0.60", 104.0: "104"}[frames]
+    assert title.text == f"τ (mean {told} frames), certified band"
+    room = "return arguments[0].clientWidth - arguments[0].scrollWidth"
+    assert browser.execute_script(room, title) >= 0
+    browser.execute_script("document.querySelector('.neuron .silence').hidden = false")
+    assert browser.execute_script(room, find(browser, ".neuron")) >= 0
 
 
 def test_neurons_are_followed_by_key_and_by_button(page, make_episode):
