@@ -1,6 +1,6 @@
 """Collect the content of the inspector's page from an episode and its policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -118,12 +118,20 @@ def inspected(
         episode=replace(episode, activity=visible, sensor_names=sensor_names),
         wiring=wiring,
         read_weights=_read_weights(policy.circuit.cell),
+        choice_names=_choice_names(policy),
         state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
         timescale_bounds_s=tau_bounds_s,
         maps=(maps or {}) if episode.has_frames else {},
         track=track,
         facts=facts,
     )
+
+
+def _choice_names(policy: Policy) -> list[Sequence[str]]:
+    """Return the names of the choices of each action, numbers if there is no contract."""
+    if policy.contract is None:
+        return [[str(i) for i in range(count)] for count in policy.choices]
+    return [entry.choices for entry in policy.contract.action if entry.choices]
 
 
 @torch.no_grad()

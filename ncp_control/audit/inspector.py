@@ -78,6 +78,8 @@ class Panel:
     name that ends in `: <neuron>`, e.g. `gradient: command_0`, is a map of that neuron."""
     track: TrackMap | None = None
     """Map of the track, if there is one."""
+    choice_names: Sequence[Sequence[str]] = ()
+    """Names of the choices of each action; empty if actions are numbers."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Short facts for the heading, e.g. `{"neurons": "19"}`."""
     rerun: Mapping[str, Any] | None = None
@@ -258,6 +260,7 @@ def _panel_data(panel: Panel, detail: Detail) -> dict[str, Any]:
         "time_s": np.round(episode.time_s, 5).tolist(),
         "neuron_names": list(panel.neuron_names),
         "action_names": list(episode.action_names),
+        "choice_names": [list(names) for names in panel.choice_names],
         "sensory_names": episode.sensor_names and list(episode.sensor_names),
         "overlays": dict(episode.overlays),
         "state_bounds": _numbers(panel.state_bounds),

@@ -127,9 +127,11 @@ class Episode {
   }
 
   // Actions first, then the further traces: [{title, values, overlays}], where the overlays are
-  // traces that are drawn in the same plot.
+  // traces that are drawn in the same plot. An action holds until the next; of a choice, `choices`
+  // are the names.
   listSignals(traces, hosts) {
-    const actions = this.action_names.map((title, i) => ({ title, values: this.actions.column(i) }));
+    const actions = this.action_names.map((title, i) => (
+      { title, values: this.actions.column(i), isHeld: true, choices: this.choice_names[i] }));
     const others = Object.entries(traces).map(
       ([title, stored]) => ({ title, values: new Table(stored).column(0) }));
     const own = [...actions, ...others.filter(({ title }) => !hosts.has(title))];
@@ -181,14 +183,20 @@ class Wiring {
   }
 }
 
-// The number of the frame nearest to a time.
-function nearestFrame(times_s, time_s) {
+// The number of the last frame that is not after a time, or the first.
+function lastFrame(times_s, time_s) {
   let low = 0;
   let high = times_s.length - 1;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
     if (times_s[middle] <= time_s) low = middle; else high = middle - 1;
   }
+  return low;
+}
+
+// The number of the frame nearest to a time.
+function nearestFrame(times_s, time_s) {
+  const low = lastFrame(times_s, time_s);
   const next = Math.min(low + 1, times_s.length - 1);
   return times_s[next] - time_s < time_s - times_s[low] ? next : low;
 }

@@ -59,7 +59,8 @@ class Panel {
 
   makeSignals(parent, axis) {
     return this.episode.signals.map((signal) => {
-      const plot = new Plot(parent, { axis, title: signal.title });
+      const { title, isHeld, choices } = signal;
+      const plot = new Plot(parent, { axis, title, isHeld, choices });
       plot.show(this.linesOf(signal), null);
       return plot;
     });

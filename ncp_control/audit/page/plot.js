@@ -4,8 +4,10 @@ const MARGIN = { left: 46, right: 8, top: 5, bottom: 16 };
 
 class Plot {
   // axis: the times that are shown; its `seek` is called when the reader points into the plot.
-  constructor(parent, { title, axis, isLog = false, format = formatNumber }) {
-    Object.assign(this, { axis, isLog, format });
+  // isHeld: every value holds until the next frame. choices: names of the values 0, 1, …, or null.
+  constructor(parent, { title, axis, isLog = false, isHeld = false, choices = null, format = formatNumber }) {
+    Object.assign(this, { axis, isLog, isHeld, choices, left: MARGIN.left });
+    this.format = (value) => choices?.[Math.round(value)] ?? format(value);
     this.value = element("b");
     this.overlays = element("span", { class: "overlays" });
     this.title = element("span", {}, title);
@@ -41,10 +43,13 @@ class Plot {
     this.axis.listen(this.canvas, (event) => this.timeAt(event));
   }
 
+  get innerWidth() {
+    return this.surface.width - this.left - MARGIN.right;
+  }
+
   timeAt(event) {
     const [from_s, to_s] = this.axis.range;
-    const inner = this.surface.width - MARGIN.left - MARGIN.right;
-    const share = Math.min(Math.max((event.offsetX - MARGIN.left) / inner, 0), 1);
+    const share = Math.min(Math.max((event.offsetX - this.left) / this.innerWidth, 0), 1);
     return from_s + share * (to_s - from_s);
   }
 
@@ -52,9 +57,10 @@ class Plot {
   hover(event) {
     if (!this.lines.length) return;
     this.hover_s = this.timeAt(event);
+    const frameAt = this.isHeld ? lastFrame : nearestFrame;
     const rows = this.lines.map((line) => {
       const label = line.title ?? (line.isPeer ? "the other policy" : line.name ?? "");
-      return [label, this.format(line.values[nearestFrame(line.time_s, this.hover_s)]), this.colourOf(line)];
+      return [label, this.format(line.values[frameAt(line.time_s, this.hover_s)]), this.colourOf(line)];
     });
     tip.show(event.clientX, event.clientY, `${this.hover_s.toFixed(2)} s`, rows);
     this.surface.repaint();
@@ -81,6 +87,7 @@ class Plot {
   }
 
   findLimits() {
+    if (this.choices) return [-0.3, this.choices.length - 0.7];
     let [low, high] = this.band ?? [Infinity, -Infinity];
     for (const { values } of this.lines) {
       for (const value of values) {
@@ -95,8 +102,7 @@ class Plot {
 
   x(time_s) {
     const [from_s, to_s] = this.axis.range;
-    const inner = this.surface.width - MARGIN.left - MARGIN.right;
-    return MARGIN.left + inner * (time_s - from_s) / (to_s - from_s || 1);
+    return this.left + this.innerWidth * (time_s - from_s) / (to_s - from_s || 1);
   }
 
   y(value) {
@@ -114,35 +120,41 @@ class Plot {
     this.background.height = canvas.height;
     const context = this.background.getContext("2d");
     context.setTransform(this.surface.context.getTransform());
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    this.left = this.leftMargin(context);
     this.drawBand(context);
     this.drawAxes(context);
     this.clip(context);
     for (const line of [...this.lines].reverse()) this.drawLine(context, line);
   }
 
+  // Wide enough for the longest name of a choice, but not for most of the plot.
+  leftMargin(context) {
+    const widest = Math.max(0, ...(this.choices ?? []).map((name) => context.measureText(name).width));
+    return Math.max(MARGIN.left, Math.min(widest + 10, 0.4 * this.surface.width));
+  }
+
   drawBand(context) {
     if (!this.band) return;
     const [top, bottom] = [this.y(this.band[1]), this.y(this.band[0])];
     context.fillStyle = colours.band;
-    const width = this.surface.width - MARGIN.left - MARGIN.right;
-    context.fillRect(MARGIN.left, top, width, bottom - top);
+    context.fillRect(this.left, top, this.innerWidth, bottom - top);
     context.strokeStyle = colours.peer;
     context.lineWidth = 1;
     context.setLineDash([3, 3]);
-    for (const y of [top, bottom]) strokePath(context, [[MARGIN.left, y], [MARGIN.left + width, y]]);
+    for (const y of [top, bottom]) strokePath(context, [[this.left, y], [this.left + this.innerWidth, y]]);
     context.setLineDash([]);
   }
 
   drawAxes(context) {
-    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.fillStyle = colours.muted;
     context.textBaseline = "middle";
     context.textAlign = "right";
     const baseline = this.surface.height - MARGIN.bottom;
     for (const [text, y] of this.valueTicks()) {
       context.strokeStyle = colours.line;
-      strokePath(context, [[MARGIN.left, y], [this.surface.width - MARGIN.right, y]]);
-      context.fillText(text, MARGIN.left - 5, y);
+      strokePath(context, [[this.left, y], [this.left + this.innerWidth, y]]);
+      context.fillText(text, this.left - 5, y, this.left - 8);
     }
     context.textAlign = "center";
     const ticks = timeTicks(...this.axis.range);
@@ -154,6 +166,7 @@ class Plot {
   }
 
   valueTicks() {
+    if (this.choices) return this.placeTicks([...this.choices.keys()]);
     const ticks = this.isLog ? this.placeTicks(logTicks(...this.limits)) : [];
     return ticks.length > 1 ? ticks : this.placeTicks(roundTicks(...this.limits));
   }
@@ -165,7 +178,8 @@ class Plot {
       const y = this.y(tick);
       const isFree = placed.every(([, other]) => Math.abs(other - y) >= 13);
       if (isFree && y > MARGIN.top && y < this.surface.height - MARGIN.bottom + 1) {
-        placed.push([this.isLog ? this.format(tick) : String(Number(tick.toPrecision(6))).replace("-", "−"), y]);
+        const isFormatted = this.isLog || this.choices;
+        placed.push([isFormatted ? this.format(tick) : String(Number(tick.toPrecision(6))).replace("-", "−"), y]);
       }
     }
     return placed;
@@ -174,7 +188,7 @@ class Plot {
   // What is outside of the times that are shown is cut off.
   clip(context) {
     context.beginPath();
-    context.rect(MARGIN.left - 1, 0, this.surface.width - MARGIN.left - MARGIN.right + 2, this.surface.height);
+    context.rect(this.left - 1, 0, this.innerWidth + 2, this.surface.height);
     context.clip();
   }
 
@@ -187,7 +201,10 @@ class Plot {
     context.lineWidth = line.isPeer ? 1 : 1.5;
     context.lineJoin = "round";
     context.setLineDash(line.isDashed ? [5, 3] : []);
-    strokePath(context, line.time_s.map((t, i) => [this.x(t), this.y(line.values[i])]));
+    strokePath(context, line.time_s.flatMap((t, i) => {
+      const point = [this.x(t), this.y(line.values[i])];
+      return this.isHeld && i ? [[point[0], this.y(line.values[i - 1])], point] : [point];
+    }));
     context.setLineDash([]);
   }
 
@@ -213,7 +230,7 @@ class Plot {
       strokePath(context, [[this.x(this.hover_s), MARGIN.top], [this.x(this.hover_s), height - MARGIN.bottom]]);
     }
     const x = this.x(this.now_s);
-    if (x < MARGIN.left - 1 || x > width - MARGIN.right + 1) return;
+    if (x < this.left - 1 || x > width - MARGIN.right + 1) return;
     context.strokeStyle = colours.accent;
     strokePath(context, [[x, MARGIN.top], [x, height - MARGIN.bottom]]);
     if (this.current === null || this.current === undefined) return;

@@ -212,9 +212,7 @@ def test_time_constants_of_any_range_have_labelled_ticks(page, range_s):
 
 @pytest.mark.parametrize("width", [1024, 1280])
 @pytest.mark.parametrize("frames", [0.0096, 0.6, 104.0])
-def test_nothing_about_a_neuron_is_cut_off(
-    browser, tmp_path, device, make_episode, width, frames
-):
+def test_nothing_about_a_neuron_is_cut_off(browser, tmp_path, device, make_episode, width, frames):
     device(width, 800, has_touch=False)
     taus_s = np.full_like(make_episode().states, frames / 30)
     bounds_s = np.stack([0.5 * taus_s[0], 2.0 * taus_s[0]], axis=1)
@@ -288,6 +286,52 @@ def test_a_unit_of_the_heat_map_can_be_followed(page):
     ActionChains(browser).move_to_element_with_offset(stage, 0, 0).click().perform()
     assert followed(browser, 1) in ("hidden_4", "hidden_5")
     assert frame(browser) > 0
+
+
+def segments(browser, plot):
+    """The steps (x, y) from point to point of the first line of a plot of signals [px]."""
+    points = browser.execute_script(
+        """const plot = player.panels[0].signals[arguments[0]], points = [];
+        const point = (x, y) => points.push([x, y]);
+        const nothing = () => {}, ends = { beginPath: nothing, stroke: nothing };
+        const context = { ...ends, setLineDash: nothing, moveTo: point, lineTo: point };
+        plot.drawLine(context, plot.lines[0]);
+        return points;""",
+        plot,
+    )
+    return np.diff(np.array(points), axis=0)
+
+
+def test_an_action_holds_until_the_next_frame(browser, tmp_path, make_panel):
+    time_s = np.arange(30) / 30
+    choices = ["push left", "do not push", "push right"]
+    panel = make_panel(
+        name="cart",
+        time_s=time_s,
+        neuron_names=["unit_0"],
+        states=time_s[:, None],
+        actions=np.stack([np.arange(30) % 3, np.arange(30) % 2], axis=1).astype(float),
+        action_names=["push", "lamp"],
+        signals={"position [m]": np.sin(9.0 * time_s)},
+        choice_names=[choices, ["0", "1"]],
+    )
+    open_page(browser, write_inspector(tmp_path / "page.html", [panel]))
+    for plot in (0, 1):
+        steps = np.abs(segments(browser, plot)) > 1e-6
+        assert (steps.sum(axis=1) == 1).all()  # each is level or upright
+    assert (np.abs(segments(browser, 2)) > 1e-6).all(axis=1).any()
+    ticks = "return player.panels[0].signals[arguments[0]].valueTicks().map(([text]) => text)"
+    assert browser.execute_script(ticks, 0) == choices
+    assert browser.execute_script(ticks, 1) == ["0", "1"]
+    scrub(browser, 29)
+    assert [b.text for b in browser.find_elements(By.CSS_SELECTOR, ".signals b")][:2] == [
+        "push right",
+        "1",
+    ]
+    held = """const plot = player.panels[0].signals[0];
+        plot.hover({ offsetX: plot.x(2.9 / 30), clientX: 0, clientY: 0 });
+        return document.querySelector("#tip").innerText;"""
+    assert "push right" in browser.execute_script(held)  # the third, until the fourth
 
 
 def test_an_episode_without_pictures_shows_the_circuit_and_the_signals(page):

@@ -231,6 +231,7 @@ def test_choices_are_taken_as_by_the_policy(show):
     episode = episode_of(policy)
     browser = show(policy, episode)
     assert len(set(episode.actions[:, 0])) > 1
+    assert browser.execute_script("return player.episodes[0].choice_names") == [["0", "1", "2"]]
     assert read(browser, READ["actions"], 1).tolist() == episode.actions.tolist()
     held = means_of(policy, episode, "command_0", "inter_0", "inter_1")
     wanted = actions_without(policy, episode, held)
