@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from envs.recorded.columns import find_separator, split_cells
-from envs.recorded.tally import Tally
 from envs.recorded.text import read_table_lines
+from ncp_control.tally import Tally
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
 """Cells, in lower case, that stand for a missing value."""

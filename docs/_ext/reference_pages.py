@@ -37,8 +37,8 @@ PACKAGES = (ncp_control, envs, policies)
 INTERNAL = {
     "ncp_control": (
         "command_line", "commands", "files", "framing", "gymnasium_names", "imports", "json_files",
-        "kernels", "layers", "markdown", "names", "ranges", "tensor_budget", "workers",
-        "acting.shares", "audit.rerun", "deploy.c.dense_cells", "deploy.c.header",
+        "kernels", "layers", "markdown", "names", "ranges", "tally", "tensor_budget",
+        "workers", "acting.shares", "audit.rerun", "deploy.c.dense_cells", "deploy.c.header",
         "deploy.c.self_test", "deploy.c.senses", "deploy.c.stages", "deploy.c.tables",
         "deploy.c.wired", "deploy.c.words", "deploy.onnx.check", "deploy.onnx.dense_cells",
         "deploy.onnx.graph", "deploy.onnx.senses", "deploy.onnx.wired", "learning.launched",
@@ -48,7 +48,7 @@ INTERNAL = {
         "driving.bodies_view", "driving.body_shapes", "driving.car_shape", "driving.episode_start",
         "driving.spline", "driving.texture", "driving.track_shapes", "recorded.columns",
         "recorded.hdf5", "recorded.lerobot_cameras", "recorded.own_notes", "recorded.parquet",
-        "recorded.tally", "recorded.text", "recorded.tub_records", "recorded.writing", "seeding",
+        "recorded.text", "recorded.tub_records", "recorded.writing", "seeding",
     ),
     "policies": (),
 }  # fmt: skip

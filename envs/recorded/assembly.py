@@ -22,7 +22,7 @@ from envs.recorded.images import Framing, ImageFile, find_fault
 from envs.recorded.quantities import STEERING, Quantity, describe_quantities
 from envs.recorded.recording import FRAMES_WITH_PROGRESS, Recording
 from envs.recorded.stretches import CENTER, Cuts, Stretch
-from envs.recorded.tally import Tally
+from ncp_control.tally import Tally
 
 NO_NUMBER = "steering is no number"
 OUT_OF_RANGE = "steering outside [-1, 1]"

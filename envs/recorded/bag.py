@@ -17,8 +17,8 @@ from typing import Any
 
 import cv2
 
-from envs.recorded.tally import Tally
 from ncp_control.ros.images import rgb_of_image
+from ncp_control.tally import Tally
 
 METADATA_FILE = "metadata.yaml"
 STORAGES = (".mcap", ".db3")

@@ -24,8 +24,8 @@ from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording, che
 from envs.recorded.images import Framing
 from envs.recorded.quantities import SPEED_UNIT, Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
 from envs.recorded.video import Video, VideoFrame
+from ncp_control.tally import Tally
 
 LOG_FOLDER, VIDEO_FILE = "processed_log", "video.hevc"
 ANGLE = "steering_angle"

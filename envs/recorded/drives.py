@@ -17,13 +17,13 @@ from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording
 from envs.recorded.images import Framing
 from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.contract_parts import observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
 from ncp_control.loop.playback import Playback, read_recording
 from ncp_control.records import array_of, entries_of
+from ncp_control.tally import Tally
 
 RECORDED = "recorded"
 """Name of the recorded policy in reports."""
@@ -63,9 +63,7 @@ def load_drive(
     frames = _check(played)
     action = played.contract.action[0]
     own = Quantity(name=STEERING, unit=action.unit, positive="left")
-    skipped = Tally()
-    for fault, place in played.faults:
-        skipped.add(fault, place)
+    skipped = played.skipped()
     recording = assemble_recording(
         Listing(
             folder=played.path,
@@ -133,9 +131,7 @@ def drive_as_demonstrations(
                     f"`folder` must hold a tick in which the policy was asked, got none in"
                     f" '{played.path}'. Record a drive."
                 )
-        skipped = Tally()
-        for fault, place in played.faults:
-            skipped.add(fault, place)
+        skipped = played.skipped()
         if skipped.total:
             warnings.warn(f"Left out of '{played.path}': {skipped}.", stacklevel=3)
         yield Demonstrations.open(folder)

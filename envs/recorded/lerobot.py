@@ -39,7 +39,7 @@ from envs.recorded.own_notes import NAME, read_facts, read_notes, short
 from envs.recorded.parquet import ParquetTable, is_nested, is_number
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
+from ncp_control.tally import Tally
 
 INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
 TIME = "time_s"

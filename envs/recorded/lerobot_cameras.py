@@ -10,8 +10,8 @@ import numpy as np
 
 from envs.recorded.images import ImageFile
 from envs.recorded.parquet import ParquetTable, TableImage, is_image
-from envs.recorded.tally import Tally
 from envs.recorded.video import Video, VideoFrame, import_av
+from ncp_control.tally import Tally
 
 _EPISODE = re.compile(r"episode_(\d{1,9})\.mp4")
 _FILE = re.compile(r"chunk-(\d{1,9})/file-(\d{1,9})\.mp4")

@@ -31,10 +31,10 @@ from envs.recorded.images import Framing
 from envs.recorded.own_notes import NAME, Notes, read_facts, read_notes, short
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
 from ncp_control.contract import Contract
 from ncp_control.ranges import check_above_zero, check_count
 from ncp_control.records import entries_of, frames_part
+from ncp_control.tally import Tally
 from ncp_control.worlds import find_world
 
 DATA, METADATA = "data/main_data.hdf5", "data/metadata.json"

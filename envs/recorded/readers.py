@@ -19,12 +19,12 @@ from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.ros2 import load_bag
 from envs.recorded.table import TABLE_FILE, is_table, load_table
-from envs.recorded.tally import Tally
 from envs.recorded.udacity import LOG_FILE, load_udacity
 from envs.recorded.udacity_challenge import LOG_FILE as ANGLES_FILE
 from envs.recorded.udacity_challenge import is_challenge, load_challenge
 from ncp_control.loop.playback import is_recording
 from ncp_control.registry import Registry
+from ncp_control.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)

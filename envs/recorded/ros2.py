@@ -40,8 +40,8 @@ from envs.recorded.ros2_joints import (
     Joints,
     read_joints,
 )
-from envs.recorded.tally import Tally
 from ncp_control.ranges import check_above_zero
+from ncp_control.tally import Tally
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 COMMANDS = (*TWISTS, *ACKERMANNS, JOINT_TRAJECTORY)

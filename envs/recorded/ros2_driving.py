@@ -21,8 +21,8 @@ from typing import Any
 from envs.recorded.assembly import finite_number, left_positive_steering
 from envs.recorded.bag import Bag
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
-from envs.recorded.tally import Tally
 from ncp_control.ranges import check_above_zero
+from ncp_control.tally import Tally
 
 TWISTS = ("geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped")
 ACKERMANNS = ("ackermann_msgs/msg/AckermannDrive", "ackermann_msgs/msg/AckermannDriveStamped")

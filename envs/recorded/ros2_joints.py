@@ -27,7 +27,7 @@ from typing import Any
 from envs.recorded.bag import Bag, Message
 from envs.recorded.quantities import Quantity
 from envs.recorded.ros2_driving import NO_COMMAND, Commanded
-from envs.recorded.tally import Tally
+from ncp_control.tally import Tally
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 JOINT_TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"

@@ -32,9 +32,9 @@ from envs.recorded.columns import find_separator, number_in, split_cells, split_
 from envs.recorded.images import Framing, ImageFile
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
 from envs.recorded.text import read_table_lines
 from envs.recorded.video import Video, VideoFrame, import_av
+from ncp_control.tally import Tally
 
 TABLE_FILE = "frames.csv"
 TIME, PATH, VIDEO_FRAME, EPISODE = "time_s", "path", "video_frame", "episode"

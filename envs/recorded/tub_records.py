@@ -22,7 +22,7 @@ from envs.recorded.assembly import (
     left_positive_steering,
 )
 from envs.recorded.quantities import STEERING
-from envs.recorded.tally import Tally
+from ncp_control.tally import Tally
 
 ANGLE_FIELDS = ("user/angle", "user/steering")
 """Names of the steering; the first one in a record is used."""

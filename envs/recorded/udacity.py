@@ -40,8 +40,8 @@ from envs.recorded.images import Framing
 from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording
 from envs.recorded.stretches import CENTER
-from envs.recorded.tally import Tally
 from envs.recorded.text import read_lines
+from ncp_control.tally import Tally
 
 LOG_FILE = "driving_log.csv"
 MPS_PER_MPH = 0.44704

@@ -27,8 +27,8 @@ from envs.recorded.assembly import (
 from envs.recorded.images import MAX_BYTES, Framing, ImageFile
 from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
-from envs.recorded.tally import Tally
 from envs.recorded.text import read_lines
+from ncp_control.tally import Tally
 
 LOG_FILE = "steering.csv"
 COLUMNS = ("frame_id", "steering_angle")

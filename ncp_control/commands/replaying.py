@@ -7,7 +7,6 @@ baseline is the recorded actions, or another policy.
 
 import json
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -132,9 +131,8 @@ def replay_recording(settings: RunPolicy) -> None:
     baseline = recorded if settings.baseline is None else actors[settings.baseline].actions
     found = compare(np.array(actor.actions), np.array(baseline), played.contract)
     against = settings.baseline or f"the recorded actions of {played.policy or 'a policy'}"
-    skipped = Counter(fault for fault, _ in played.faults)
     report = {"policy": settings.policy, "recording": str(played.path), "baseline": against,
-              "ticks": len(recorded), "skipped": dict(skipped), "actions": found,
+              "ticks": len(recorded), "skipped": played.skipped().counts, "actions": found,
               **actor.to_json()}  # fmt: skip
     run = Run.create("replay", policy_name(policy_folder(settings.policy)), settings,
                      root=settings.runs)  # fmt: skip

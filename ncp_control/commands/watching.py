@@ -1,5 +1,6 @@
 """Recorded observations for `ncp demo` and `ncp audit`, and a policy that acts on them."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,9 @@ def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
         if parts[-1] and (asked.is_reset or len(parts[-1]) == MOST_FRAMES):
             parts.append([])
         parts[-1].append((observation, asked.elapsed_s))
+    skipped = played.skipped()
+    if skipped.total:
+        warnings.warn(f"Left out of '{played.path}': {skipped}.", stacklevel=2)
     longest = max(parts, key=len)
     if len(longest) < 2:
         raise ValueError(

@@ -32,6 +32,7 @@ from ncp_control.loop.recording import (
     labels,
 )
 from ncp_control.records import frames_part, join, record_frame
+from ncp_control.tally import Tally
 
 SUFFIX = ".mcap"
 CUT_OFF, BAD_CHUNK, BAD_MESSAGE = "the file is cut off", "damaged chunk", "damaged message"
@@ -95,6 +96,13 @@ class Playback:
     """Events of the monitor."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """Parts that could not be read: kind of damage, and place."""
+
+    def skipped(self) -> Tally:
+        """Return the counts of `faults`."""
+        skipped = Tally()
+        for fault, place in self.faults:
+            skipped.add(fault, place)
+        return skipped
 
     def observation(self, tick: Tick) -> np.ndarray | None:
         """Return the observation of a tick; None if it was not recorded.

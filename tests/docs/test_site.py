@@ -46,7 +46,7 @@ def test_every_name_that_a_package_offers_is_linked(tool, package):
 def test_all_three_packages_have_pages(tool):
     names = set(tool("reference_pages").public_paths())
     assert {"envs", "envs.conditions", "envs.driving.road", "policies", "policies.driving"} < names
-    assert "envs.recorded.tally" not in names and "ncp_control.files" not in names
+    assert "envs.recorded.text" not in names and "ncp_control.files" not in names
 
 
 def test_public_names_are_those_that_a_module_defines(tool):

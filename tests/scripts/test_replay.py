@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ncp_control.commands.audit import AuditPolicy, audit_policy
+from ncp_control.commands.demo import Demo, demo
 from ncp_control.commands.replay import Replay
 from ncp_control.commands.replay import replay as replay_drive
 from ncp_control.commands.run import RunPolicy, run_policy
@@ -54,14 +56,17 @@ def policy():
     return load(NAME)
 
 
-@pytest.fixture(scope="module")
-def recording(policy, tmp_path_factory):
-    path = tmp_path_factory.mktemp("recording") / "walk.mcap"
+def record(policy, path, count=40):
     clock = SimulatedClock()
     with DriveRecorder(path, policy, policy.contract, name=NAME) as recorder:
-        link = Readings(policy.contract, clock)
+        link = Readings(policy.contract, clock, count)
         drive(policy, policy.contract, link, clock=clock, recorder=recorder)
     return path
+
+
+@pytest.fixture(scope="module")
+def recording(policy, tmp_path_factory):
+    return record(policy, tmp_path_factory.mktemp("recording") / "walk.mcap")
 
 
 @pytest.fixture
@@ -212,3 +217,19 @@ def test_ncp_audit_follows_a_recorded_drive(type_command, recording, policy, cap
     (row,) = [line for line in said.splitlines() if line.startswith(f"| {names[-1]} ")]
     assert f"{motor.min():.2f} to {motor.max():.2f}" in row
     assert "bounds: never violated" in said and "memory: Memory shapes the actions" in said
+
+
+@pytest.mark.parametrize(
+    ("job", "settings", "options"),
+    [(audit_policy, AuditPolicy, []), (demo, Demo, ["--no-open"])],
+)
+def test_a_drive_that_was_cut_is_shown_up_to_there(
+    type_command, policy, tmp_path, job, settings, options
+):
+    path = record(policy, tmp_path / "walk.mcap", count=300)  # 2.4 s, a chunk at least every second
+    num_ticks, content = len(read_recording(path).ticks), path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert 2 < len(read_recording(path).ticks) < num_ticks
+    told = f"Left out of '{path}': the file is cut off: 1 (first: byte "
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        assert type_command(job, settings, NAME, "--drive", path, *options) == 0
