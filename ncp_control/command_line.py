@@ -229,7 +229,8 @@ def _no_further_stop() -> Iterator[None]:
 
 def _remove_unused(runs: Sequence[Run]) -> list[Run]:
     """Remove the folders of unused runs; return the other runs."""
-    return [run for run in runs if not run.remove_if_unused()]
+    left = [run for run in reversed(runs) if not run.remove_if_unused()]
+    return left[::-1]  # the first run, which may have made the folder of all, goes last
 
 
 def _end(sentence: str, status: int) -> NoReturn:

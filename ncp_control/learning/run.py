@@ -32,7 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class Run:
         self.folder = folder
         self._rows: list[dict[str, float]] = []
         self._is_new = False
+        self._new_parents: list[Path] = []
         # A new file each time the run is opened; TensorBoard reads them in order of their names.
         seconds, rest = divmod(time.time_ns(), 10**9)
         stamp = f"{seconds:010d}.{rest:09d}.{socket.gethostname()}.{os.getpid()}"
@@ -103,6 +104,7 @@ class Run:
         }
         text = json.dumps(config, indent=1, default=str) + "\n"
         stem = f"{task}-{model}-{datetime.date.today():%Y%m%d}"
+        parents = [path for path in (root, *root.parents) if not path.exists()]
         new = files.NewFolder(root / stem)
         try:
             with files.naming_errors(root / stem):
@@ -110,7 +112,7 @@ class Run:
             run = cls(new.publish_as_first(f"{stem}-{n}" for n in itertools.count(1)))
         finally:
             new.discard()
-        run._is_new = True
+        run._is_new, run._new_parents = True, parents
         return run
 
     @classmethod
@@ -204,7 +206,10 @@ class Run:
             path.unlink()
 
     def remove_if_unused(self) -> bool:
-        """Remove the folder if it is new and holds no results; return whether it was removed."""
+        """Remove the folder if it is new and holds no results; return whether it was removed.
+
+        Folders that were made for it are removed with it, unless they hold something else.
+        """
         if (
             not self._is_new
             or not self.folder.is_dir()
@@ -217,6 +222,9 @@ class Run:
         ):
             return False
         shutil.rmtree(self.folder)
+        with suppress(OSError):
+            for parent in self._new_parents:
+                parent.rmdir()
         return True
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,20 @@ def test_a_stopped_job_says_in_one_line_what_it_saved(
         f" step 3; {unused[0]} held nothing yet and was removed",
         "",
     ]
+
+
+def test_a_refused_job_leaves_no_empty_folder(type_command, tmp_path):
+    def refuse(settings):
+        for model in ("ncp", "cnn"):
+            Run.create("drive", model, settings, root=settings.runs)
+        raise ValueError("`link_options` must be one of ['seed'], got 'foo'.")
+
+    for root, left in (("new/of/mine", []), ("mine", ["mine"])):
+        runs = tmp_path / root
+        if left:
+            runs.mkdir()
+        assert type_command(refuse, make_dataclass("Settings", [("runs", Path, runs)])) == 2
+        assert [path.name for path in tmp_path.iterdir()] == left
 
 
 @pytest.mark.usefixtures("_handlers")
