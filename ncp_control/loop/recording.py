@@ -150,6 +150,7 @@ class DriveRecorder:
         self._record_frame = record_frame(contract.observation)
         frames = frames_part(contract.observation)
         self._is_bgr = frames is not None and frames.colour == "BGR"
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("xb")
         self._writer = writer.Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(library="ncp-control")

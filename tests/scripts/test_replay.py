@@ -175,7 +175,7 @@ def numbers_link(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("words", [[], ["mine.mcap"]])
+@pytest.mark.parametrize("words", [[], ["mine.mcap"], ["new/mine.mcap"]])
 def test_run_records_into_its_folder_or_where_it_is_told(type_command, capsys, numbers_link, words):
     assert type_command(run_policy, RunPolicy, NAME, "--record", *words) == 0
     (path,) = [Path(words[0])] if words else Path().glob("runs/run-*/recording.mcap")
