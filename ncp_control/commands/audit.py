@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ncp_control.audit.bounds import Certificate
     from ncp_control.episode import Episode
     from ncp_control.policy import Policy
 
-NEURONS = (
-    "neuron",
-    "potential",
-    "certified",
-    "τ [ms]: least, mean, most",
-    "mean τ [frames]",
-    "action changes without it (RMS)",
-)
-"""Columns of the table of neurons."""
+UNKNOWN = "unknown"
+"""Entry of the table of neurons where only other neurons have a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +65,8 @@ def audit_policy(settings: AuditPolicy) -> None:
     episode, _ = watched
     certificate = certificate_of(policy.circuit.cell)
     print(f"shown     {len(episode):,} frames, {episode.time_s[-1]:.1f} s, of {episode.where}\n")
-    print(markdown_table(NEURONS, neuron_rows(policy, episode, certificate)), end="\n\n")
+    columns = neuron_columns(policy, episode, certificate)
+    print(markdown_table(list(columns), list(zip(*columns.values(), strict=True))), end="\n\n")
     if certificate is not None:
         found = find_violations(certificate, episode.recorded_activity)
         print(f"bounds: {describe_violations(found)} in {len(episode):,} frames")
@@ -79,13 +75,16 @@ def audit_policy(settings: AuditPolicy) -> None:
         (effect,) = wipe_effects(policy, features, dt_s)
         print(f"memory: {describe_wipe(effect).replace('*', '')}")
         reach = reach_of(policy, features, dt_s, episode.recorded_activity.states_before)
-        print(f"what was seen k frames before moves the action ever less. {describe_reach(reach)}")
+        print(f"reach: the effect of a frame on later actions. {describe_reach(reach)}")
 
 
-def neuron_rows(
+def neuron_columns(
     policy: "Policy", episode: "Episode", certificate: "Certificate | None"
-) -> list[list[str]]:
-    """Return the table of neurons: potential, certified bounds, τ, and effect on the action."""
+) -> dict[str, list[str]]:
+    """Return the table of neurons: potential, certified bounds, τ, and effect on the action.
+
+    A column is left out if it is unknown for every neuron, e.g. τ of an LSTM.
+    """
     import numpy as np
 
     from ncp_control.audit.ablation import ablation_effects
@@ -96,28 +95,47 @@ def neuron_rows(
     names, states = unit_activity(cell, activity)
     features, dt_s = _tensors(episode)
     held = dict(zip(names, states.mean(axis=0).tolist(), strict=True))
-    effects = dict.fromkeys(names, "–")
+    effects: dict[str, str] = {}
     with contextlib.suppress(ValueError):  # neurons of this cell cannot be held one by one
-        effects |= {
+        effects = {
             effect.name: f"{effect.rms:.3g}"
             for effect in ablation_effects(policy, features, dt_s, neurons=held)
         }
-    taus_s = None if activity.timescales_s is None else timescales_of(activity)
-    frame_s, rows = frame_interval_s(activity), []
-    for i, name in enumerate(names):
-        low, high = states[:, i].min(), states[:, i].max()
-        certified = "–"
-        if certificate is not None and name in certificate.neuron_names:
-            k = certificate.neuron_names.index(name)
-            certified = f"{certificate.state.low[k]:.2f} to {certificate.state.high[k]:.2f}"
-        tau, in_frames = "–", "–"
-        if taus_s is not None and name in activity.neuron_names:
-            of = 1e3 * taus_s[:, activity.neuron_names.index(name)]
-            if not np.isnan(of).any():
-                tau = f"{of.min():.3g}, {of.mean():.3g}, {of.max():.3g}"
-                in_frames = f"{of.mean() / 1e3 / frame_s:.2g}"
-        rows.append([name, f"{low:.2f} to {high:.2f}", certified, tau, in_frames, effects[name]])
-    return rows
+    certified: dict[str, str] = {}
+    if certificate is not None:
+        ends = zip(*certificate.state, strict=True)
+        certified = dict(zip(certificate.neuron_names, map(_span, ends), strict=True))
+    taus, in_frames = {}, {}
+    if activity.timescales_s is not None:
+        frame_s = frame_interval_s(activity)
+        for name, taus_s in zip(activity.neuron_names, timescales_of(activity).T, strict=True):
+            if not np.isnan(taus_s).any():
+                least, mean, most = taus_s.min(), taus_s.mean(), taus_s.max()
+                taus[name] = ", ".join(_digits(1e3 * tau_s, 3) for tau_s in (least, mean, most))
+                in_frames[name] = _digits(mean / frame_s, 2)
+    found = {
+        "certified": certified,
+        "τ [ms]: least, mean, most": taus,
+        "mean τ [frames]": in_frames,
+        "action changes without it (RMS)": effects,
+    }
+    spans = zip(states.min(axis=0), states.max(axis=0), strict=True)
+    state = "potential" if hasattr(cell, "wiring") else "activity"
+    columns = {"neuron": list(names), state: [_span(ends) for ends in spans]}
+    return columns | {
+        column: [values.get(name, UNKNOWN) for name in names]
+        for column, values in found.items()
+        if any(name in values for name in names)
+    }
+
+
+def _span(ends: "Iterable[float]") -> str:
+    return " to ".join(f"{end:z.2f}" for end in ends)
+
+
+def _digits(value: float, count: int) -> str:
+    """Return a number with some significant digits, and a large one without an exponent."""
+    return f"{float(f'{value:.{count}g}'):g}"
 
 
 def _tensors(episode: "Episode"):

@@ -59,7 +59,7 @@ def print_description(policy: "Policy") -> None:
 
 def describe(policy: "Policy") -> list[tuple[str, str]]:
     """Return architecture, certified bounds, origin and hash of a policy, as names and texts."""
-    from ncp_control.audit.bounds import certify
+    from ncp_control.audit.bounds import certificate_of
     from ncp_control.layers import num_parameters
     from ncp_control.policy.folder import weights_sha256
 
@@ -77,11 +77,12 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
         lines.append(("neurons", text))
     lines.append(("weights", f"{in_all:,} parameters, {in_circuit:,} of them in the circuit"))
     try:
-        state = certify(cell).state
-        text = (
-            f"every state stays within [{state.low.min():.3g}, {state.high.max():.3g}]: certified"
-        )
-    except ValueError as error:  # not an LTC, or its integrator may overshoot
+        certificate = certificate_of(cell)
+        text = "none: they are known for LTC, STC and LRC circuits, except with the integrator rk4"
+        if certificate is not None:
+            low, high = certificate.state.low.min(), certificate.state.high.max()
+            text = f"every state stays within [{low:.3g}, {high:.3g}]: certified"
+    except ValueError as error:  # a damaged circuit
         text = f"none: {error}"
     lines.append(("bounds", text))
     origin = {} if policy.contract is None else policy.contract.provenance

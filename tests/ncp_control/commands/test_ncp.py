@@ -128,8 +128,11 @@ def test_a_policy_of_any_cell_can_be_looked_into(ncp, capsys, tmp_path, name):
     assert ncp("audit", "policy") == 0
     said = capsys.readouterr().out
     assert "memory: " in said
-    effects = [line.split("|")[-2].strip() for line in said.splitlines() if line.startswith("| ")]
-    assert all(effect == "–" for effect in effects[2:]) == (name != "gru")
+    (header,) = [line for line in said.splitlines() if line.startswith("| neuron ")]
+    assert ("action changes without it" in header) == (name == "gru")
+    assert ("certified" in header) == (name in ("lrc", "stc"))
+    assert ("τ" in header) == (name != "gru")
+    assert "–" not in said and "e+" not in said and "-0.00 " not in said
     assert ncp("demo", "policy", "--no-open") == 0
     (page,) = tmp_path.glob("demo-*.html")
     assert policy.circuit.cell.neuron_names[0] in page.read_text()
