@@ -162,7 +162,6 @@ def read_recording(path: Path | str) -> Playback:
         ValueError: If the file is not a recording of ours or unreadable, or mcap is not installed.
     """
     path = Path(path)
-    import_mcap()
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
@@ -175,6 +174,7 @@ def read_recording(path: Path | str) -> Playback:
                 f"`recording` must be an MCAP file that `ncp run --record` has written, got"
                 f" '{path}', which does not begin as one. Name another file."
             )
+    import_mcap()
     reader = _Reader(path)
     reader.read()
     if reader.about is None:

@@ -162,6 +162,7 @@ def test_without_mcap_a_recording_is_refused_with_what_to_install(refuse, record
     for words in (["--record"], ["--replay", recording]):
         told = r"mcap is missing, .* `pip install ncp-control\[record\]`"
         refuse(run_policy, RunPolicy, [NAME, *words], told)
+    refuse(run_policy, RunPolicy, [NAME, "--replay", "no.mcap"], "which does not exist")
 
 
 @pytest.fixture
