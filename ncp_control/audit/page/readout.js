@@ -4,10 +4,14 @@
 
 class Readout {
   constructor(episode) {
-    const { read_weights: weights, states, wiring: { names, motors } } = episode;
+    const { read_weights: weights, states, action_names, choice_names, wiring: { names, motors } } = episode;
     const { rows, columns } = weights;
     this.episode = episode;
-    this.names = Array.from({ length: rows }, (_, k) => (motors ? withoutUnit(motors[k]) : `output ${k}`));
+    // Scores of choices; of several actions, with the name of their action.
+    const of = (i) => (choice_names.length > 1 ? `${action_names[i]}: ` : "");
+    const scores = choice_names.flatMap((choices, i) => choices.map((choice) => of(i) + choice));
+    const outputs = motors?.map(withoutUnit) ?? scores;
+    this.names = Array.from({ length: rows }, (_, k) => outputs[k] ?? `output ${k}`);
     // The outputs stand beside the motor neurons, as nodes with the numbers after theirs.
     this.column = { name: "output", nodes: this.names.map((_, k) => names.length + k) };
     this.lines = Array.from(weights.values, (weight, i) =>

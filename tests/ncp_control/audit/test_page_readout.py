@@ -142,6 +142,17 @@ def test_the_commands_that_read_a_neuron_are_listed_after_its_synapses(show):  #
     assert find(browser, "h3.of-readout").text.startswith("Read by the output (0)")
 
 
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [((4,), ["0", "1", "2", "3"]), ((2, 2), [f"action {i}: {k}" for i in (0, 1) for k in (0, 1)])],
+)
+def test_scores_are_called_by_their_choices(show, choices, expected):  # noqa: F811
+    policy = make_policy(wiring=auto_ncp(5, 14, 4, seed=0), reads="all", choices=choices)
+    browser = show(policy, episode_of(policy))
+    names = browser.execute_script("return player.panels[0].circuit.readout.names")
+    assert names == expected
+
+
 def test_outputs_of_motor_neurons_alone_have_no_column(show):  # noqa: F811
     policy = make_policy()
     browser = show(policy, episode_of(policy))
