@@ -89,7 +89,7 @@ def neuron_columns(
 
     from ncp_control.audit.ablation import ablation_effects
     from ncp_control.audit.activity import unit_activity
-    from ncp_control.audit.timescales import frame_interval_s, timescales_of
+    from ncp_control.audit.timescales import frame_interval_s, time_unit, timescales_of
 
     cell, activity = policy.circuit.cell, episode.recorded_activity
     names, states = unit_activity(cell, activity)
@@ -106,16 +106,18 @@ def neuron_columns(
         ends = zip(*certificate.state, strict=True)
         certified = dict(zip(certificate.neuron_names, map(_span, ends), strict=True))
     taus, in_frames = {}, {}
+    frame_s = frame_interval_s(activity)
+    unit = time_unit(frame_s)
     if activity.timescales_s is not None:
-        frame_s = frame_interval_s(activity)
         for name, taus_s in zip(activity.neuron_names, timescales_of(activity).T, strict=True):
             if not np.isnan(taus_s).any():
                 least, mean, most = taus_s.min(), taus_s.mean(), taus_s.max()
-                taus[name] = ", ".join(_digits(1e3 * tau_s, 3) for tau_s in (least, mean, most))
+                in_unit = (tau_s / unit.seconds for tau_s in (least, mean, most))
+                taus[name] = ", ".join(_digits(tau, 3) for tau in in_unit)
                 in_frames[name] = _digits(mean / frame_s, 2)
     found = {
         "certified": certified,
-        "τ [ms]: least, mean, most": taus,
+        f"τ [{unit.name}]: least, mean, most": taus,
         "mean τ [frames]": in_frames,
         "action changes without it (RMS)": effects,
     }

@@ -13,6 +13,7 @@ from ncp_control import LTC, NCP19, VectorPolicy, load, make_cell
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.excerpt import write_excerpt
 from ncp_control.cells import CellSizes
+from ncp_control.commands.audit import neuron_columns
 from ncp_control.commands.ncp import main
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.deploy.links import world
@@ -23,6 +24,7 @@ from ncp_control.learning.run import typed_command
 from ncp_control.loop.clocks import RealClock
 from ncp_control.policy import shipped_policies
 from ncp_control.registry import Registry
+from ncp_control.replay import show
 
 
 @pytest.fixture
@@ -101,6 +103,15 @@ def test_audit_says_what_each_neuron_does(ncp, capsys):
         assert float(in_frames) == pytest.approx(mean / 33.333, rel=0.06)
         assert float(change) >= 0.0
     assert "memory: Memory is not used here: wiping the state" in said
+
+
+def test_audit_gives_time_constants_of_slow_frames_in_minutes():
+    policy = VectorPolicy(LTC(NCP19, frame_s=120.0), observation_size=32)
+    episode = show(policy, np.ones((5, 32), np.float32), np.full(5, 120.0, np.float32))
+    columns = neuron_columns(policy, episode, None)
+    means = [float(taus.split(", ")[1]) for taus in columns["τ [min]: least, mean, most"]]
+    in_frames = [float(mean) for mean in columns["mean τ [frames]"]]
+    assert means == pytest.approx([2.0 * mean for mean in in_frames], rel=0.06)
 
 
 def test_audit_of_a_policy_that_saw_nothing_asks_for_a_drive(ncp, capsys, tmp_path):
