@@ -23,7 +23,7 @@ def replay(
     max_frames: int = 1800,
     name: str = "",
     where: str = "",
-    actor: str = "shown",
+    actor: str = "recorded",
 ) -> Episode:
     """Run a policy on the longest episode of a recording, and record its circuit's activity.
 

@@ -80,12 +80,18 @@ def tau_traces(
         i = names.index(name)
         draw_tau(axes, audited, taus_s[:, i], certificate, i)
         axes.set_title(name, loc="left", size=9)
-    for axes in panels[1:].flat[len(neurons) :]:
-        axes.set_axis_off()
-    for axes in panels[-1]:
-        axes.set_xlabel("time [s]")
+    _close_grid(panels, num_columns + len(neurons))
     figure.supylabel(f"time constant τ [{unit.name}]", size=10)
     return figure
+
+
+def _close_grid(panels: np.ndarray, num_drawn: int) -> None:
+    """Hide the panels that are not drawn, and label the time below the last one of each column."""
+    for axes in panels.flat[num_drawn:]:
+        axes.set_axis_off()
+    for axes in panels.flat[:num_drawn][-panels.shape[1] :]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("time [s]")
 
 
 def draw_signal(axes: Axes, audited: Episode) -> None:
@@ -212,10 +218,7 @@ def motor_shares(audited: Episode, names: Sequence[str], terms: np.ndarray) -> F
     panels = figure.subplots(num_rows, num_columns, sharex=True, squeeze=False)
     for axes, motor in zip(panels.flat, motors, strict=False):
         _draw_shares(axes, audited, motor, names, terms)
-    for axes in panels.flat[len(motors) :]:
-        axes.set_axis_off()
-    for axes in panels[-1]:
-        axes.set_xlabel("time [s]")
+    _close_grid(panels, len(motors))
     return figure
 
 

@@ -87,9 +87,7 @@ def watch(
         options: Options of the recording's reader.
     """
     with opened(log, policy.contract, options) as (store, driver):
-        labels = {"name": name, "where": f"recording {log.resolve().name}"}
-        if driver:
-            labels["actor"] = driver
+        labels = {"name": name, "where": f"recording {log.resolve().name}", "actor": driver}
         num_frames = LOG_FRAMES
         if seconds is not None:
             frame_s = float(np.median(store.dt_s))

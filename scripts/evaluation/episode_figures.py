@@ -223,7 +223,8 @@ def activity(episode: Episode) -> Figure:
     held = held_until_end(episode, episode.actions[:, 0])
     panels[0].plot(*held, color=BLUE, linewidth=1.4, drawstyle="steps-post")
     panels[0].axhline(0.0, color="black", linewidth=0.6, zorder=0)
-    panels[0].set(ylabel=episode.action_names[0], xlim=time_limits_s(episode))
+    panels[0].set_title(episode.action_names[0], loc="left", size=10)
+    panels[0].set_xlim(*time_limits_s(episode))
     tidy(panels[0])
     largest = max(float(np.percentile(np.abs(deviations), 99.5)), 1e-6)
     label = "state" if taus is None else "membrane potential"

@@ -113,7 +113,7 @@ def test_a_recording_is_replayed_from_the_start_of_its_longest_episode(policy):
     acted = np.stack([policy.act(one, 0.1) for one in seen[2:7]])
     np.testing.assert_allclose(episode.actions, acted, atol=1e-6)
     np.testing.assert_array_equal(episode.expert_actions, store.actions[2:7])
-    assert episode.overlays == {"shown action 0": "action 0"}
+    assert episode.overlays == {"recorded action 0": "action 0"}
     assert replay(policy, store, actor="human").overlays == {"human action 0": "action 0"}
     two = dataclasses.replace(store, actions=np.zeros((9, 2), np.float32))
     with pytest.raises(ValueError, match="`recording` must hold 1 actions a frame.*, got 2"):

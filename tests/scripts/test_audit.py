@@ -197,7 +197,7 @@ def test_demonstrations_are_watched_by_any_policy_that_takes_them(
     assert type_command(audit, Audit, *words) == 0
     folder, text = report_of(tmp_path)
     assert "recording test, 3.0 s, 30 frames." in text
-    assert "shown load" in text and "human" not in text
+    assert "recorded load" in text and "human" not in text
     assert "| height [m] " in text
     assert "**Memory shapes the actions**" in text and "In the world" not in text
     assert len(read(folder / "reach.csv")) == 17
