@@ -11,9 +11,7 @@ import torch
 
 from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects, can_hold_neurons, sensor_effects
-from ncp_control.audit.bounds import (
-    Certificate,
-)
+from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.checks import check_finite
 from ncp_control.audit.robustness import largest_steps
 from ncp_control.audit.timescales import (
