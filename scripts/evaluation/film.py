@@ -1,4 +1,4 @@
-"""Films of an episode: the environment with a line of instruments, and a car's camera image."""
+"""Films of an episode: the environment, instruments, neurons, and a car's camera image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from ncp_control.acting.closed_loop import Step
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.records import frames_in, frames_part, record_frame
+from scripts.evaluation.film_neurons import NeuronStrip, watched_states
 from scripts.evaluation.opengl import headless_opengl, why_not_drawn
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, Place
 from scripts.pictures import FilmFile
@@ -34,12 +35,13 @@ _WHITE, _GREY = (255, 255, 255), (170, 170, 170)
 _BLUE, _VERMILION = (86, 180, 233), (213, 94, 0)
 _CRASH_NOTE_FRAMES = 30
 _GAUGE_CENTRE_PX, _GAUGE_HALF_PX = 980, 150
+_NEURONS_WIDTH_PX, _NEURONS_HEIGHTS_PX = 240, (60, 160)
 
 
 def film(
     path: Path, policy: Policy, place: Place, *, seconds: float, name: str = ""
 ) -> tuple[Episode, str | None]:
-    """Let a policy act in the first episode of a place, and film it.
+    """Let a policy act in the first episode of a place, and film it with its neurons.
 
     If the environment cannot be rendered but has a camera, the film shows the camera frames.
 
@@ -58,7 +60,10 @@ def film(
     num_pictures = max(round(seconds / (frame_s * every)), 1)
     with headless_opengl() as binding:
         env, show = _rendered_env(place, binding)
-        with place.open(policy, seconds=seconds, name=name, env=env) as (_, steps, recorder):
+        with (
+            place.open(policy, seconds=seconds, name=name, env=env) as (_, steps, recorder),
+            watched_states(policy) as states,
+        ):
             if isinstance(show, str):
                 for step in steps:
                     recorder.add(step)
@@ -66,6 +71,7 @@ def film(
                         break
                 return recorder.episode(), show
             compose, size = _layout(place)
+            neurons = _strip(policy)
             total, elapsed_s, written = 0.0, 0.0, 0
             with FilmFile(path, *size, 1.0 / (frame_s * every)) as file:
                 for step in steps:
@@ -75,7 +81,8 @@ def film(
                     elapsed_s += step.outcomes[0].get("dt_s", frame_s)
                     due = min(round(elapsed_s / (frame_s * every)), num_pictures) - written
                     if due > 0:
-                        picture = compose(show(step), step, recorder.asked, total)
+                        strip = neurons.add(states())
+                        picture = compose(show(step), step, recorder.asked, total, strip)
                         for _ in range(due):
                             file.add(picture)
                         written += due
@@ -84,8 +91,17 @@ def film(
             return recorder.episode(), None
 
 
-_Compose = Callable[[Any, Step, np.ndarray | None, float], np.ndarray]
-"""Function of rendered image, step, expert's action and return so far; returns a film frame."""
+_Compose = Callable[[Any, Step, np.ndarray | None, float, np.ndarray], np.ndarray]
+"""Function of rendered image, step, expert's action, return so far and picture of the neurons.
+Returns a film frame."""
+
+
+def _strip(policy: Policy) -> NeuronStrip:
+    """Return the strip of a policy's neurons for a corner of the film."""
+    num_neurons = policy.circuit.cell.num_visible
+    lowest_px, highest_px = _NEURONS_HEIGHTS_PX
+    height_px = min(max(num_neurons * 6, lowest_px), highest_px)
+    return NeuronStrip(num_neurons, _NEURONS_WIDTH_PX, height_px)
 
 
 def _layout(place: Place) -> tuple[_Compose, tuple[int, int]]:
@@ -156,10 +172,11 @@ def _shot(
     step: Step,
     expert: np.ndarray | None,
     _: float,
+    neurons: np.ndarray,
     *,
     in_record: tuple[int, int, int] | None,
 ) -> "Shot":
-    """Return the content of a film frame of a drive: rendered image, camera frame, action, info."""
+    """Return the content of a film frame of a drive: all images, action and info."""
     frame, after = step.observations[0], step.outcomes[0]
     frame = frame if in_record is None else frames_in(frame, in_record)
     steering = float(step.actions[0, 0])
@@ -171,13 +188,18 @@ def _shot(
         speed_mps=after["speed_mps"],
         cross_track_m=after["cross_track_m"],
         crashed=after["crashed"],
+        neurons=neurons,
     )
 
 
-def _label(picture: Any, step: Step, _: np.ndarray | None, total: float) -> np.ndarray:
-    """Write time, speed and return so far onto a rendered image."""
+def _label(
+    picture: Any, step: Step, _: np.ndarray | None, total: float, neurons: np.ndarray
+) -> np.ndarray:
+    """Write time, speed and return so far onto a rendered image, and put the neurons there."""
     info, size = step.outcomes[0], (BODY_WIDTH_PX, BODY_HEIGHT_PX)
     image = ImageOps.pad(Image.fromarray(np.asarray(picture)), size, color=(0, 0, 0))
+    strip = ImageOps.expand(Image.fromarray(neurons), 2, (255, 255, 255))
+    image.paste(strip, (_MARGIN_PX, _MARGIN_PX))
     draw = ImageDraw.Draw(image, "RGBA")
     draw.rectangle((0, BODY_HEIGHT_PX - 40, *size), fill=(0, 0, 0, 170))
     texts = [
@@ -213,6 +235,8 @@ class Shot:
     """Offset from the centre line, positive to the left [m]."""
     crashed: bool
     """Whether the car left its lane in this step and was put back."""
+    neurons: np.ndarray
+    """Picture of the neurons, RGB, shape (height, width, 3)."""
 
 
 class DriveLayout:
@@ -230,7 +254,11 @@ class DriveLayout:
             _CRASH_NOTE_FRAMES if shot.crashed else max(self._crash_note_left - 1, 0)
         )
         if shot.frame is not None:
-            _inset(picture, shot.frame)
+            height, width = (_INSET_SCALE * size for size in shot.frame.shape[:2])
+            camera = cv2.resize(shot.frame, (width, height), interpolation=cv2.INTER_LINEAR)
+            _inset(picture, camera, WIDTH_PX - _MARGIN_PX - width, _MARGIN_PX)
+        bottom_px = HEIGHT_PX - _STRIP_PX - _MARGIN_PX
+        _inset(picture, shot.neurons, _MARGIN_PX, bottom_px - shot.neurons.shape[0])
         if self._crash_note_left:
             self._write_crash_note(picture)
         strip = picture[-_STRIP_PX:]
@@ -266,14 +294,11 @@ class DriveLayout:
         corner[:] = np.asarray(image)
 
 
-def _inset(picture: np.ndarray, frame: np.ndarray) -> None:
-    """Draw the camera frame with a white border into the upper right corner, in place."""
-    height, width = (_INSET_SCALE * size for size in frame.shape[:2])
-    top, right = _MARGIN_PX, WIDTH_PX - _MARGIN_PX
-    picture[top - 2 : top + height + 2, right - width - 2 : right + 2] = 255
-    picture[top : top + height, right - width : right] = cv2.resize(
-        frame, (width, height), interpolation=cv2.INTER_LINEAR
-    )
+def _inset(picture: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
+    """Put an image with a white border at a place [px] of the picture, in place."""
+    height, width = image.shape[:2]
+    picture[top - 2 : top + height + 2, left - 2 : left + width + 2] = 255
+    picture[top : top + height, left : left + width] = image
 
 
 def _draw_gauge(draw: ImageDraw.ImageDraw, shot: Shot) -> None:

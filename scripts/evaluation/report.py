@@ -63,8 +63,8 @@ _OF_ROADS = (
     "The interval of interventions per km is the exact Poisson interval for 95 % confidence."
 )
 _OF_FILM = (
-    "The film shows no neurons: those of its first episode are in the figures below, and `audit.py`"
-    " writes a page that plays them frame by frame."
+    "Its strip shows every neuron over the last seconds, a row each: violet at its lowest value so"
+    " far, green at its highest. `audit.py` writes a page that plays them frame by frame."
 )
 _OF_RETURNS = "± is the 95 % t interval of the mean return over episodes."
 

@@ -255,12 +255,14 @@ def test_learning_curves_mark_the_checkpoint_kept(run):
 def test_film_says_when_the_car_was_put_back():
     picture, frame = np.full((360, 640, 3), 90, np.uint8), np.full((78, 200, 3), 30, np.uint8)
     numbers = {"steering": 0.5, "expert_steering": 0.4, "speed_mps": 8.0, "cross_track_m": 0.0}
+    numbers["neurons"] = np.full((114, 240, 3), (1, 2, 3), np.uint8)
     fine = Shot(picture=picture, frame=frame, crashed=False, **numbers)
     film = DriveLayout()
     before = film.compose(fine)
     crash = film.compose(Shot(picture=picture, frame=frame, crashed=True, **numbers))
     after = [film.compose(fine) for _ in range(30)]
     assert (before[:200, :640] == 90).all()
+    assert (before == (1, 2, 3)).all(axis=-1).sum() == 114 * 240
     assert (crash[:200, :640] != 90).any() and (after[-2][:200, :640] != 90).any()
     np.testing.assert_array_equal(after[-1], before)
     blue = (before == (86, 180, 233)).all(axis=-1)
