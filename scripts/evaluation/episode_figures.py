@@ -79,11 +79,14 @@ def steering(episode: Episode) -> Figure:
     figure = Figure(figsize=(11.0, 6.4 if is_driven else 3.2), layout="constrained")
     ratios = [2.2, 1.0, 1.0] if is_driven else [2.2]
     panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    panels[0].plot(
-        episode.time_s, expert[:, 0], color=GREY, linewidth=2.4, label=episode.expert_name
-    )
-    panels[0].plot(episode.time_s, episode.actions[:, 0], color=BLUE, linewidth=1.4, label="policy")
-    panels[0].set(ylabel="steering\n[share of full lock]", xlim=episode.time_s[[0, -1]])
+    for actions, colour, width, label in (
+        (expert, GREY, 2.4, episode.expert_name),
+        (episode.actions, BLUE, 1.4, "policy"),
+    ):
+        held = held_until_end(episode, actions[:, 0])
+        style = {"color": colour, "linewidth": width, "drawstyle": "steps-post"}
+        panels[0].plot(*held, label=label, **style)
+    panels[0].set(ylabel="steering\n[share of full lock]", xlim=time_limits_s(episode))
     panels[0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     panels[0].set_title("left is positive", loc="left", size=9, color=GREY)
     if is_driven:

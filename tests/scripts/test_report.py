@@ -104,7 +104,7 @@ def test_driving_report_is_complete(run, policy):
         assert f"({name})" in text
     assert metrics_table([("ncp", 0.0, summarize(traces))]) in text
     assert "the worst drives first (2 of the 2).\n" in text
-    assert "The film shows no neurons: those of its first episode are in the figures below" in text
+    assert "Its strip shows every neuron over the last seconds, a row each" in text
     assert "activity at the largest steering (pure pursuit).\n" in text
     config = text.split("```json\n")[1].split("\n```")[0]
     assert json.loads(config) == json.loads((run.folder / "config.json").read_text())
@@ -206,8 +206,9 @@ def test_worst_tracks_are_drawn_first():
 def test_steering_shows_policy_and_expert(episode):
     axes = figures.steering(episode).axes[0]
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    np.testing.assert_array_equal(lines["policy"], episode.actions[:, 0])
-    np.testing.assert_array_equal(lines["pure pursuit"], episode.expert_actions[:, 0])
+    for label, actions in (("policy", episode.actions), ("pure pursuit", episode.expert_actions)):
+        held = [*actions[:, 0], actions[-1, 0]]
+        np.testing.assert_array_equal(lines[label], held, err_msg="the last one holds, too")
 
 
 def test_activity_names_the_layers_of_many_neurons_and_holds_actions():
