@@ -355,7 +355,8 @@ def describe_observation(observation: ObservationContract) -> list[str]:
         return lines
     if isinstance(observation, VectorContract):
         names = [f"{e.name} [{e.unit}]" if e.unit else e.name for e in observation.entries]
-        return [f"{observation.size} numbers: {', '.join(names)}"]
+        count = "1 number" if observation.size == 1 else f"{observation.size} numbers"
+        return [f"{count}: {', '.join(names)}"]
     return [
         f"{name}: {line}"
         for name, part in observation.parts.items()

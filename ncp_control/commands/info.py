@@ -67,7 +67,7 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
     kind = [type(policy).__name__, "with", type(cell).__name__]
     if hasattr(cell, "integrator"):
         kind += ["integrated by", str(cell.integrator)]
-    sizes = f"{cell.input_size} inputs, {cell.state_size} in the state, {cell.output_size} outputs"
+    sizes = f"inputs {cell.input_size}, state {cell.state_size}, outputs {cell.output_size}"
     in_circuit, in_all = (num_parameters(module) for module in (policy.circuit, policy))
     lines = [("policy", " ".join(kind)), ("circuit", sizes)]
     wiring = getattr(cell, "wiring", None)

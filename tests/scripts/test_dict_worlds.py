@@ -143,7 +143,7 @@ def test_a_policy_of_frame_and_number_is_imitated_evaluated_and_audited(
 
     words = [str(run / "policy"), "--episodes", "2", "--drop", "0", "0.3"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
-    assert "mounting: 1 numbers: mounting" in capsys.readouterr().out
+    assert "mounting: 1 number: mounting" in capsys.readouterr().out
 
     assert type_command(audit, Audit, str(run / "policy"), "--seconds", "1") == 0
     folder = next((tmp_path / "runs").glob("audit-*/report"))
