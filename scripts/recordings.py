@@ -1,18 +1,20 @@
 """Open recordings of any kind as observations of a policy."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from envs.recorded import drive_as_demonstrations, is_bag, load_recording
+from envs.recorded import Recording, drive_as_demonstrations, is_bag, load_recording
 from envs.recorded.left_out import marks_file
-from envs.recorded.readers import find_reader
+from envs.recorded.readers import find_reader, options_of
 from ncp_control import files
 from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.loop.playback import is_recording
+from ncp_control.records import frames_part
 
 
 @contextmanager
@@ -40,9 +42,43 @@ def opened(
         with drive_as_demonstrations(log, contract) as store:
             yield as_seen(store, contract), "recorded"
     else:
-        recording = load_recording(log, options=options).chosen_for(contract).center_only()
+        recording = recording_for(log, contract, options)
         with recording.as_demonstrations() as store:
             yield as_seen(store, contract), recording.driver
+
+
+def recording_for(
+    log: Path, contract: Contract | None, options: dict[str, Any] | None = None
+) -> Recording:
+    """Load a recording as a policy sees it, of the center camera.
+
+    Images are cropped and resized as the contract says, unless `options` says otherwise. A recorded
+    drive holds the images that its policy saw.
+
+    Args:
+        log: The recording.
+        contract: Contract of the policy; None for a policy without one.
+        options: Options of the recording's reader.
+
+    Raises:
+        FileNotFoundError: If there is no such recording.
+        ValueError: If it does not fit the policy, or no frame can be used.
+    """
+    options, framing = options or {}, dict[str, Any]()
+    frames = None if contract is None else frames_part(contract.observation)
+    if frames is not None and not is_drive(log):
+        view = (frames.view.crop_top, frames.view.crop_bottom)
+        if options.get("crop", view) not in (view, list(view)):
+            warnings.warn(
+                f"the option crop={options['crop']} shows the policy other parts of the image"
+                f" than crop={list(view)}, which its contract names.",
+                stacklevel=3,
+            )
+        reader = find_reader(log)
+        known = [] if reader is None else options_of(reader)
+        asked = {"image_size": frames.shape[:2], "crop": view}
+        framing = {k: v for k, v in asked.items() if k in known and k not in options}
+    return load_recording(log, options=options, **framing).chosen_for(contract).center_only()
 
 
 def is_store(log: Path) -> bool:

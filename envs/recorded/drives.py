@@ -6,6 +6,7 @@ Ticks in which the monitor held or stopped the robot are left out: their command
 to a frame.
 """
 
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -81,6 +82,14 @@ def load_drive(
     if not is_as_recorded:
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
+    if not math.isclose(recording.frame_s, contract.frame_s, rel_tol=0.2):
+        warnings.warn(
+            f"'{played.path}' has a frame every {1e3 * recording.frame_s:.4g} ms, but its policy"
+            f" was made for one every {1e3 * contract.frame_s:.4g} ms. What learns from it, learns"
+            " its rate.",
+            stacklevel=2,
+        )
+        contract = replace(contract, frame_s=recording.frame_s)
     scale = contract.action[0].scale
     return replace(
         recording,

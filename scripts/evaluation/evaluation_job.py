@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from envs.recorded import Recording, load_recording
+from envs.recorded import Recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -33,6 +33,7 @@ from scripts.evaluation.report import (
 from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
+from scripts.recordings import recording_for
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of the live episode [s]."""
@@ -80,8 +81,7 @@ def _way_of(
         refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
     refuse(settings, (*DRIVING, *ACTING), "a recording")
     options = read_options(settings.log_options, "log_options")
-    recording = load_recording(settings.log, options=options).chosen_for(policy.contract)
-    recording = recording.center_only()
+    recording = recording_for(settings.log, policy.contract, options)
     if settings.log_part is not None:
         path = parts_file(recording.folder)
         recording = part_of(recording, read_parts(path), settings.log_part, path)

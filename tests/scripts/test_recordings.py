@@ -1,11 +1,13 @@
 """Recordings as jobs open them for a policy that is shown them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scripts.curating.cleaning import clean
 from scripts.curating.settings import Clean
-from scripts.recordings import opened
+from scripts.recordings import opened, recording_for
 from tests.scripts.recorded_drives import record_drive
 
 
@@ -34,3 +36,18 @@ def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_pa
     clean(Clean(log=marked, out_of=("0.2-0.5",)))
     with opened(marked, contract) as (store, _):
         assert 18 <= len(store) <= 22 < len(seen) == 30
+
+
+@pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
+def test_images_are_cropped_as_the_contract_says(driven, udacity_log):
+    contract = driven[0]
+    view = replace(contract.observation.view, crop_top=0.4, crop_bottom=0.1)
+    frames = replace(contract.observation, view=view, shape=(40, 100, 3))
+    cropped = replace(contract, observation=frames)
+    recording = recording_for(udacity_log, cropped)
+    assert recording.framing.crop == (0.4, 0.1)
+    assert recording.observation_shape == (40, 100, 3)
+    with pytest.warns(UserWarning, match=r"crop=\[0.2, 0.1\] shows .* than crop=\[0.4, 0.1\]"):
+        asked = recording_for(udacity_log, cropped, {"crop": [0.2, 0.1]})
+    assert tuple(asked.framing.crop) == (0.2, 0.1)
+    recording_for(udacity_log, cropped, {"crop": [0.4, 0.1]})  # the same: no warning

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.recorded import drive_as_demonstrations, load_recording, load_recordings
+from envs.recorded import drive_as_demonstrations, drives, load_recording, load_recordings
 from envs.recorded.drives import NO_COMMAND, OTHER_SHAPE, STOPPED
 from envs.recorded.recording import fit_scales
 from ncp_control.command_line import run_job
@@ -66,6 +66,15 @@ def test_frames_actions_and_times_are_those_of_the_drive(recorded, policy):
         np.testing.assert_allclose(store.dt_s, done.episode.dt_s, rtol=0.0, atol=1e-6)
     assert recording.contract.misfit(policy.contract) is None
     assert recording.frame_s == policy.contract.frame_s
+
+
+def test_a_drive_at_another_rate_than_its_policys_keeps_its_own(recorded, monkeypatch):
+    played = read_recording(recorded[1])
+    slow = dataclasses.replace(played, contract=dataclasses.replace(played.contract, frame_s=0.1))
+    monkeypatch.setattr(drives, "read_recording", lambda _: slow)
+    with pytest.warns(UserWarning, match=r"every 33\.33 ms, but .* for one every 100 ms"):
+        recording = load_recording(recorded[1])
+    assert recording.frame_s == recording.contract.frame_s == pytest.approx(1 / 30)
 
 
 def test_it_is_cropped_and_resized_if_asked_for_and_has_no_contract_then(recorded):
