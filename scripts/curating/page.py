@@ -96,8 +96,9 @@ def draw_actions(overview: Overview) -> Figure:
     figure = Figure(figsize=(11.5, 0.5 + 1.6 * len(names)), layout="constrained")
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     stride = -(-len(all_s) // _MOST_POINTS)
+    begin = min(round((1.0 - LAST_SHARE) * len(all_s)), len(all_s) - 1)
     for axes, name in zip(panels, names, strict=True):
-        axes.axvspan(all_s[round((1.0 - LAST_SHARE) * len(all_s))], all_s[-1], color="#eeeeee")
+        axes.axvspan(all_s[begin], all_s[-1], color="#eeeeee")
         for time_s, episode in zip(times_s, episodes, strict=True):
             style = "-" if len(time_s) > stride else "."
             values = episode.numbers[name][::stride]

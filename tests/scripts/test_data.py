@@ -64,6 +64,15 @@ def test_inspect_of_numbers_alone_says_what_is_unlike(type_command, numbers, cap
     assert "a &lt;b&gt; &amp; c" in page and "<b>" not in page and "<i>" not in page
 
 
+def test_inspect_draws_a_recording_of_two_frames(type_command, numbers, capsys, tmp_path):
+    log = numbers / "frames.csv"
+    log.write_text("\n".join(log.read_text().splitlines()[:3]))
+    assert type_command(data, COMMANDS, "inspect", numbers) == 0
+    assert "2 usable of 2 listed" in capsys.readouterr().out
+    (run,) = (tmp_path / "runs").iterdir()
+    assert 'alt="actions"' in (run / "report" / "recordings.html").read_text()
+
+
 def test_inspect_takes_a_folder_of_recordings_and_other_actions(
     type_command, numbers, tmp_path, capsys
 ):
