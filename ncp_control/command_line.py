@@ -120,7 +120,7 @@ def run_job(job: Callable[[Any], None], settings: Any, description: str | None) 
     | a wrong setting, or a file that cannot be read or     | 2             |
     | written: one sentence, no run folder without a result |               |
     | Ctrl-C, or signal n of SIGTERM and SIGHUP: one line   | 130, 128 + n  |
-    | that says what was saved                              |               |
+    | that says what was saved, if the job has runs         |               |
     | printing to a closed pipe, e.g. of head, without a run| 141           |
 
     Args:
@@ -209,8 +209,9 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
     clauses = [run.kept() for run in left]
     clauses += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
     clauses += filter(None, [_resume_with(left, settings)])
-    is_empty = runs and not left
-    line = "stopped: nothing was saved yet" if is_empty else "stopped: what was saved so far stays"
+    line = "stopped"  # a job without a run may have saved something or not
+    if runs:
+        line += ": what was saved so far stays" if left else ": nothing was saved yet"
     line = ": ".join([line, *(["; ".join(clauses)] if clauses else [])])
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     _end(f"\n{line}", 128 + number)
