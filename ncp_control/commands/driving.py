@@ -15,6 +15,7 @@ from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
 from ncp_control.loop.pilot import make_monitor, needed_contract
+from ncp_control.loop.playback import read_recording
 from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
@@ -36,7 +37,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         ValueError: If the policy does not fit the link; nothing has moved then.
         KeyboardInterrupt: If the user stopped it, after the safe stop and the report.
         SystemExit: With status 1 if the link or the controller was lost, after the safe stop and
-            the report.
+            the report, or if the recording ended early.
     """
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
@@ -92,13 +93,15 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     print_drive(record)
     print(f"report: {run.report / 'loop.json'}")
     if recorder is not None:
+        path, num_ticks = recorder.path, recorder.num_ticks
         if recorder.fault:
-            print(f"warning: {recorder.fault}", file=sys.stderr)
-        size = recorder.path.stat().st_size
-        print(f"recording: {recorder.path}, {recorder.num_ticks} ticks, {size:,} bytes")
+            num_ticks = len(read_recording(path).ticks)
+            told = f"{num_ticks} of {record.timing['ticks']:.0f} ticks can be read"
+            print(f"warning: {recorder.fault}; {told}", file=sys.stderr)
+        print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
     if record.interrupt is not None:
         raise record.interrupt
-    if record.is_safe_stop:
+    if record.is_safe_stop or (recorder is not None and recorder.fault):
         raise SystemExit(1)
 
 

@@ -302,7 +302,7 @@ class DriveRecorder:
         try:
             yield
         except OSError as error:
-            self.fault = f"the recording ended after {self.num_ticks} ticks: {error}"
+            self.fault = f"the recording ended early: {error}"
             self._abandon()
 
     def _abandon(self) -> None:

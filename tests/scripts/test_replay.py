@@ -1,5 +1,6 @@
 """`run.py --record` and `--replay` as a person types them."""
 
+import errno
 import itertools
 import json
 import re
@@ -185,6 +186,20 @@ def test_run_records_into_its_folder_or_where_it_is_told(type_command, capsys, n
     if words:  # not written over
         assert type_command(run_policy, RunPolicy, NAME, "--record", *words) == 2
         assert "`record` must name a new file" in capsys.readouterr().err
+
+
+def test_a_recording_cut_off_by_a_full_disk_ends_with_status_1_and_what_can_be_read(
+    type_command, capsys, numbers_link, monkeypatch
+):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mcap.writer.Writer.finish", fail)
+    assert type_command(run_policy, RunPolicy, NAME, "--record", "mine.mcap") == 1
+    printed = capsys.readouterr()
+    assert re.search(r"No space left on device; 0 of \d\d ticks can be read\n", printed.err)
+    assert "recording: mine.mcap, 0 ticks, " in printed.out
+    assert read_recording("mine.mcap").ticks == []
 
 
 def test_ncp_replay_finds_what_run_replay_finds(type_command, replay, recording, tmp_path):
