@@ -16,7 +16,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 |              | policy refuses the observation                                 |                |
 | late         | older than `late_s`                                            | doubtful       |
 | blurred      | less than half as sharp as the blurriest calibration frames    | doubtful       |
-| colours      | nearer to the calibration data with red and blue swapped       | doubtful       |
+| colours      | nearer to the calibration data with red and blue swapped, and  | doubtful       |
+|              | then within the limit or at most half as far                   |                |
 | far          | far from the calibration data (`profile`)                      | doubtful       |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
@@ -51,6 +52,9 @@ from ncp_control.records import (
 _ROUNDING = 1e-3
 """Tolerance beyond certified bounds, as a fraction of their size: for rounding in single precision
 and in int8 heads."""
+_CLEARLY_FARTHER = 2.0
+"""Least ratio of the distances of a frame as it is and with red and blue swapped that shows swapped
+colours if both are beyond the limit."""
 
 
 def certified_state(policy: Policy) -> Interval | None:
@@ -280,7 +284,8 @@ class Monitor:
         if self._has_colours:
             swapped, ratio = profile.distance(swap_colours(numbers)), profile.swap_ratio
             is_nearer = ratio is not None and distance > ratio * swapped
-            if is_nearer or swapped <= profile.limit < distance:
+            is_clear = swapped <= profile.limit or distance > _CLEARLY_FARTHER * swapped
+            if (is_nearer and is_clear) or swapped <= profile.limit < distance:
                 reason += f", {swapped:.2f} with red and blue swapped"
                 return Fault("colours", reason, is_unusable=False)
         return Fault("far", reason, is_unusable=False) if distance > profile.limit else None

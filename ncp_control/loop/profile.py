@@ -22,7 +22,8 @@ Sharpness is the mean difference between neighbouring pixels: low in blurred fra
 The least sharpness is set by all drives in the same way, and is half of the value they would need.
 Swapped colours (red and blue) are detected by the ratio of two distances, of the frame as it is
 and of the frame with red and blue swapped: a frame with wrong colours is nearer to good driving
-after the swap, even within the limit. Grey frames have no colours.
+after the swap, even within the limit. If it is beyond the limit after the swap, too, it must be at
+most half as far. Grey frames have no colours.
 
 Source: Lee et al. 2018 (arXiv 1807.03888), who use the distance to detect unusual inputs, there on
 features of a network.

@@ -116,6 +116,19 @@ def test_swapped_colours_are_told_within_the_limit_by_the_nearer_of_the_two(fram
         assert all(kinds(clean, scene(rng), start_s=i) == [] for i in range(100))
 
 
+def test_noise_is_far_even_if_it_is_a_little_nearer_with_red_and_blue_swapped(
+    frames_contract, profile
+):
+    calibrated = replace(profile, swap_ratio=1.0)
+    noise = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
+    for frame in (noise, noise[:, :, ::-1]):
+        assert kinds(Monitor(frames_contract, profile=calibrated), frame) == ["far"]
+    dimmed = scene(np.random.default_rng(7))[:, :, ::-1] // 2  # far, but much less when swapped
+    x = frame_statistics(dimmed)
+    assert profile.limit < 2.0 * profile.distance(swap_colours(x)) < profile.distance(x)
+    assert kinds(Monitor(frames_contract, profile=calibrated), dimmed) == ["colours"]
+
+
 def test_numbers_of_a_frame_with_swapped_colours_are_swapped_numbers():
     frame = scene(np.random.default_rng(0))
     np.testing.assert_allclose(
