@@ -33,7 +33,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
-from ncp_control.deploy.links.base import check_steering
+from ncp_control.deploy.links.base import check_largest_angle, check_steering
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock, RealClock
@@ -43,7 +43,7 @@ from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import GuardedPilot, make_monitor, needed_contract
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, policy_folder
-from ncp_control.ranges import check_above_zero, check_part
+from ncp_control.ranges import check_part
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class NCPPilot:
         policy: Folder of the policy, or name of a shipped one.
         throttle: Throttle while the policy drives, above 0 and below 1.
         max_steer_deg: The car's largest steering angle [degrees], measured at the wheels; required
-            for a policy that steers by angles.
+            for a policy that steers by angles, without effect for one that steers by fractions of
+            the largest angle.
         crop_top: Share of the image cut off at the top; that of the policy's contract if None.
         crop_bottom: Share of the image cut off at the bottom; that of the contract if None.
         backend: Back end: torch, c, or onnx.
@@ -151,15 +152,20 @@ def _scale_of(contract: Contract, max_steer_deg: float | None) -> float:
     """Return the factor from a policy's steering to the car's angle.
 
     Raises:
-        ValueError: If the policy does not steer, or `max_steer_deg` is required but missing.
+        ValueError: If the policy does not steer, or `max_steer_deg` is missing or invalid where it
+            is required.
     """
     sign, unit_rad = check_steering(contract, "a Donkeycar")
     if unit_rad is None:
+        if max_steer_deg is not None:
+            _log.warning(
+                "max_steer_deg has no effect: the policy steers by fractions of the largest angle"
+            )
         return sign
     if max_steer_deg is None:
         raise ValueError(
             "`max_steer_deg` must be the car's largest steering angle for a policy that steers by"
             " angles, got None. Measure at the wheels how far the angle 1 turns them."
         )
-    check_above_zero("max_steer_deg", max_steer_deg)
+    check_largest_angle(max_steer_deg)
     return sign * unit_rad / math.radians(max_steer_deg)

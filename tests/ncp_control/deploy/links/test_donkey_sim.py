@@ -165,6 +165,7 @@ def test_numbers_may_have_decimal_commas(line, message):
         ("moon", {}, r"`scene` must be one of \['generated_road', .*\], got 'moon'"),
         ("", {"throttle": 30}, "`throttle` must be above 0 and below 1, got 30"),
         ("", {"speed_mps": -1.0}, "`speed_mps` must be positive"),
+        ("", {"max_steer_deg": 0.28}, "`max_steer_deg` must be at least 3 degrees, got 0.28"),
         ("", {"port": 0}, "`port` must be a whole number from 1 to 65535, got 0"),
         ("", {"port": 65_536}, "`port` must be a whole number from 1 to 65535, got 65536"),
         ("", {"host": 3}, "`host` must be a computer's name or number, got 3"),

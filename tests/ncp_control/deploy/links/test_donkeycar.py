@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,19 @@ def test_the_pilot_gives_what_the_policy_says_in_the_cars_sign_and_unit(make_pil
     assert (throttles == THROTTLE).all()
 
 
+def test_the_largest_angle_is_not_needed_for_fractions_of_it(tmp_path, caplog):
+    policy = load("drive-ncp")
+    assert policy.contract is not None
+    unit = "fraction of the car's largest angle"
+    steering = replace(policy.contract.action[0], unit=unit, scale=None)
+    policy.contract = replace(policy.contract, action=(steering,))
+    policy.save(tmp_path / "policy")
+    for given, is_told in ((None, False), (25.0, True)):
+        caplog.clear()
+        NCPPilot(tmp_path / "policy", max_steer_deg=given, monitored=False)
+        assert ("max_steer_deg has no effect" in caplog.text) == is_told
+
+
 def test_the_policy_is_told_the_time_that_passed(make_pilot, clock):
     pilot, times = make_pilot(monitored=False), []
     act = pilot._pilot._controller.act
@@ -177,6 +191,7 @@ def test_commands_change_as_slowly_as_the_settings_say(make_pilot, run):
     [
         ({"max_steer_deg": None}, "`max_steer_deg` must be the car's largest steering angle"),
         ({"max_steer_deg": -1.0}, "`max_steer_deg` must be positive, got -1.0"),
+        ({"max_steer_deg": 0.4363}, "at least 3 degrees, got 0.4363. If .* radians, give 25"),
         ({"throttle": 20}, "`throttle` must be above 0 and below 1, got 20"),
         ({"policy": "walker2d-ltc"}, "`policy` must command steering alone for a Donkeycar"),
         ({"policy": "drive"}, "`policy` must be one of"),
