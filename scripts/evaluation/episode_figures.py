@@ -86,7 +86,7 @@ def steering(episode: Episode) -> Figure:
         held = held_until_end(episode, actions[:, 0])
         style = {"color": colour, "linewidth": width, "drawstyle": "steps-post"}
         panels[0].plot(*held, label=label, **style)
-    panels[0].set(ylabel="steering\n[share of full lock]", xlim=time_limits_s(episode))
+    panels[0].set(ylabel="steering, scaled", xlim=time_limits_s(episode))
     panels[0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     panels[0].set_title("left is positive", loc="left", size=9, color=GREY)
     if is_driven:

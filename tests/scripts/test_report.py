@@ -209,6 +209,7 @@ def test_steering_shows_policy_and_expert(episode):
     for label, actions in (("policy", episode.actions), ("pure pursuit", episode.expert_actions)):
         held = [*actions[:, 0], actions[-1, 0]]
         np.testing.assert_array_equal(lines[label], held, err_msg="the last one holds, too")
+    assert axes.get_ylabel() == "steering, scaled", "1 is full lock for some policies alone"
 
 
 def test_activity_names_the_layers_of_many_neurons_and_holds_actions():
