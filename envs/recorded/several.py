@@ -11,6 +11,8 @@ from ncp_control.contract_parts import first_misfit
 from ncp_control.records import array_of, entries_of
 
 T = TypeVar("T")
+_LARGEST_RATIO_OF_RATES = 1.2
+"""Ratio of the highest to the lowest frame rate above which there is a warning."""
 
 
 def find_recordings(path: Path) -> list[Path]:
@@ -33,7 +35,8 @@ def load_recordings(
 ) -> list[Recording]:
     """Load recordings of any formats with the same actions and inputs.
 
-    An unusable recording is left out with a warning, unless it is the only one.
+    An unusable recording is left out with a warning, unless it is the only one. Another warning
+    tells of different frame rates.
 
     Args:
         paths: Recordings, or folders of recordings.
@@ -73,7 +76,9 @@ def load_recordings(
             raise UnlikeError(str(error)) from error
         return alike
 
-    return load_each(found, options or {}, load)
+    loaded = load_each(found, options or {}, load)
+    _warn_of_rates(loaded)
+    return loaded
 
 
 class UnlikeError(ValueError):
@@ -137,6 +142,18 @@ def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T
             raise
         warnings.warn(f"Nothing of '{path}' is used: {error}", stacklevel=3)
         return None
+
+
+def _warn_of_rates(recordings: Sequence[Recording]) -> None:
+    frames_s = [one.frame_s for one in recordings]
+    if max(frames_s) > _LARGEST_RATIO_OF_RATES * min(frames_s):
+        rates = ", ".join(f"'{one.folder.name}' {1.0 / one.frame_s:.3g} Hz" for one in recordings)
+        warnings.warn(
+            f"The recordings have different frame rates: {rates}. The policy's contract tells one"
+            " rate, the median over all frames. Train from recordings of one rate if that is not"
+            " the rate of the machine.",
+            stacklevel=3,
+        )
 
 
 def _check_likeness(first: Recording, other: Recording) -> None:

@@ -77,3 +77,18 @@ def test_an_option_goes_to_the_readers_that_have_it(tubs, tmp_path, make_udacity
         load_recordings([log, tubs], options={"colour": 1})
     with pytest.warns(UserWarning, match="'log' and 'a' are cropped differently"):
         load_recordings([log, tubs / "a"])
+
+
+def test_different_frame_rates_are_told_and_jitter_is_not(tmp_path):
+    def write(name, times_s):
+        (tmp_path / name).mkdir()
+        lines = ["time_s,steering,speed", *(f"{time_s:.3f},0,1" for time_s in times_s)]
+        (tmp_path / name / "frames.csv").write_text("\n".join(lines))
+        return tmp_path / name
+
+    steady = write("steady", [0.05 * i for i in range(9)])
+    jittering = write("jittering", [0.05 * i + 0.02 * (i % 3 == 0) for i in range(9)])
+    slow = write("slow", [0.2 * i for i in range(9)])
+    load_recordings([steady, jittering])
+    with pytest.warns(UserWarning, match="frame rates: 'steady' 20 Hz, 'slow' 5 Hz"):
+        load_recordings([steady, slow])
