@@ -87,6 +87,11 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
     return Steering(is_left_positive=entry.positive == "left", quantity=str(quantity), scale=scale)
 
 
+def is_steering_unit(unit: str) -> bool:
+    """True if the table at the top of this module has the unit."""
+    return _read_unit(unit)[0] is not None
+
+
 def _read_unit(unit: str) -> tuple[str | None, float | None]:
     """Return quantity and scale of a unit; the quantity is None if the unit is unknown."""
     if unit == LARGEST_ANGLE:

@@ -11,9 +11,9 @@ The first line names the columns, in any order:
 | `name`        | a number with this name                                                      |
 | `name [unit]` | a number with this name and unit                                             |
 
-`steering` without a unit is a fraction of the largest angle in [-1, 1]; steering is left positive
-in any unit. Columns are separated by commas, semicolons or tabs. An empty cell or NaN is a missing
-number. Lines are in order of time.
+`steering` without a unit is a fraction of the largest angle in [-1, 1]; other units are those of
+`ncp_control.steering`, and steering is left positive in all of them. Columns are separated by
+commas, semicolons or tabs. An empty cell or NaN is a missing number. Lines are in order of time.
 """
 
 import re
@@ -34,6 +34,7 @@ from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.text import read_table_lines
 from envs.recorded.video import Video, VideoFrame, import_av
+from ncp_control.steering import is_steering_unit
 from ncp_control.tally import Tally
 
 TABLE_FILE = "frames.csv"
@@ -114,7 +115,8 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
     """Return name and unit of each column.
 
     Raises:
-        ValueError: If a title is not valid or occurs twice, or a required one is missing.
+        ValueError: If a title is not valid or occurs twice, a required one is missing, or steering
+            has a unit that it cannot have.
     """
     found = []
     for title in titles[:_MOST_COLUMNS]:
@@ -123,6 +125,12 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
             name, unit = "", None
         known = KNOWN.get(name, Quantity(name=name))
         if unit is not None and unit != known.unit:
+            if name == STEERING and not is_steering_unit(unit):
+                raise ValueError(
+                    f"`{STEERING}` must have no unit, or one such as deg, rad, 1/m or rad/s, got"
+                    f" {unit[:100]!r} in '{folder}'. Without a unit it is a fraction of the largest"
+                    " angle in [-1, 1]; left is positive in any unit."
+                )
             known = Quantity(name=name, unit=unit, positive=known.positive)
         found.append(known)
     names = [one.name for one in found]

@@ -192,6 +192,18 @@ def test_steering_in_a_unit_may_be_of_any_size(table):
     assert (recording.action[0].unit, recording.action[0].positive) == ("deg", "left")
 
 
+@pytest.mark.parametrize("unit", ["right", "left", "%", "percent", "", "m/s"])
+def test_steering_in_a_unit_that_it_cannot_have_is_refused(unit, table):
+    with pytest.raises(ValueError, match=f"`steering` must have no unit, or .* got '{unit}' in"):
+        load_recording(table(f"time_s,steering [{unit}]", "0,0.5", "0.1,0.5"))
+
+
+@pytest.mark.parametrize("unit", ["°", "rad", "1/m", "deg/s", "fraction of 0.4 rad"])
+def test_steering_keeps_a_unit_that_links_convert(unit, table):
+    folder = table(f"time_s,steering [{unit}]", "0,0.5", "0.1,0.5")
+    assert load_recording(folder).action[0].unit == unit
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
