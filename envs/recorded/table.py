@@ -12,8 +12,9 @@ The first line names the columns, in any order:
 | `name [unit]` | a number with this name and unit                                             |
 
 `steering` without a unit is a fraction of the largest angle in [-1, 1]; other units are those of
-`ncp_control.steering`, and steering is left positive in all of them. Columns are separated by
-commas, semicolons or tabs. An empty cell or NaN is a missing number. Lines are in order of time.
+`ncp_control.steering`, and steering is left positive in all of them. `speed` without a unit is in
+m/s. Columns are separated by commas, semicolons or tabs. An empty cell or NaN is a missing number.
+Lines are in order of time.
 """
 
 import re
