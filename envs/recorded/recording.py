@@ -1,5 +1,6 @@
 """Common type of all recordings: episodes of frames and named numbers with their true times."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from ncp_control.records import array_of, entries_of, frames_part, join
 
 FRAMES_WITH_PROGRESS = 3000
 """Number of frames from which on a progress bar is shown."""
+_LIKE_STEERING = re.compile("steer|angle", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,9 +146,12 @@ class Recording:
         names = [one.name for one in self.quantities]
         learned = find_names("actions", actions, names) if actions else self.actions
         if not learned:
+            like = next((name for name in names if _LIKE_STEERING.match(name)), None)
+            hint = f" Did you mean steering by {like!r}? Then name that column steering."
             raise ValueError(
                 f"`actions` must be named for '{self.folder}', which has no steering, got none. It"
                 f" has {', '.join(names) or 'no numbers'}. Choose with --actions."
+                f"{hint if like and self.format == 'table' else ''}"
             )
         sensed = find_names("inputs", inputs, names) if inputs else self.default_inputs(learned)
         both = [name for name in sensed if name in learned]

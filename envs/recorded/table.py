@@ -18,6 +18,7 @@ Lines are in order of time.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ TIME, PATH, VIDEO_FRAME, EPISODE = "time_s", "path", "video_frame", "episode"
 NO_NUMBERS = (TIME, PATH, VIDEO_FRAME, EPISODE)
 """Columns that are not quantities of the recording."""
 _NAME = re.compile(r"\w[\w./ -]*")
+_IMAGE = re.compile(r".+\.(jpe?g|png|bmp|webp)", re.IGNORECASE)
 _MOST_COLUMNS = 1000
 _MISSING = ("", "nan")
 """Contents of a cell for a missing number, in lower case."""
@@ -91,6 +93,8 @@ def _list(folder: Path) -> Listing:
     rows = [(number, split_cells(line, separator)) for number, line in enumerate(lines, start=1)]
     rows = [(number, cells) for number, cells in rows if any(cells)]
     columns = _read_titles(folder, rows[0][1] if rows else [])
+    if len(rows) > 1:
+        _warn_of_images(folder, columns, rows[1][1])
     skipped, frames = Tally(), []
     images = _Images(folder, skipped)
     for row, (number, cells) in enumerate(rows[1:]):
@@ -155,6 +159,19 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
             f" path, steering, speed [m/s], each once, got {fault} in '{folder}'."
         )
     return found
+
+
+def _warn_of_images(folder: Path, columns: Sequence[Quantity], cells: Sequence[str]) -> None:
+    """Warn if no column is named `path`, and another one has the name of an image in its cell."""
+    if any(one.name == PATH for one in columns):
+        return
+    names = [one.name for one, cell in zip(columns, cells, strict=False) if _IMAGE.fullmatch(cell)]
+    if names:
+        warnings.warn(
+            f"No image of '{folder / TABLE_FILE}' is read: its column {names[0]!r} has names of"
+            f" images. Name it {PATH}.",
+            stacklevel=4,
+        )
 
 
 class _Images:

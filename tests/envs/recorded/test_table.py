@@ -204,6 +204,29 @@ def test_steering_keeps_a_unit_that_links_convert(unit, table):
     assert load_recording(folder).action[0].unit == unit
 
 
+def test_images_in_a_column_of_another_name_are_told(table):
+    folder = table("time_s,image,steering", "0,a.png,0.5", "0.1,b.png,0.5")
+    with (
+        pytest.warns(UserWarning, match=r"No image of .* 'image' has names of images. Name it"),
+        pytest.warns(UserWarning, match="image is no number"),
+    ):
+        assert load_recording(folder).framing is None
+
+
+@pytest.mark.parametrize("title", ["Steering", "angle", "steer", "steering_deg [deg]"])
+def test_a_column_like_steering_is_asked_about(title, table):
+    recording = load_recording(table(f"time_s,speed,{title}", "0,1,0.5", "0.1,1,0.5"))
+    name = title.split(" ")[0]
+    with pytest.raises(ValueError, match=rf"with --actions. Did you mean steering by '{name}'\?"):
+        recording.choose()
+
+
+def test_no_column_like_steering_is_asked_about_where_there_is_none(table):
+    recording = load_recording(table("time_s,speed,power", "0,1,0.5", "0.1,1,0.5"))
+    with pytest.raises(ValueError, match=r"Choose with --actions\.$"):
+        recording.choose()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
