@@ -17,6 +17,8 @@ from scripts.curating.settings import Split
 
 NOWHERE = -1
 """Value for a frame that is in no part."""
+LARGEST_MISS = 0.1
+"""Difference between the asked and the actual training share above which there is a note."""
 
 
 def split(settings: Split) -> None:
@@ -35,9 +37,10 @@ def split(settings: Split) -> None:
         return
     times_s = [_times_s(recording) for recording in loaded]
     units = UNITS[settings.by](loaded, times_s, settings)
+    assigned = assign(units, settings)
     labels = [
         keep_apart(part, time_s, settings.gap_s)
-        for part, time_s in zip(assign(units, settings), times_s, strict=True)
+        for part, time_s in zip(assigned, times_s, strict=True)
     ]
     made = [
         Parts(by=settings.by, why=settings.words(), rows=_rows(recording, label))
@@ -52,6 +55,7 @@ def split(settings: Split) -> None:
         write_parts(parts_file(recording.folder), parts)
         rows += _table(recording, parts)
     print(markdown_table(("recording", "part", "frames", "share", *_headings(loaded[0])), rows))
+    _tell_share(assigned, settings)
     for recording, parts in zip(loaded, made, strict=True):
         for doubt in _doubts(recording, parts):
             print(f"note: {one_line(recording.folder.name)}: {doubt}")
@@ -86,6 +90,23 @@ def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
     second = min(max(int(second), first + 1), len(sizes) - 1)
     part_of_unit = np.repeat(np.arange(len(PARTS)), [first, second - first, len(sizes) - second])
     return [part_of_unit[one] for one in units]
+
+
+def _tell_share(parts: Sequence[np.ndarray], settings: Split) -> None:
+    """Print a note if whole units made the training part much larger or smaller than asked.
+
+    Args:
+        parts: For each recording the part of every frame, as `assign` returns it.
+        settings: The shares.
+    """
+    asked = settings.train_share * (1.0 - settings.validation_share)
+    share = float(np.mean(np.concatenate(parts) == PARTS.index(TRAIN)))
+    if abs(share - asked) > LARGEST_MISS:
+        print(
+            f"note: asked for {100 * asked:.0f} % of the frames in the training part, got"
+            f" {100 * share:.0f} %, since {NAMES[settings.by]} are not cut."
+            f" {ADVICE[settings.by]}"
+        )
 
 
 def keep_apart(part: np.ndarray, time_s: np.ndarray, gap_s: float) -> np.ndarray:

@@ -77,6 +77,16 @@ def test_sessions_are_never_cut(type_command, tmp_path, capsys):
     assert "| 60 " in told and "60.0 %" in told
 
 
+@pytest.mark.parametrize(("pauses", "share"), [((65, 80), None), ((17, 60), 17), ((90, 95), 90)])
+def test_shares_that_whole_sessions_miss_are_told(type_command, tmp_path, capsys, pauses, share):
+    drive = write(tmp_path / "drive", pauses=pauses)
+    assert type_command(data, COMMANDS, "split", drive, "--by", "session") == 0
+    told = capsys.readouterr().out
+    assert ("asked for" in told) == (share is not None)
+    if share is not None:
+        assert f"asked for 68 % of the frames in the training part, got {share} %" in told
+
+
 def test_recordings_are_sessions_where_there_are_several(type_command, tmp_path):
     drives = [write(tmp_path / f"drive-{i}", frames=40 + 20 * i) for i in range(4)]
     assert type_command(data, COMMANDS, "split", tmp_path, "--by", "session") == 0
