@@ -1,5 +1,7 @@
 """Mark stretches of a recording to leave out, and remove marks."""
 
+import sys
+
 import numpy as np
 
 from envs.recorded import Recording, Stretch
@@ -12,6 +14,7 @@ from envs.recorded.left_out import (
     write_marks,
 )
 from envs.recorded.marked_rows import find_rows
+from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
 from envs.recorded.quantities import STEERING
 from envs.recorded.readers import LEFT_OUT, load_recording
 from envs.recorded.stretches import drive_times_s
@@ -47,14 +50,39 @@ def clean(settings: Clean) -> None:
             f"the command must leave some frames, got {added[0].why!r}, with which all of"
             f" '{whole.folder}' would be marked. Nothing was marked. Name a shorter stretch."
         ) from error
+    emptied = _emptied_parts(whole, left)
     if settings.undo or added:
         write_marks(path, marks)
     for mark in marks:
         print(f"{mark.why}: {len(mark.stretches)} stretches")
     count, rest = len(whole.center_only()), len(left.center_only())
     print(f"left out: {count - rest:,} of {count:,} frames; marks: {path if marks else 'none'}")
+    for name in emptied:
+        print(
+            f"warning: the {name} part of {parts_file(whole.folder)} has no frames left. Take marks"
+            " back by --undo, or split again by data.py split.",
+            file=sys.stderr,
+        )
     if marks and settings.marks is not None:
         print(f"other jobs leave them out by --log-options left_out={path}")
+
+
+def _emptied_parts(whole: Recording, left: Recording) -> list[str]:
+    """Return the names of the parts, as written by data.py split, of which no frame is left.
+
+    Args:
+        whole: The recording.
+        left: The recording without the marked frames.
+    """
+    path = parts_file(whole.folder)
+    if not path.is_file():
+        return []
+    parts = read_parts(path)
+    return [
+        name
+        for name in PARTS
+        if len(part_of(whole, parts, name, path)) and not len(part_of(left, parts, name, path))
+    ]
 
 
 def find_marks(recording: Recording, settings: Clean) -> list[Mark]:

@@ -206,3 +206,20 @@ def test_what_cannot_be_split_is_told_and_nothing_is_written(
     assert type_command(data, COMMANDS, "split", drive, *words) != 0
     assert re.search(message, " ".join(capsys.readouterr().err.split()))
     assert not parts_file(drive).exists()
+
+
+def test_a_part_that_marks_empty_is_told_at_once_and_by_training(type_command, tmp_path, capsys):
+    drive = write(tmp_path / "drive")
+    assert type_command(data, COMMANDS, "split", drive) == 0
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "0-5") == 0
+    assert "has no frames left" not in capsys.readouterr().err
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "0-7") == 0
+    assert re.search(r"the train part of .*parts.json has no frames left", capsys.readouterr().err)
+    with pytest.raises(
+        ValueError, match=r"train part, got none .* by the marks of left_out.json\."
+    ):
+        load(Recorded(log=(drive,), models=("lstm",)))
+    assert type_command(data, COMMANDS, "clean", drive, "--undo") == 0
+    assert "has no frames left" not in capsys.readouterr().err
+    (drive / "left_out.json").unlink()
+    load(Recorded(log=(drive,), models=("lstm",)))
