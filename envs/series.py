@@ -9,12 +9,11 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from envs.recorded.columns import find_separator, split_cells
+from envs.recorded.columns import find_separator, seconds_of_date, split_cells
 from envs.recorded.text import read_table_lines
 from ncp_control.tally import Tally
 
@@ -256,8 +255,5 @@ def _seconds(cell: str, separator: str) -> float:
     value = _number(cell, separator)
     if math.isfinite(value):
         return value
-    try:
-        moment = datetime.fromisoformat(cell)
-    except ValueError:
-        return math.nan
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    moment_s = seconds_of_date(cell)
+    return math.nan if moment_s is None else moment_s

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 COLUMNS = ("center", "left", "right", "steering", "throttle", "brake", "speed")
 """Columns of the simulator, in its order."""
@@ -70,6 +71,15 @@ def number_in(text: str, separator: str) -> float | str:
     """Return the number in a cell; the text itself if it is not a number."""
     point = text if separator == "," else text.replace(",", ".")
     return float(point) if _NUMBER.fullmatch(point) else text
+
+
+def seconds_of_date(text: str) -> float | None:
+    """Return the time of an ISO 8601 date since 1970 [s], in UTC without a time zone; else None."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def read_header(cells: Sequence[str], *, is_first: bool) -> Columns | None:

@@ -4,7 +4,7 @@ The first line names the columns, in any order:
 
 | column        | content                                                                      |
 |---------------|------------------------------------------------------------------------------|
-| `time_s`      | time of the frame [s]                                                        |
+| `time_s`      | time of the frame [s], or ISO 8601                                           |
 | `path`        | its image, relative to the table; without this column there are only numbers |
 | `video_frame` | its number in a video, from 0; then `path` is the video                      |
 | `episode`     | any text; a new value starts a new episode. Optional                         |
@@ -30,7 +30,13 @@ from envs.recorded.assembly import (
     finite_number,
     left_positive_steering,
 )
-from envs.recorded.columns import find_separator, number_in, split_cells, split_title
+from envs.recorded.columns import (
+    find_separator,
+    number_in,
+    seconds_of_date,
+    split_cells,
+    split_title,
+)
 from envs.recorded.images import Framing, ImageFile
 from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
@@ -241,9 +247,10 @@ def _read(
         skipped.add(f"not {len(columns)} columns", place)
         return None
     texts = {one.name: cell for one, cell in zip(columns, cells, strict=True)}
-    time_s = finite_number(number_in(texts[TIME], separator))
+    time = number_in(texts[TIME], separator)
+    time_s = seconds_of_date(time) if isinstance(time, str) else finite_number(time)
     if time_s is None:
-        skipped.add("no time in seconds", f"{texts[TIME][:40]!r} in {place}")
+        skipped.add("no time in seconds or ISO 8601", f"{texts[TIME][:40]!r} in {place}")
         return None
     numbers, changes = {}, []
     for one in columns:

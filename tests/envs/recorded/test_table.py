@@ -168,7 +168,8 @@ def test_a_number_that_is_too_large_to_keep_is_told(table):
 def test_what_is_no_number_is_left_out_and_told(table):
     folder = table("time_s,steering,speed", "0,0,fast", "0.1,1.05,2", "soon,0,1", "0.2,0,1,9")
     with pytest.warns(
-        UserWarning, match="no time in seconds: 1 .*not 3 columns: 1 .*speed is no number"
+        UserWarning,
+        match="no time in seconds or ISO 8601: 1 .*not 3 columns: 1 .*speed is no number",
     ):
         recording = load_recording(folder)
     assert recording.episodes[0].numbers["steering"].tolist() == [0, 1]
@@ -202,6 +203,14 @@ def test_steering_in_a_unit_that_it_cannot_have_is_refused(unit, table):
 def test_steering_keeps_a_unit_that_links_convert(unit, table):
     folder = table(f"time_s,steering [{unit}]", "0,0.5", "0.1,0.5")
     assert load_recording(folder).action[0].unit == unit
+
+
+def test_times_may_be_dates_with_and_without_a_time_zone(table):
+    dates = ["2026-11-29T20:00:00.000", "2026-11-29 20:00:00.050", "2026-11-29T21:00:00.1+01:00",
+             "2026-11-29T20:00:00.2Z"]  # fmt: skip
+    (episode,) = load_recording(table("time_s,steering", *(f"{one},0" for one in dates))).episodes
+    begin_s = (np.datetime64("2026-11-29T20:00:00") - np.datetime64(0, "s")).astype(float)
+    np.testing.assert_allclose(episode.time_s - begin_s, [0, 0.05, 0.1, 0.2], atol=1e-6)
 
 
 def test_images_in_a_column_of_another_name_are_told(table):
