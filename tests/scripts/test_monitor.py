@@ -171,7 +171,7 @@ def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
     (log / "IMG").mkdir(parents=True)
     rng, lines = np.random.default_rng(0), ["center,left,right,steering,throttle,brake,speed"]
     for i in range(30):
-        time = f"2020_01_01_00_00_{i // 10:02d}_{100 * (i % 10):03d}"
+        time = f"2020_01_01_00_00_{33 * i // 1000:02d}_{33 * i % 1000:03d}"
         names = [f"{side}_{time}.jpg" for side in ("center", "left", "right")]
         picture = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (320, 160))
         for name in names:

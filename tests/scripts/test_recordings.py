@@ -39,11 +39,19 @@ def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
+def test_another_rate_than_the_policys_is_told(driven, udacity_log):
+    contract = driven[0]
+    recording_for(udacity_log, replace(contract, frame_s=0.1))  # that of the log
+    with pytest.warns(UserWarning, match=r"every 100 ms, but the policy .* one every 33\.33 ms"):
+        recording_for(udacity_log, contract)
+
+
+@pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
 def test_images_are_cropped_as_the_contract_says(driven, udacity_log):
     contract = driven[0]
     view = replace(contract.observation.view, crop_top=0.4, crop_bottom=0.1)
     frames = replace(contract.observation, view=view, shape=(40, 100, 3))
-    cropped = replace(contract, observation=frames)
+    cropped = replace(contract, observation=frames, frame_s=0.1)
     recording = recording_for(udacity_log, cropped)
     assert recording.framing.crop == (0.4, 0.1)
     assert recording.observation_shape == (40, 100, 3)
