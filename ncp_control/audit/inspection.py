@@ -118,7 +118,7 @@ def inspected(
         episode=replace(episode, activity=visible, sensor_names=sensor_names),
         wiring=wiring,
         read_weights=_read_weights(policy.circuit.cell),
-        choice_names=_choice_names(policy),
+        choice_names=choice_names(policy),
         state_bounds=None if certificate is None else np.stack(certificate.state, axis=1),
         timescale_bounds_s=tau_bounds_s,
         maps=(maps or {}) if episode.has_frames else {},
@@ -127,7 +127,7 @@ def inspected(
     )
 
 
-def _choice_names(policy: Policy) -> list[Sequence[str]]:
+def choice_names(policy: Policy) -> list[Sequence[str]]:
     """Return the names of the choices of each action, numbers if there is no contract."""
     if policy.contract is None:
         return [[str(i) for i in range(count)] for count in policy.choices]

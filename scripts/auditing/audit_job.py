@@ -306,9 +306,8 @@ def _add_results(
 ) -> None:
     """Append the comparison to the results file, with the settings it depends on."""
     place = {"track": settings.track} if "track" in audited.infos else {"where": audited.where}
-    length = {"seconds": settings.world_s}
-    if settings.log is not None:
-        length = {"frames": len(audited)}
+    is_acted = settings.log is None
+    length = {"seconds": settings.world_s} if is_acted else {"frames": len(audited)}
     measured_by = length | {"ablation_km": settings.ablation_km}
     asked = {
         name: value

@@ -24,6 +24,7 @@ from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.returns import half_width
 from ncp_control.worlds import World
+from scripts.auditing.recording import frames_in
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import with_unit
 from scripts.palette import BLUE, GREY, tidy
@@ -132,7 +133,7 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
 
     Seeds and tracks count up from those of the place.
     """
-    steps = max(round(seconds / place.world.frame_s), 1)
+    steps = frames_in(seconds, place.world.frame_s)
     first = None if place.options is None else place.options[0]
     options = None
     if first is not None:

@@ -1,11 +1,10 @@
 """Inspector page of a running episode, and its map of the track."""
 
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from ncp_control.acting.recorder import Recorder
-from ncp_control.audit.bounds import certify
+from ncp_control.audit.bounds import certificate_of
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import TrackMap, write_inspector
 from ncp_control.episode import Episode
@@ -15,6 +14,7 @@ from scripts.evaluation.lanes import lane_borders
 from scripts.evaluation.places import Place
 
 _LONGEST_WAIT_S = 0.2
+"""Longest wait between two frames [s]."""
 
 
 def watch_live(
@@ -44,9 +44,7 @@ def watch_live(
     Returns:
         `path`.
     """
-    certificate = None
-    with suppress(ValueError):  # not every cell has certified bounds
-        certificate = certify(at_least_single(policy).circuit.cell)
+    certificate = certificate_of(at_least_single(policy).circuit.cell)
 
     def write(recorder: Recorder, reload_s: float | None) -> Path:
         episode = with_activity(policy, recorder.episode())

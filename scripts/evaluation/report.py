@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import files
+from ncp_control.audit.inspection import choice_names
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
@@ -294,8 +295,7 @@ def _surest_choice(policy: Policy, episode: Episode) -> tuple[int, str, str]:
     scores = policy.respond(episode.recorded_activity.outputs[0])[:, : policy.choices[0]]
     sureness = scores.double().softmax(dim=1).amax(dim=1).cpu().numpy()
     frame, name = int(np.argmax(sureness)), episode.action_names[0]
-    chosen = int(episode.actions[frame, 0])
-    what = chosen if policy.contract is None else policy.contract.action[0].choices[chosen]
+    what = choice_names(policy)[0][int(episode.actions[frame, 0])]
     moment = f"at {episode.time_s[frame]:.1f} s: {name} {what}"
     return frame, moment, f"where the policy is surest of its {name}"
 
