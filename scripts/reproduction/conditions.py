@@ -34,6 +34,7 @@ stopped training resumes if the commit of the code is the same.
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -250,25 +251,37 @@ def crashes_per_km(
 
 
 def describe(results: ResultsFile, jobs: Sequence[Job], lesson: Lesson) -> str:
-    """Return the table of drives: one line per training and condition, one column per model."""
+    """Return the table of drives: one line per training and condition, one column per model.
+
+    The last line counts all drives together but those without a condition.
+    """
     models = list(dict.fromkeys(job.model for job in jobs))
     lines: dict[tuple[str, str], list[str]] = {}
-    for job in jobs:
-        rows = results.trainings(job.model, job.settings)
-        text = "–"
-        if rows:
-            rows = sorted(rows, key=lambda row: int(row["seed"]))
-            counts = ", ".join(row[lesson.counted] for row in rows)
-            rate, low, high = crash_rate(rows, lesson.counted)
-            means = [f"{mean(float(row[name]) for row in rows):.3f}" for name in lesson.beside]
-            text = "; ".join([f"{counts}: {rate:.2f} [{low:.2f}, {high:.2f}]", *means])
-        asked = AskedDrives.read(job.settings)
+    of_all: dict[str, list[Row]] = {model: [] for model in models}
+    for model, settings in dict.fromkeys((job.model, job.settings) for job in jobs):
+        rows, asked = results.trainings(model, settings), AskedDrives.read(settings)
         key = asked.training, asked.condition + asked.memory
         line = lines.setdefault(key, ["–"] * len(models))
-        line[models.index(job.model)] = text
+        line[models.index(model)] = _describe_drives(rows, lesson)
+        if asked.condition != "none":
+            of_all[model] += rows
     cells = [[*key, *line] for key, line in lines.items()]
+    cells.append(["all", "all", *(_describe_drives(of_all[m], lesson) for m in models)])
     beside = "; mean ".join(f"{what} [{unit}]" for what, unit in lesson.beside.values())
     title = (
         f"{lesson.counted} of each seed: their rate per km with its 95 % interval; mean {beside}"
     )
     return f"{title}\n" + markdown_table(["learned in", "condition", *models], cells)
+
+
+def _describe_drives(rows: Sequence[Row], lesson: Lesson) -> str:
+    """Return counts of each seed, rate and means over some drives; a dash without drives."""
+    if not rows:
+        return "–"
+    counts: Counter[int] = Counter()
+    for row in rows:
+        counts[int(row["seed"])] += int(row[lesson.counted])
+    rate, low, high = crash_rate(rows, lesson.counted)
+    of_seeds = ", ".join(str(counts[seed]) for seed in sorted(counts))
+    means = [f"{mean(float(row[name]) for row in rows):.3f}" for name in lesson.beside]
+    return "; ".join([f"{of_seeds}: {rate:.2f} [{low:.2f}, {high:.2f}]", *means])

@@ -103,6 +103,8 @@ def test_a_table_tells_each_seed_and_the_interval_of_their_sum(tmp_path):
     # Half the quantiles of chi-squared at 6 and 8 degrees of freedom are 0.619 and 8.767.
     told = conditions.describe(results, jobs, conditions.Lesson(tmp_path))
     assert "| clean      | fog:5     | 0, 3: 0.75 [0.15, 2.19]; 0.065; 0.100 |" in told
+    (of_all,) = (line for line in told.splitlines() if line.startswith("| all "))
+    assert "0, 3: 0.75 [0.15, 2.19]; 0.065; 0.100" in of_all, "each drive counts once"
     assert "| clean      | none      | – " in told
 
 
