@@ -30,7 +30,7 @@ from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
 from scripts.evaluation.live import track_map
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
-from scripts.evaluation.worlds import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.worlds import place_in, where_to_act
 from scripts.recordings import is_drive, is_known, is_store
 from scripts.reporting import Part, Report, Table
 
@@ -156,7 +156,7 @@ def _check_worlds(loaded: Mapping[Path, Policy], settings: Audit) -> None:
 
 
 def _env(policy: Policy, settings: Audit) -> str:
-    return where_to_act(policy, settings.world, ())[0]
+    return where_to_act(policy, settings.world, ()).env
 
 
 def _lane_changes(settings: Audit) -> dict[str, Any]:
@@ -172,14 +172,13 @@ def _lane_changes(settings: Audit) -> dict[str, Any]:
 
 def _place_of(policy: Policy, settings: Audit) -> Place:
     """Return the place where a policy acts: the requested environment, or the policy's own."""
-    env, observe, options = where_to_act(policy, settings.world, settings.world_options)
-    if env == DRIVING_WORLD:
-        open_world(env, words_of(observe, options))  # raises on unknown options
+    where = where_to_act(policy, settings.world, settings.world_options)
+    world, observe = where.world, where.observe  # raises on unknown options
+    if where.env == DRIVING_WORLD:
         changes = _lane_changes(settings)
         place = track_place(settings.track, settings.world_s, settings.seed, observe, **changes)
     else:
-        world = open_world(env, words_of(observe, options))
-        place = place_in(world, (env, observe, *options), {}, 1, settings.seed)
+        place = place_in(world, where.words, {}, 1, settings.seed)
     for name, severity in settings.met:
         check_name("condition", name, place.conditions)
         place = place.under(name, severity)

@@ -25,7 +25,7 @@ from scripts.evaluation.places import (
     check_fit,
 )
 from scripts.evaluation.settings import Evaluate
-from scripts.evaluation.worlds import open_world, place_in, where_to_act, words_of
+from scripts.evaluation.worlds import place_in, where_to_act
 
 TORCH, BACKEND = "torch", "back end"
 """Name of the back end that is the policy itself, and column of the back end in tables."""
@@ -57,7 +57,8 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         ValueError: If the policy does not fit the environment, or a setting or disturbance has no
             use in it.
     """
-    env, observe, options = where_to_act(policy, settings.world, settings.world_options)
+    where = where_to_act(policy, settings.world, settings.world_options)
+    env, world = where.env, where.world  # refuses unknown options
     asked_for = (getattr(settings, name) for name in DISTURBANCES)
     grid: list[dict[str, float]] = [
         dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
@@ -65,12 +66,11 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
     if env == DRIVING_WORLD:
         refuse(settings, RECORDED, "driving without a recording")
         refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
-        open_world(env, words_of(observe, options))  # refuses unknown options
-        places = [_drive(settings, observe, strengths) for strengths in grid]
+        places = [_drive(settings, where.observe, strengths) for strengths in grid]
     else:
         others = "another world than LaneKeeping-v0"
         refuse(settings, (*RECORDED, "camera"), others)
-        world, words = open_world(env, words_of(observe, options)), (env, observe, *options)
+        words = where.words
         if env != ROAD_WORLD:
             refuse(settings, ("safety_filter",), f"another world than {ROAD_WORLD}")
         elif settings.safety_filter:
@@ -83,7 +83,7 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
                 refuse(settings, ("km",), "another world than those with a car")
             refuse(settings, ("episodes",), "a drive with --km")
             places = [road_place(world, words, one, settings.km, settings.seed) for one in grid]
-    check_fit("policy", policy, places[0].world, f"{env!r} with observe={observe!r}")
+    check_fit("policy", policy, places[0].world, where.in_words)
     if settings.condition:
         clean = places[0]
         places = [

@@ -15,7 +15,7 @@ import numpy as np
 from envs.faults import disturbances_of
 from ncp_control import files
 from ncp_control.contract import VectorContract
-from ncp_control.keyword_options import read_options
+from ncp_control.keyword_options import read_options, write_options
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.worlds import World, check_home, find_world, full_name, short_name_of
 from scripts.disturbances import DISTURBANCES
@@ -30,10 +30,8 @@ class WorldSettings:
 
     env: str
     """Name of the environment, e.g. halfcheetah, walker2d or gymnasium:Hopper-v5."""
-    observe: str = "full"
-    """Option `observe` of the environment, e.g. positions; full for its default."""
-    options: tuple[str, ...] = ()
-    """Further options of the environment as name=value."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the environment, by name."""
     strengths: Mapping[str, float] = field(default_factory=dict)
     """Strength of each disturbance by name."""
     episodes: int = 20
@@ -44,18 +42,32 @@ class WorldSettings:
     @property
     def world(self) -> World:
         """The environment without disturbances."""
-        return open_world(self.env, self.words)
+        return open_world(self.env, self.options)
+
+    @property
+    def observe(self) -> str:
+        """Option `observe` of the environment; full if it is not given."""
+        return str(self.options.get("observe", "full"))
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All options of the environment as name=value."""
-        return words_of(self.observe, self.options)
+        """Name of the environment, observation, and further options as name=value, for tables."""
+        options = [
+            f"{name}={json.dumps(value)}"
+            for name, value in self.options.items()
+            if name != "observe"
+        ]
+        return (self.env, self.observe, *options)
+
+    @property
+    def in_words(self) -> str:
+        """Environment and observation for messages."""
+        return f"{self.env!r} with observe={self.observe!r}"
 
     @property
     def place(self) -> Place:
         """The place for these settings, with disturbances."""
-        words = (self.env, self.observe, *self.options)
-        return place_in(self.world, words, self.strengths, self.episodes, self.seed)
+        return place_in(self.world, self.words, self.strengths, self.episodes, self.seed)
 
     def make_world(self, render_mode: str | None = None, **rendering: Any) -> gymnasium.Env:
         """Build one environment with its disturbances.
@@ -82,9 +94,8 @@ class WorldSettings:
         return self._on("validation")
 
     def _on(self, tracks: str) -> "WorldSettings":
-        asked = read_options(self.options)
-        options = measured_options(full_name(self.env), asked, tracks=tracks)
-        return replace(self, options=words_of("full", options))
+        options = measured_options(full_name(self.env), self.options, tracks=tracks)
+        return replace(self, options=options)
 
     def describe(self) -> str:
         """Return the settings but the seed as one cell of the results file."""
@@ -128,18 +139,22 @@ Row = tuple[str, WorldSettings, np.ndarray]
 """Model, environment with disturbances, and return of each episode."""
 
 
-@functools.cache
-def open_world(name: str, options: tuple[str, ...] = ()) -> World:
+def open_world(name: str, options: Mapping[str, Any] | None = None) -> World:
     """Return an environment with its possible disturbances.
 
     Args:
         name: A name known to `find_world`.
-        options: Options of the environment as name=value.
+        options: Options of the environment, by name.
 
     Raises:
         ValueError: If the name or an option is unknown.
     """
-    world = find_world(name, **read_options(options))
+    return _open(name, *write_options(options or {}))
+
+
+@functools.cache
+def _open(name: str, *words: str) -> World:
+    world = find_world(name, **read_options(words))
     return replace(world, disturbances=world.disturbances or disturbances_of(world.contract))
 
 
@@ -159,8 +174,8 @@ def plain_stem(env: str) -> str:
     return re.sub(r"[^\w.-]", "-", env.removeprefix("gymnasium:"))
 
 
-def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
-    """Return name, observation and further options of the environment of a policy's contract.
+def home_of(policy: Policy) -> WorldSettings:
+    """Return the environment of a policy's contract.
 
     Raises:
         ValueError: If its contract names no environment, or an unknown one.
@@ -174,35 +189,22 @@ def home_of(policy: Policy) -> tuple[str, str, tuple[str, ...]]:
             " has measured it, and audit.py takes --log RUN/demonstrations/test."
         )
     check_home(contract)
-    options = dict(contract.world_options)
-    observe = str(options.pop("observe", "full"))
-    return short_name_of(contract.world), observe, words_of("full", options)
+    return WorldSettings(env=short_name_of(contract.world), options=contract.world_options)
 
 
-def where_to_act(
-    policy: Policy, world: str | None, words: Sequence[str]
-) -> tuple[str, str, tuple[str, ...]]:
-    """Return name, observation and further options of the environment for a policy to act in.
+def where_to_act(policy: Policy, world: str | None, words: Sequence[str]) -> WorldSettings:
+    """Return the environment for a policy to act in.
 
     Args:
         policy: The policy. With frames and without a contract it drives in `DRIVING_WORLD`.
         world: Name of the environment; None for that of the policy's contract.
         words: Options as name=value, which replace those of the contract.
     """
-    known: tuple[str, str, tuple[str, ...]] = (world or DRIVING_WORLD, "full", ())
+    where = WorldSettings(env=world or DRIVING_WORLD)
     if world is None and (policy.contract is not None or not isinstance(policy, FramesPolicy)):
-        known = home_of(policy)
-    options = {"observe": known[1], **read_options(known[2])}
-    options |= measured_options(known[0], read_options(words))
-    observed = str(options.pop("observe"))
-    return known[0], observed, words_of("full", options)
-
-
-def words_of(observe: str, options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """Return options of an environment as name=value, including `observe` unless it is "full"."""
-    if isinstance(options, Mapping):
-        options = [f"{name}={json.dumps(value)}" for name, value in options.items()]
-    return (*options,) if observe == "full" else (f"observe={observe}", *options)
+        where = home_of(policy)
+    asked = measured_options(full_name(where.env), read_options(words))
+    return replace(where, options={**where.options, **asked})
 
 
 def returns_in(policy: Policy, where: WorldSettings) -> np.ndarray:
@@ -213,7 +215,7 @@ def returns_in(policy: Policy, where: WorldSettings) -> np.ndarray:
 
 def check_observation(name: str, policy: Policy, where: WorldSettings) -> None:
     """Refuse a policy that does not fit an environment, see `check_fit`."""
-    check_fit(name, policy, where.world, f"{where.env!r} with observe={where.observe!r}")
+    check_fit(name, policy, where.world, where.in_words)
 
 
 def mean_and_std(returns: np.ndarray) -> dict[str, float]:

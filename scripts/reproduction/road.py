@@ -37,7 +37,7 @@ from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.driving import road_place
 from scripts.evaluation.places import ROAD_WORLD, Place, measured_options
-from scripts.evaluation.worlds import open_world, words_of
+from scripts.evaluation.worlds import open_world
 from scripts.reproduction.asked_drives import (
     RECIPES,
     TRAININGS,
@@ -157,8 +157,8 @@ class RoadLesson(Lesson):
         if condition != "none":
             name, severity = condition.split(":")
             number = 5 * list(CONDITIONS).index(name) + int(severity)
-        words = words_of("full", measured_options(ROAD_WORLD, {}))
-        return road_place(open_world(ROAD_WORLD, words), (ROAD_WORLD, "full"), {}, km, number)
+        world = open_world(ROAD_WORLD, measured_options(ROAD_WORLD, {}))
+        return road_place(world, (ROAD_WORLD, "full"), {}, km, number)
 
     def measured(self, policy: Policy, episodes: Sequence[Episode]) -> Measured:
         """Return the measures of a drive, by column."""

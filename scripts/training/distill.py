@@ -29,7 +29,7 @@ from scripts.evaluation.worlds import (
     write_returns,
 )
 from scripts.training.contracts import trained_in
-from scripts.training.places import describe_place, run_name, where_to_learn
+from scripts.training.places import run_name, where_to_learn
 from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Distill
 
@@ -53,7 +53,8 @@ def train_distill(asked: Distill) -> Policy:
             f" is never measured in, what comes after {steps} steps",
             stacklevel=2,
         )
-    whole = WorldSettings(env=where.env, options=where.options, episodes=where.episodes)
+    everything = {name: value for name, value in where.options.items() if name != "observe"}
+    whole = WorldSettings(env=where.env, options=everything, episodes=where.episodes)
     check_observation("teacher", teacher, whole)
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
@@ -163,4 +164,4 @@ def describe(settings: Distill, where: WorldSettings) -> str:
     rest.pop("seed")  # has its own column
     rest |= {name: value for name, value in settings.drawn.items() if value is not None}
     rest |= settings.first_values
-    return f"{describe_place(where)} {json.dumps(rest, sort_keys=True)}"
+    return f"{' '.join(where.words)} {json.dumps(rest, sort_keys=True)}"

@@ -29,7 +29,7 @@ from policies.augmentation import FrameAugmentation, mirrored_entries
 from policies.locomotion import make_policy_for
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import Measured, results_table
-from scripts.evaluation.worlds import WorldSettings, open_world
+from scripts.evaluation.worlds import WorldSettings
 from scripts.training.from_expert import (
     ImitationTask,
     folder_of_epoch,
@@ -37,7 +37,6 @@ from scripts.training.from_expert import (
     load_expert,
 )
 from scripts.training.imitation_settings import OF_A_NEW_CIRCUIT, Imitate
-from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.settings import refuse_unused
 
@@ -146,13 +145,14 @@ def episodes_in(world: World, first_seed: int, count: int) -> Place:
 
 def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
     """Return environment and expert of the settings."""
-    world = open_world(cast(str, settings.world), settings.world_options)
+    world = asked_place(settings).world
     return world, load_expert(settings.expert, world)
 
 
 def asked_place(settings: Imitate) -> WorldSettings:
     """Return the environment of the settings as a place to evaluate policies in."""
-    return world_settings(cast(str, settings.world), read_options(settings.world_options))
+    options = read_options(settings.world_options)
+    return WorldSettings(env=cast(str, settings.world), options=options)
 
 
 def describe(settings: Imitate) -> str:

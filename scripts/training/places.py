@@ -1,9 +1,5 @@
 """Environment in which a policy is trained: the given one, or that of a given policy."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from ncp_control.keyword_options import read_options
 from ncp_control.policy import Policy
 from scripts.disturbances import DISTURBANCE_OF, check_disturbance
@@ -25,33 +21,14 @@ def where_to_learn(settings: Learner, policy: Policy | None = None) -> WorldSett
     """
     env, options = settings.world or "halfcheetah", read_options(settings.world_options)
     if settings.world is None and policy is not None and policy.contract is not None:
-        env, observe, known = home_of(policy)
-        options = {"observe": observe} | read_options(known) | options
+        home = home_of(policy)
+        env, options = home.env, {**home.options, **options}
     strengths = {name: getattr(settings, setting) for setting, name in DISTURBANCE_OF.items()}
     episodes = settings.evaluation_episodes
-    where = world_settings(env, options, episodes=episodes, strengths=strengths)
+    where = WorldSettings(env=env, options=options, episodes=episodes, strengths=strengths)
     for setting, name in DISTURBANCE_OF.items():
         check_disturbance(where.world, name, setting, strengths[name])
     return where
-
-
-def world_settings(env: str, options: Mapping[str, Any], **fields: Any) -> WorldSettings:
-    """Return an environment as `WorldSettings`.
-
-    Args:
-        env: Name of the environment.
-        options: Options of the environment, by name.
-        **fields: Further fields of `WorldSettings`.
-    """
-    others = {name: value for name, value in options.items() if name != "observe"}
-    words = tuple(f"{name}={json.dumps(value)}" for name, value in others.items())
-    observe = str(options.get("observe", "full"))
-    return WorldSettings(env=env, observe=observe, options=words, **fields)
-
-
-def describe_place(where: WorldSettings) -> str:
-    """Return environment, observation and options as one text: the beginning of settings cells."""
-    return " ".join([where.env, where.observe, *where.options])
 
 
 def run_name(where: WorldSettings, who: str) -> str:

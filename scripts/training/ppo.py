@@ -40,7 +40,6 @@ from ncp_control.policy.heads import head_width
 from policies.locomotion import make_frames_cell
 from policies.motor_circuits import make_motor_cell
 from scripts.evaluation.worlds import WorldSettings
-from scripts.training.places import describe_place
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import (
     Task,
@@ -104,7 +103,7 @@ def describe(settings: PPO, where: WorldSettings, *, sees_frames: bool = False) 
         values["critic_first_steps"] = settings.resolved["critic_first_steps"]
     if settings.policy is not None:
         values = {name: values[name] for name in values if name not in ("neurons", "encoder")}
-    return f"{describe_place(where)} {json.dumps(values, sort_keys=True)}"
+    return f"{' '.join(where.words)} {json.dumps(values, sort_keys=True)}"
 
 
 def make_model(task: Task) -> OnPolicyAlgorithm:

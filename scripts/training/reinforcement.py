@@ -21,7 +21,6 @@ from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
 from ncp_control.contract import FramesContract
 from ncp_control.devices import find_device
-from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.reinforcement.elapsed import ObserveElapsed, ObserveParts
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
@@ -41,7 +40,6 @@ from scripts.evaluation.driving import DRIVING_WORLD, drive_km
 from scripts.evaluation.worlds import (
     WorldSettings,
     mean_and_std,
-    open_world,
     returns_in,
 )
 from scripts.training.contracts import trained_in
@@ -83,7 +81,7 @@ class Task:
         folder = settings.policy if isinstance(settings, PPO) else None
         policy = None if folder is None else load(folder)
         where = where_to_learn(settings, policy)
-        world = open_world(where.env, where.words)
+        world = where.world
         if policy is not None:
             world.check_policy(policy.contract)
         if settings.sensor_noise_std and world.contract.observation.kind != "vector":
@@ -190,7 +188,7 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     if not task.drives:
         parameters = num_parameters(policy)
         return {**mean_and_std(returns_in(policy, task.where.held_out())), "parameters": parameters}
-    options = read_options(task.where.options)
+    options = task.where.options
     looks = {name: options[name] for name in ("camera", "randomize_appearance") if name in options}
     observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
     where = drive_km(EPISODE_KM * episodes, observe=observe, **looks)

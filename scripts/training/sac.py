@@ -20,7 +20,6 @@ from ncp_control.learning.reinforcement.sac import SequenceSAC, SequenceTQC
 from ncp_control.learning.results import ResultsFile
 from ncp_control.policy import Policy
 from scripts.evaluation.worlds import WorldSettings, check_continuous
-from scripts.training.places import describe_place
 from scripts.training.reinforcement import (
     Task,
     add_rows,
@@ -58,7 +57,7 @@ def describe(settings: SAC, where: WorldSettings) -> str:
     names = ("episode_s", "wiring", "reads", "tau_s", "synapses")
     asked = {name: getattr(settings, name) for name in names}
     values |= {name: value for name, value in asked.items() if value is not None}
-    return f"{describe_place(where)} {json.dumps(values, sort_keys=True)}"
+    return f"{' '.join(where.words)} {json.dumps(values, sort_keys=True)}"
 
 
 def make_model(task: Task) -> OffPolicyAlgorithm:

@@ -28,7 +28,6 @@ from scripts.evaluation.worlds import (
     write_returns,
 )
 from scripts.training.contracts import trained_in
-from scripts.training.places import world_settings
 from scripts.training.resumption import add_row, begun_with, open_run
 from scripts.training.settings import Teacher, refuse_changed
 
@@ -53,7 +52,9 @@ def train_teacher(asked: Teacher) -> Policy:
     if config.algorithm == "ppo":
         refuse_changed(settings, ("first_steps",), "ppo", "It has no steps with random actions.")
     options = read_options(settings.world_options)
-    where = world_settings(settings.world, options, episodes=settings.evaluation_episodes)
+    where = WorldSettings(
+        env=settings.world, options=options, episodes=settings.evaluation_episodes
+    )
     check_continuous(settings.world, where.world)
     examined = replace(where, episodes=settings.examination_episodes, seed=1000)
     make_one = cast(Any, examined.make_world)

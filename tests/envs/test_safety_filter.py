@@ -14,6 +14,7 @@ from ncp_control.worlds import find_world
 from scripts.evaluation.worlds import open_world
 
 LEFT, RIGHT = np.array([1.0, 1.0], np.float32), np.array([-1.0, 1.0], np.float32)
+QUIET = {"camera": "none", "traffic": "none", "tracks": "held_out"}
 
 
 def make(seed: int, *, traffic: str = "none", **settings) -> tuple[SafetyFilter, RoadDrivingEnv]:
@@ -136,7 +137,7 @@ def test_a_careful_driver_is_hardly_touched():
 
 def test_what_pushes_the_car_is_not_undone_by_the_filter():
     """Wind and a loose steering move the car after the filter has decided what is commanded."""
-    world = open_world("RoadDriving-v0", ("camera=none", "traffic=none", "tracks=held_out"))
+    world = open_world("RoadDriving-v0", QUIET)
     for name in ("wind", "gain", "delay"):
         env = guarded(world).disturbed({name: 5.0, "overwrite": 0.5}).make()
         names = []
@@ -149,7 +150,7 @@ def test_what_pushes_the_car_is_not_undone_by_the_filter():
 
 
 def test_wind_moves_the_car_although_the_filter_changed_the_command():
-    world = open_world("RoadDriving-v0", ("camera=none", "traffic=none", "tracks=held_out"))
+    world = open_world("RoadDriving-v0", QUIET)
     seen = []
     for strength in (0.0, 5.0):
         env = guarded(world).disturbed({"wind": strength}).make()

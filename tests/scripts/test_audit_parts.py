@@ -82,7 +82,7 @@ def test_sensors_have_the_names_of_the_models_joints(env):
         before = body._get_obs()
         body.set_state(position, rate)
         assert np.flatnonzero(np.abs(body._get_obs() - before) > 1e-6).tolist() == [2 + i]
-    positions = WorldSettings(env=env, observe="positions").world.contract
+    positions = WorldSettings(env=env, options={"observe": "positions"}).world.contract
     assert positions.observation.entries == contract.observation.entries[:8]
 
 

@@ -14,7 +14,6 @@ import torch
 from envs.bodies import BODIES
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
-from ncp_control.keyword_options import read_options
 from ncp_control.policy import VectorPolicy
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.film import BODY_HEIGHT_PX, BODY_WIDTH_PX, film
@@ -79,7 +78,7 @@ def test_a_circuit_is_distilled_from_positions_and_goes_on_after_a_stop(
     assert [row["step"] for row in rows] == ["0", "1", "2"]
     measured = read_rows(run / "report" / "returns.csv")
     returns = [float(row["return"]) for row in measured if row["model"] == cell]
-    where = WorldSettings(env="halfcheetah", observe="positions", episodes=1)
+    where = WorldSettings(env="halfcheetah", options={"observe": "positions"}, episodes=1)
     np.testing.assert_allclose(returns_in(policy, where), returns, rtol=1e-6)
 
     (row,) = read_rows(run / "results.csv")
@@ -124,7 +123,7 @@ def test_who_learned_on_tracks_is_measured_on_others(type_command, monkeypatch, 
     tracks = []
 
     def measure_noting(policy, where):
-        tracks.append(read_options(where.options).get("tracks", "train"))
+        tracks.append(where.options.get("tracks", "train"))
         return returns_in(policy, where)
 
     monkeypatch.setattr("scripts.training.teacher.returns_in", measure_noting)
@@ -172,7 +171,7 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
     )
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     walker = VectorPolicy(cell, observation_size=8)
-    walker.contract = open_world("walker2d", ("observe=positions",)).contract
+    walker.contract = open_world("walker2d", {"observe": "positions"}).contract
     walker.save(tmp_path / "walker")
     words = ["walker", "--episodes", "2", "--sensor-noise", "0", "0.2", "--drop", "0.3"]
     words += ["--overwrite", "0.1", "--delay", "0", "2", "--results", "results/walking.csv"]
@@ -304,12 +303,12 @@ def test_a_world_of_pygame_is_drawn_without_looking_for_a_desktop(monkeypatch, t
 
 def test_a_policy_knows_its_home():
     for env, observe in itertools.product(BODIES, ("full", "positions")):
-        contract = open_world(env, (f"observe={observe}",)).contract
+        contract = open_world(env, {"observe": observe}).contract
         size, num_actions = contract.observation.size, len(contract.action)
         cell = Feedforward(size, 8, num_actions, frame_s=contract.frame_s)
         policy = VectorPolicy(cell, observation_size=size)
         policy.contract = contract
-        assert home_of(policy) == (env, observe, ())
+        assert home_of(policy).words == (env, observe)
     policy.contract = None
     with pytest.raises(ValueError, match="`world` must be given for a policy whose config.json"):
         home_of(policy)
@@ -401,6 +400,6 @@ def test_a_policy_knows_its_home():
 def test_mistakes_end_with_one_sentence_and_no_run(refuse, tmp_path, job, settings, words, message):
     cell = Feedforward(8, 4, 6, frame_s=0.05)
     blind = VectorPolicy(cell, observation_size=8)
-    blind.contract = open_world("halfcheetah", ("observe=positions",)).contract
+    blind.contract = open_world("halfcheetah", {"observe": "positions"}).contract
     blind.save(tmp_path / "blind")
     refuse(job, settings, words, message)

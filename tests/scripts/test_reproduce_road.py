@@ -28,8 +28,8 @@ def trained(monkeypatch):
         return untrained(model)
 
     def short(self, km, condition):
-        words = ("traffic=none", "episode_s=1")
-        return road.road_place(open_world("RoadDriving-v0", words), ("road", "full"), {}, km, 0)
+        world = open_world("RoadDriving-v0", {"traffic": "none", "episode_s": 1})
+        return road.road_place(world, ("road", "full"), {}, km, 0)
 
     monkeypatch.setattr(road.RoadLesson, "learn", learn)
     monkeypatch.setattr(road.RoadLesson, "place", short)

@@ -53,7 +53,9 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     assert f"run folder: {run}" in capsys.readouterr().out
 
     # What stands in the table is what the shipped policy does.
-    where = WorldSettings(env="walker2d", observe="positions", strengths={"drop": 0.3}, episodes=2)
+    where = WorldSettings(
+        env="walker2d", options={"observe": "positions"}, strengths={"drop": 0.3}, episodes=2
+    )
     returns = returns_in(Policy.load(run / "policy"), where)
     (row,) = rows(tmp_path)
     assert float(row["mean_return"]) == pytest.approx(float(np.mean(returns)), abs=0.06)

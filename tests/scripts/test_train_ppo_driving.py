@@ -16,7 +16,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from envs.driving import LaneKeepingConfig, LaneKeepingEnv
 from ncp_control import LTC, Policy, auto_ncp
 from ncp_control.cells import Feedforward
-from ncp_control.keyword_options import read_options
 from ncp_control.learning.reinforcement.perceived import PerceivedEnv
 from ncp_control.policy import VectorPolicy, load
 from ncp_control.worlds import find_world
@@ -97,7 +96,7 @@ def test_a_driver_on_a_road_with_traffic_is_measured_on_other_tracks(tmp_path, m
     measured = []
 
     def walk(policy, where):
-        measured.append(read_options(where.options))
+        measured.append(dict(where.options))
         return np.zeros(2)
 
     monkeypatch.setattr("scripts.training.reinforcement.returns_in", walk)
