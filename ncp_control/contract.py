@@ -18,6 +18,7 @@ of a range is `null` in JSON.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,10 +56,13 @@ __all__ = [
     "VectorContract",
     "View",
     "check_contract",
+    "differ_in_rate",
 ]
 
 FRAME_TOLERANCE = 0.01
 """Largest relative difference between the frame intervals of a world and of a policy."""
+LARGEST_RATIO_OF_RATES = 1.15
+"""Ratio of two frame rates above which jobs warn of the difference; 25 and 30 Hz are above it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,19 @@ class Contract:
             return f"a frame every {self.frame_s:g} s, got one every {offered.frame_s:g} s"
         return None
 
+    def other_rate(self, frame_s: float) -> str | None:
+        """Describe how a frame interval [s] differs noticeably from the policy's; None if not.
+
+        The text begins with "every" and ends with a sentence on what the difference means.
+        """
+        if not differ_in_rate((self.frame_s, frame_s)):
+            return None
+        return (
+            f"every {_duration(frame_s)}, but the policy was made for one every"
+            f" {_duration(self.frame_s)}. Only circuits that use the elapsed time, such as an LTC,"
+            " take it into account."
+        )
+
     @property
     def world_text(self) -> str:
         """Name of the world and its options, as typed on the command line."""
@@ -187,11 +204,20 @@ class Contract:
         commands = [describe_action(entry) for entry in self.action]
         lines = [f"senses    {senses[0]}", *(f"          {line}" for line in senses[1:])]
         lines += [f"commands  {commands[0]}", *(f"          {line}" for line in commands[1:])]
-        every = f"{1000 * self.frame_s:.4g} ms" if self.frame_s < 1.0 else f"{self.frame_s:.4g} s"
-        lines += [f"rate      a frame every {every}"]
+        lines += [f"rate      a frame every {_duration(self.frame_s)}"]
         if self.world:
             lines += [f"world     {self.world_text}"]
         return "\n".join(lines)
+
+
+def differ_in_rate(frames_s: Iterable[float]) -> bool:
+    """True if the longest and the shortest of some frame intervals [s] differ noticeably."""
+    frames_s = list(frames_s)
+    return max(frames_s) > LARGEST_RATIO_OF_RATES * min(frames_s)
+
+
+def _duration(seconds: float) -> str:
+    return f"{1e3 * seconds:.4g} ms" if seconds < 1.0 else f"{seconds:.4g} s"
 
 
 def check_contract(contract: object) -> Contract:

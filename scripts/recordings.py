@@ -16,9 +16,6 @@ from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.loop.playback import is_recording
 from ncp_control.records import frames_part
 
-_LARGEST_RATIO_OF_RATES = 1.5
-"""Ratio of the rates of recording and policy, or its inverse, above which there is a warning."""
-
 
 @contextmanager
 def opened(
@@ -82,21 +79,10 @@ def recording_for(
         asked = {"image_size": frames.shape[:2], "crop": view}
         framing = {k: v for k, v in asked.items() if k in known and k not in options}
     recording = load_recording(log, options=options, **framing).chosen_for(contract).center_only()
-    if contract is not None:
-        _warn_of_rate(recording, contract)
+    other_rate = None if contract is None else contract.other_rate(recording.frame_s)
+    if other_rate is not None:
+        warnings.warn(f"'{recording.folder}' has a frame {other_rate}", stacklevel=3)
     return recording
-
-
-def _warn_of_rate(recording: Recording, contract: Contract) -> None:
-    """Warn if the frames of a recording follow each other at another rate than a policy's."""
-    ratio = recording.frame_s / contract.frame_s
-    if max(ratio, 1.0 / ratio) > _LARGEST_RATIO_OF_RATES:
-        warnings.warn(
-            f"'{recording.folder}' has a frame every {1e3 * recording.frame_s:.4g} ms, but the"
-            f" policy was made for one every {1e3 * contract.frame_s:.4g} ms. Only circuits that"
-            " use the elapsed time, such as an LTC, take it into account.",
-            stacklevel=4,
-        )
 
 
 def is_store(log: Path) -> bool:

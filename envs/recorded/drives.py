@@ -6,7 +6,6 @@ Ticks in which the monitor held or stopped the robot are left out: their command
 to a frame.
 """
 
-import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording
 from envs.recorded.images import Framing
 from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
-from ncp_control.contract import Contract, FramesContract
+from ncp_control.contract import Contract, FramesContract, differ_in_rate
 from ncp_control.contract_parts import observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
@@ -82,7 +81,7 @@ def load_drive(
     if not is_as_recorded:
         return replace(recording, driver=RECORDED)
     contract = _left_positive(played.contract)
-    if not math.isclose(recording.frame_s, contract.frame_s, rel_tol=0.2):
+    if differ_in_rate((recording.frame_s, contract.frame_s)):
         warnings.warn(
             f"'{played.path}' has a frame every {1e3 * recording.frame_s:.4g} ms, but its policy"
             f" was made for one every {1e3 * contract.frame_s:.4g} ms. What learns from it, learns"

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 from envs.recorded.readers import LEFT_OUT, find_reader, load_recording, options_of
 from envs.recorded.recording import Recording
+from ncp_control.contract import differ_in_rate
 from ncp_control.contract_parts import first_misfit
 from ncp_control.records import array_of, entries_of
 
 T = TypeVar("T")
-_LARGEST_RATIO_OF_RATES = 1.2
-"""Ratio of the highest to the lowest frame rate above which there is a warning."""
 
 
 def find_recordings(path: Path) -> list[Path]:
@@ -145,8 +144,7 @@ def use_if_possible(path: Path, use: Callable[[Path], T], *, is_only: bool) -> T
 
 
 def _warn_of_rates(recordings: Sequence[Recording]) -> None:
-    frames_s = [one.frame_s for one in recordings]
-    if max(frames_s) > _LARGEST_RATIO_OF_RATES * min(frames_s):
+    if differ_in_rate(one.frame_s for one in recordings):
         rates = ", ".join(f"'{one.folder.name}' {1.0 / one.frame_s:.3g} Hz" for one in recordings)
         warnings.warn(
             f"The recordings have different frame rates: {rates}. The policy's contract tells one"

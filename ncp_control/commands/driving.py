@@ -48,6 +48,10 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         monitor = make_monitor(policy, folder, settings.monitor)
         for sentence in monitor.blind_spots:
             print(f"warning: {sentence}")
+    period_s = settings.loop.period_s(contract.frame_s)
+    other_rate = contract.other_rate(period_s)
+    if other_rate is not None:
+        print(f"warning: the loop has a tick {other_rate}")
     name = policy_name(folder)
     if settings.record is not None:  # checked before anything moves
         import_mcap()
@@ -64,7 +68,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
             link_options,
             modules=[*modules, *imported_modules()],
             log=run.folder / "link.jsonl",
-            period_s=settings.loop.period_s(contract.frame_s),
+            period_s=period_s,
         )
     except LinkLost as error:
         raise ValueError(f"`link` {settings.link!r} did not open: {error}.") from error

@@ -175,6 +175,17 @@ def test_describe_names_units_and_signs():
     assert "cart position [m]" in POLE.describe() and "one of left, right" in POLE.describe()
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "is_other"), [(29.97, False), (27.0, False), (25.0, True), (36.0, True)]
+)
+def test_a_rate_like_the_policys_is_not_told_and_another_one_is(rate_hz, is_other):
+    told = DRIVER.other_rate(1 / rate_hz)
+    assert (told is not None) == is_other
+    if told is not None:
+        every = f"every {1e3 / rate_hz:.4g} ms, but the policy was made for one every 33.33 ms."
+        assert told.startswith(every)
+
+
 def test_a_contract_that_commands_nothing_is_refused():
     with pytest.raises(ValueError, match="`action` must have at least one entry, got none"):
         dataclasses.replace(DRIVER, action=())

@@ -2,6 +2,8 @@
 
 import re
 
+import cv2
+import numpy as np
 import pytest
 
 import envs  # noqa: F401 - registers the worlds
@@ -40,6 +42,22 @@ def test_a_link_that_is_refused_leaves_no_run_and_tells_of_none(
     assert re.search(f"(?m)^{told}", errors)
     assert "run folder" not in printed
     assert list(tmp_path.glob("runs/*")) == []
+
+
+@pytest.mark.parametrize(("rate_hz", "is_told"), [(30, False), (10, True)])
+def test_a_loop_at_another_rate_than_the_policys_is_told(
+    rate_hz, is_told, type_command, tmp_path, capsys
+):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (200, 78)
+    )
+    for _ in range(6):
+        writer.write(np.full((78, 200, 3), 90, np.uint8))
+    writer.release()
+    words = ["drive-ncp", "--link", "video:a.mp4", "--loop.rate-hz", rate_hz]
+    assert type_command(run_with_worlds, RunPolicy, *words) == 0
+    told = "warning: the loop has a tick every 100 ms, but the policy was made for one every 33.33"
+    assert (told in capsys.readouterr().out) == is_told
 
 
 @pytest.mark.parametrize("link", ["world:walker2d", "world:Walker2d-v5", "world"])
