@@ -311,27 +311,36 @@ def predict_episode(
     return np.concatenate(actions)
 
 
-def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
-    """Return the mean squared error over all frames of the recorded episodes (open loop).
-
-    For a policy with discrete choices, return the fraction of choices that differ from the
-    demonstrated ones.
+def predict_all(policy: Policy, demonstrations: Demonstrations) -> np.ndarray:
+    """Return the policy's actions along all recorded episodes (open loop), shape (frames, action).
 
     Raises:
         ValueError: If the policy has more or fewer action entries than the demonstrations.
     """
-    num_entries = policy.action_size
-    _check_width(num_entries, demonstrations.actions.shape[1])
-    errors = []
-    for i in range(demonstrations.num_episodes):
-        predicted = predict_episode(policy, demonstrations, i)
-        demonstrated = demonstrations.actions[demonstrations.episode(i)]
-        errors.append(
-            policy.command(predicted) != demonstrated
-            if policy.choices
-            else (predicted - demonstrated) ** 2
-        )
-    return float(np.concatenate(errors).mean(dtype=np.float64))
+    _check_width(policy.action_size, demonstrations.actions.shape[1])
+    episodes = range(demonstrations.num_episodes)
+    return np.concatenate([predict_episode(policy, demonstrations, i) for i in episodes])
+
+
+def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
+    """Return the `error_of` a policy over all frames of the recorded episodes (open loop).
+
+    Raises:
+        ValueError: If the policy has more or fewer action entries than the demonstrations.
+    """
+    return error_of(policy, predict_all(policy, demonstrations), demonstrations)
+
+
+def error_of(policy: Policy, predicted: np.ndarray, demonstrations: Demonstrations) -> float:
+    """Return the mean squared error of actions that `predict_all` returned.
+
+    For a policy with discrete choices, return the fraction of choices that differ from the
+    demonstrated ones.
+    """
+    demonstrated = demonstrations.actions
+    if policy.choices:
+        return float((policy.command(predicted) != demonstrated).mean(dtype=np.float64))
+    return float(((predicted - demonstrated) ** 2).mean(dtype=np.float64))
 
 
 def _check_width(found: int, wanted: int) -> None:

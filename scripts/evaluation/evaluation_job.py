@@ -14,7 +14,7 @@ from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import as_seen
-from ncp_control.learning.imitation import imitation_error
+from ncp_control.learning.imitation import error_of, predict_all
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.markdown import markdown_table
@@ -24,6 +24,7 @@ from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, pla
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
+from scripts.evaluation.recorded import root_errors, rounded
 from scripts.evaluation.report import (
     FILM_S,
     error_of_mean,
@@ -169,16 +170,22 @@ def evaluate_open_loop(
     """Compare the actions of the policy with those of a recording."""
     with recording.as_demonstrations() as frames:
         store = as_seen(frames, policy.contract)
-        error = imitation_error(policy, store)
+        predicted = predict_all(policy, store)
+        error = error_of(policy, predicted, store)
         variance = error_of_mean(store)
         run.log(0, mean_squared_error=error, steering_variance=variance)
         rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
         print(markdown_table(["predictor", "MSE [action²]"], rows))
+        roots = None
+        if not policy.choices:
+            action = recording.action if policy.contract is None else policy.contract.action
+            roots = root_errors(name, predicted, store, action)
+            print(rounded(roots))
         share = f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
         share += f" {settings.log_part} part" if settings.log_part is not None else ""
         measured = {f"recording {recording.folder.resolve().name}{share}": (error, variance)}
         add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
-        write_recorded_report(run, policy, store, error)
+        write_recorded_report(run, policy, store, error, roots=roots)
 
 
 def add_results(

@@ -4,6 +4,7 @@ report/
     report.md             the page: table, film, figures with captions, settings, versions
     table.csv             the table with all digits
     returns.csv           the return of every episode, if the environment measures returns
+    errors.csv            error of each action in its unit, if `evaluate.py` ran on a recording
     film.mp4              the film, if the environment can be rendered
     robustness.png        return against each disturbance that has several strengths
     steering.png          steering of policy and expert, if there is an expert
@@ -40,6 +41,7 @@ from scripts.evaluation import episode_figures as figures
 from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.places import CLEAN, DRIVING_WORLD, Place
+from scripts.evaluation.recorded import rounded
 from scripts.evaluation.tables import (
     Measured,
     all_measures,
@@ -50,7 +52,7 @@ from scripts.evaluation.tables import (
     returns_of_each,
 )
 from scripts.palette import BLUE
-from scripts.reporting import Report
+from scripts.reporting import Report, Table
 
 __all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
 
@@ -169,7 +171,13 @@ def write_driving_report(
 
 
 def write_recorded_report(
-    run: Run, policy: Policy, store: Demonstrations, error: float, doubts: Sequence[str] = ()
+    run: Run,
+    policy: Policy,
+    store: Demonstrations,
+    error: float,
+    doubts: Sequence[str] = (),
+    *,
+    roots: Table | None = None,
 ) -> Path:
     """Write the report of a policy that was run on a recording.
 
@@ -179,6 +187,7 @@ def write_recorded_report(
         store: The recording on which it is tested; its longest episode is shown.
         error: Mean squared error of the policy on the recording.
         doubts: Reasons why this error may say little, each a sentence or two.
+        roots: Errors of each action, see `recorded.root_errors`; None to leave them out.
 
     Returns:
         Path of the page, `report.md`.
@@ -191,6 +200,9 @@ def write_recorded_report(
         report = Report(folder, run, run.folder.name)
         report.say(*(f"**Warning:** {doubt}" for doubt in doubts), markdown_table(header, rows))
         report.table("table.csv", header, rows)
+        if roots is not None:
+            report.say(rounded(roots))
+            report.table("errors.csv", roots.header, roots.rows)
         report.say(f"Shown: {len(episode)} frames, {episode.time_s[-1]:.0f} s.")
         _draw(report, policy, episode)
         report.write()

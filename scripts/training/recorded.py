@@ -29,7 +29,7 @@ from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import (
     imitate,
     imitation_error,
-    predict_episode,
+    predict_all,
 )
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, typed_command
@@ -213,8 +213,7 @@ def correlation(policy: Policy, store: Demonstrations) -> float:
 
     It is 0 if either is constant.
     """
-    steered = [predict_episode(policy, store, i) for i in range(store.num_episodes)]
-    return correlation_of(np.concatenate(steered), store.actions)
+    return correlation_of(predict_all(policy, store), store.actions)
 
 
 def train_model(

@@ -21,6 +21,7 @@ from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.linear import ridge
 from ncp_control.markdown import markdown_table
+from scripts.evaluation.recorded import earlier_actions
 
 BEST_CONSTANT = "best constant in hindsight"
 PERSISTENCE = "persistence of the person's own steering"
@@ -49,9 +50,7 @@ def simple_predictions(
         BEST_CONSTANT: wanted.mean(axis=0),
     }
     predicted = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
-    earlier = np.roll(wanted, 1, axis=0)
-    earlier[test.episode_starts] = mean  # the first frame of an episode has no earlier action
-    predicted[PERSISTENCE] = earlier
+    predicted[PERSISTENCE] = earlier_actions(test, first=mean)
     if train.observations.dtype == np.uint8 and train.observations.ndim == 4:
         predicted[LINEAR] = _linear(train, validation, test)
     return predicted

@@ -102,7 +102,9 @@ def test_too_short_a_log_leaves_no_run_folder(type_command, udacity_log, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
-def test_a_policy_can_be_judged_by_the_part_that_was_held_back(type_command, udacity_log, tmp_path):
+def test_a_policy_can_be_judged_by_the_part_that_was_held_back(
+    type_command, udacity_log, tmp_path, capsys
+):
     make_driving_policy("cnn", head="light").save(tmp_path / "driver")
     words = ["driver", "--log", udacity_log, "--results", "r.csv"]
     assert type_command(evaluate_policy, Evaluate, *words) == 0
@@ -111,9 +113,17 @@ def test_a_policy_can_be_judged_by_the_part_that_was_held_back(type_command, uda
         whole, last = csv.DictReader(file)
     assert (whole["settings"], last["settings"]) == ("recording log", "recording log last 0.2")
     _, test = load_recording(udacity_log).split(0.8)
-    variance = test.episodes[0].numbers["steering"].var()
+    steering = test.episodes[0].numbers["steering"].astype(np.float32)
+    variance = steering.var()
     assert float(last["steering_variance"]) == pytest.approx(variance, rel=1e-5)
     assert float(whole["steering_variance"]) != pytest.approx(variance, rel=0.01)
+    persistence = np.sqrt((steering[0] ** 2 + (np.diff(steering) ** 2).sum()) / len(steering))
+    known = [float(last["mean_squared_error"]) ** 0.5, np.sqrt(np.mean(steering**2)), persistence]
+    told = capsys.readouterr().out.splitlines()
+    (row,) = [line for line in told if line.startswith("| steering [")][1:]
+    assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(known, rel=1e-3)
+    page = next((tmp_path / "runs").glob("evaluate-*-2/report/report.md"))
+    assert row in page.read_text()
 
 
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
