@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -10,10 +11,10 @@ import numpy as np
 from envs.recorded import Recording
 from envs.recorded.parts import part_of, parts_file, read_parts
 from ncp_control.command_line import use_threads
-from ncp_control.contract import Contract
+from ncp_control.contract import ActionContract, Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
-from ncp_control.learning.demonstrations import as_seen
+from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import error_of, predict_all
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
@@ -34,7 +35,7 @@ from scripts.evaluation.report import (
 from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
-from scripts.recordings import recording_for
+from scripts.recordings import is_store, recording_for
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of the live episode [s]."""
@@ -81,6 +82,12 @@ def _way_of(
     if not isinstance(policy, FramesPolicy) and policy.contract is None:
         refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
     refuse(settings, (*DRIVING, *ACTING), "a recording")
+    if is_store(settings.log):
+        refuse(settings, RECORDED[1:], "a folder of demonstrations")
+        store = Demonstrations.open(settings.log)
+        action = tuple(ActionContract(name=f"action {i}") for i in range(store.action_size))
+        described = f"demonstrations {settings.log.resolve().name}"
+        return partial(evaluate_open_loop, nullcontext(store), action, described), RECORDED_MEASURES
     options = read_options(settings.log_options, "log_options")
     recording = recording_for(settings.log, policy.contract, options)
     if settings.log_part is not None:
@@ -100,7 +107,11 @@ def _way_of(
             " --log-share 0.2.",
             stacklevel=2,
         )
-    return partial(evaluate_open_loop, recording), RECORDED_MEASURES
+    described = f"recording {recording.folder.resolve().name}"
+    described += f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
+    described += f" {settings.log_part} part" if settings.log_part is not None else ""
+    frames = recording.as_demonstrations()
+    return partial(evaluate_open_loop, frames, recording.action, described), RECORDED_MEASURES
 
 
 def _is_trained_on(recording: Recording, contract: Contract) -> bool:
@@ -160,15 +171,28 @@ def evaluate_in(
 
 
 def evaluate_open_loop(
-    recording: Recording,
+    recorded: AbstractContextManager[Demonstrations],
+    action: Sequence[ActionContract],
+    described: str,
     policy: Policy,
     name: str,
     settings: Evaluate,
     run: Run,
     results: ResultsFile,
 ) -> None:
-    """Compare the actions of the policy with those of a recording."""
-    with recording.as_demonstrations() as frames:
+    """Compare the actions of the policy with those of a recording.
+
+    Args:
+        recorded: The recording.
+        action: Contract of its actions, used for a policy without a contract.
+        described: Name of the recording and of its part in the results file.
+        policy: The policy.
+        name: Its name.
+        settings: Settings of the job.
+        run: Run folder for metrics and report.
+        results: Table to which the errors are added.
+    """
+    with recorded as frames:
         store = as_seen(frames, policy.contract)
         predicted = predict_all(policy, store)
         error = error_of(policy, predicted, store)
@@ -178,12 +202,10 @@ def evaluate_open_loop(
         print(markdown_table(["predictor", "MSE [action²]"], rows))
         roots = None
         if not policy.choices:
-            action = recording.action if policy.contract is None else policy.contract.action
+            action = action if policy.contract is None else policy.contract.action
             roots = root_errors(name, predicted, store, action)
             print(rounded(roots))
-        share = f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
-        share += f" {settings.log_part} part" if settings.log_part is not None else ""
-        measured = {f"recording {recording.folder.resolve().name}{share}": (error, variance)}
+        measured = {described: (error, variance)}
         add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
         write_recorded_report(run, policy, store, error, roots=roots)
 

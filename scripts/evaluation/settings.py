@@ -23,7 +23,8 @@ class Evaluate:
     policy: tyro.conf.Positional[Path]
     """Folder of the policy, or the name of a shipped one, e.g. drive-ncp."""
     log: Path | None = None
-    """Recording on which to run the policy in open loop, instead of in an environment."""
+    """Recording on which to run the policy in open loop, instead of in an environment: a driving
+    log, or demonstrations written by a training run, e.g. runs/RUN/demonstrations/test."""
     log_options: tuple[str, ...] = ()
     """Options for the reader of the recording as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""

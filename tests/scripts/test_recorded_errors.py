@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from ncp_control.contract import ActionContract
-from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.cells import LTC
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
+from ncp_control.policy import VectorPolicy
+from ncp_control.wiring_rules import fully_connected
+from scripts.evaluate import evaluate_policy
 from scripts.evaluation.recorded import root_errors
+from scripts.evaluation.settings import Evaluate
 
 
 def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
@@ -31,3 +36,37 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
         [40 * 0.2, 40 * np.sqrt(np.mean((ramp - 0.25) ** 2)), 40 * np.sqrt(lag)], rel=1e-6
     )
     assert shares == pytest.approx([0.1, 0.25, np.sqrt(2 * 0.25**2 / 10)], rel=1e-6)
+
+
+@pytest.fixture
+def heater(tmp_path):
+    """Save a policy that outputs 0, which stands for 20 degrees, and demonstrations of a person."""
+    policy = VectorPolicy(LTC(fully_connected(1, 4, 1), frame_s=0.1), observation_size=1)
+    policy.contract = Contract(
+        observation=VectorContract(entries=(Entry(name="room"),)),
+        action=(ActionContract(name="heater", unit="degC", scale=(20.0, 5.0)),),
+        frame_s=0.1,
+    )
+    for parameter in policy.circuit.parameters():
+        parameter.data.zero_()
+    policy.save(tmp_path / "policy")
+    with DemonstrationWriter(tmp_path / "shown", (1,), np.float32, 1) as writer:
+        wanted = np.float32([[1.0], [-1.0], [1.0], [-1.0]])
+        writer.append_episode(np.zeros((4, 1), np.float32), wanted, np.full(4, 0.1, np.float32))
+
+
+@pytest.mark.usefixtures("heater")
+def test_demonstrations_are_a_recording(type_command, tmp_path, capsys):
+    assert type_command(evaluate_policy, Evaluate, "policy", "--log", "shown") == 0
+    (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| heater [degC]")]
+    persistence = 5 * np.sqrt((2**2 + 3 * 2**2) / 4)  # neutral is -1, nearest to 0 degC
+    assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(
+        [5.0, 5 * np.sqrt(2.0), persistence], rel=1e-3
+    )
+
+
+@pytest.mark.usefixtures("heater")
+def test_options_of_a_recording_have_no_effect_on_demonstrations(refuse):
+    words = ["policy", "--log", "shown", "--log-share", "0.2"]
+    told = "`log_share` must be left out for a folder of demonstrations, got 0.2"
+    refuse(evaluate_policy, Evaluate, words, told)
