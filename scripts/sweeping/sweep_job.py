@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -39,7 +40,9 @@ FIRST_ROW, FEWEST = 3, 3
 
 def sweep(asked: Sweep) -> None:
     """Run the trials of a sweep, print a table, and save the best policy."""
-    settings = begun_with(asked)
+    settings = begun_with(asked if asked.by is None else replace(asked, by=None, lowest=False))
+    if asked.by is not None:  # a resumed sweep, too, may be ranked by another column
+        settings = replace(settings, by=asked.by, lowest=asked.lowest)
     curve = curve_of(settings)
     check(settings, curve)
     with open_pool(settings) as pool, open_run(settings, "sweep", settings.job, step=0) as run:
@@ -134,8 +137,8 @@ class _Work:
         outcome, curve = trial.outcome or {}, trial.curve()
         if outcome["state"] == DONE and curve and self._curve.name not in curve[-1]:
             raise ValueError(
-                f"`by` must be a column of the trainings' metrics.csv, got {self._curve.name!r},"
-                f" not one of {', '.join(curve[-1])}."
+                f"`by` must be one of {', '.join(curve[-1])}, the columns of the trainings'"
+                f" metrics.csv, got {self._curve.name!r}. Name one of them with --by."
             )
         _, value = trial.best(self._curve)
         text = outcome["reason"]

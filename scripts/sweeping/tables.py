@@ -11,7 +11,7 @@ from ncp_control.learning.results import KEY, PROVENANCE, Row
 from ncp_control.markdown import markdown_table
 from ncp_control.returns import half_width
 from scripts.reporting import csv_text
-from scripts.sweeping.trials import Trial, shortened
+from scripts.sweeping.trials import Trial, told_apart
 
 _INTERVALS = ("half_width", "halfwidth", "_low", "_high")
 """Suffixes of measures that are confidence intervals within one training run."""
@@ -60,9 +60,10 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
         for name in measures
         if not name.endswith(_INTERVALS) and all(_is_number(row.get(name, "")) for row in rows)
     ]
+    texts = [told_apart(values) for values in zip(*groups, strict=True)]
     lines = [
         [
-            *map(shortened, key),
+            *(of_value[value] for of_value, value in zip(texts, key, strict=True)),
             str(len(group)),
             *(_mean([float(row[name]) for row in group]) for name in measures),
         ]

@@ -17,7 +17,7 @@ import math
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,21 @@ class Trial:
         return lines[-1] if lines else "it printed nothing"
 
 
-def shortened(value: object) -> str:
-    """Return a value as text; a number that a search has drawn with 4 significant digits."""
+def shortened(value: object, digits: int = 4) -> str:
+    """Return a value as text; a number that a search has drawn with so many significant digits."""
     text = str(value)
     is_drawn = re.fullmatch(r"\d*\.\d{6,}(e-\d+)?", text)
-    return f"{float(text):.4g}" if is_drawn else text
+    return f"{float(text):.{digits}g}" if is_drawn else text
+
+
+def told_apart(values: Iterable[str]) -> dict[str, str]:
+    """Return the `shortened` text of each value, with as many digits as tell all of them apart."""
+    values, texts = set(values), dict[str, str]()
+    for digits in range(4, 18):  # 17 tell any two floats apart
+        texts = {value: shortened(value, digits) for value in values}
+        if len(set(texts.values())) == len(values):
+            break
+    return texts
 
 
 def run_folders(trial: Path) -> list[Path]:

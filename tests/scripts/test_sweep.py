@@ -127,14 +127,24 @@ def test_curves_say_what_is_best():
     assert set(CURVES) == set(JOBS)
 
 
-def test_a_column_that_a_job_does_not_write_is_refused_after_the_first_trial(
-    pretend, type_sweep, capsys, tmp_path
+def test_a_column_that_a_job_does_not_write_is_refused_and_another_one_resumes_the_sweep(
+    pretend, type_sweep, type_command, read, capsys, tmp_path
 ):
     assert type_sweep("--grid", "seed=0,1,2", "--parallel", 1, "--by", "mean_retrun") == 2
     told = capsys.readouterr().err
-    assert "`by` must be a column of the trainings' metrics.csv, got 'mean_retrun'" in told
-    assert "step, score" in told
-    assert len(list((folder_of(tmp_path) / "trials").iterdir())) < 3
+    told_columns = "`by` must be one of step, score, the columns of the trainings' metrics.csv, got"
+    assert f"{told_columns} 'mean_retrun'. Name one of them with --by; resume it" in told
+    folder = folder_of(tmp_path)
+    first = folder / "trials" / "0000" / "outcome.json"
+    ended_ns = first.stat().st_mtime_ns
+    assert len(list((folder / "trials").iterdir())) < 3
+    assert type_command(sweep, Sweep, "--resume", folder, "--by", "score", "--lowest") == 0
+    assert "of the best score" in capsys.readouterr().out
+    assert [row["seed"] for row in read(folder / "results.csv")] == ["0", "1", "2"]
+    assert first.stat().st_mtime_ns == ended_ns, "it was not trained again"
+    assert json.loads((folder / "policy" / "config.json").read_text())["seed"] == 2
+    assert type_command(sweep, Sweep, "--resume", folder, "--lowest") == 2
+    assert "`lowest` must be left out with --resume" in capsys.readouterr().err
 
 
 def test_settings_of_a_sweep_that_contradict_each_other_are_refused(tmp_path):
@@ -179,6 +189,14 @@ def test_the_table_names_a_model_once_and_drawn_numbers_with_few_digits():
     values = {"rate": 0.0012520653814999472, "small": 1.2520653814999e-06, "grid": "0.0003"}
     trial = Trial(number=0, values=values, folder=Path("trial"))
     assert trial.described() == "rate=0.001252 small=1.252e-06 grid=0.0003"
+
+
+def test_drawn_numbers_have_as_many_digits_as_tell_them_apart():
+    drawn = ["0.00125206538149994", "0.00125207999999999", "0.5123456789"]
+    rows = [{"rate": rate, "model": "ltc", "x": "1"} for rate in drawn]
+    lines = summary(rows, ["rate"]).splitlines()[2:]
+    told = [line.split("|")[2].strip() for line in lines]
+    assert told == ["0.00125207", "0.00125208", "0.512346"]
 
 
 @pytest.mark.slow
