@@ -6,7 +6,7 @@ action x means offset + factor · x.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Quantity:
     """Lowest and highest value."""
     positive: str = ""
     """Direction of positive values, e.g. "left"; "" if there is none."""
+    has_assumed_unit: bool = field(default=False, compare=False)
+    """Whether the unit is assumed: the recording names none, and no range would show another."""
 
     @property
     def is_scaled(self) -> bool:

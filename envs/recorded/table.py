@@ -20,6 +20,7 @@ Lines are in order of time.
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from envs.recorded.assembly import (
@@ -143,7 +144,8 @@ def _read_titles(folder: Path, titles: Sequence[str]) -> list[Quantity]:
                     " angle in [-1, 1]; left is positive in any unit."
                 )
             known = Quantity(name=name, unit=unit, positive=known.positive)
-        found.append(known)
+        is_assumed = unit is None and bool(known.unit) and known.is_scaled
+        found.append(replace(known, has_assumed_unit=is_assumed))
     names = [one.name for one in found]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     fault = None

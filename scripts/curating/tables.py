@@ -61,7 +61,8 @@ def _stretch(overview: Overview) -> str:
 def numbers_row(one: Numbers) -> list[object]:
     """Return the row of a number in the table of numbers."""
     shares = (one.zeros, one.num_missing / max(one.num_missing + len(one.values), 1))
-    return [one.quantity.name, one.quantity.unit, one.role, *one.summary.values(), *shares]
+    unit = one.quantity.unit + " (assumed)" * one.quantity.has_assumed_unit
+    return [one.quantity.name, unit, one.role, *one.summary.values(), *shares]
 
 
 def cells_of(row: list[object]) -> list[str]:

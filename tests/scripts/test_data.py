@@ -64,6 +64,18 @@ def test_inspect_of_numbers_alone_says_what_is_unlike(type_command, numbers, cap
     assert "a &lt;b&gt; &amp; c" in page and "<b>" not in page and "<i>" not in page
 
 
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [("speed", "m/s (assumed)"), ("speed [m/s]", "m/s"), ("speed [km/h]", "km/h")],
+)
+def test_inspect_marks_an_assumed_unit(type_command, numbers, capsys, title, told):
+    log = numbers / "frames.csv"
+    log.write_text(log.read_text().replace("speed [<i>]", title))
+    assert type_command(data, COMMANDS, "inspect", numbers) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| speed ")]
+    assert row.split("|")[2].strip() == told
+
+
 def test_inspect_draws_a_recording_of_two_frames(type_command, numbers, capsys, tmp_path):
     log = numbers / "frames.csv"
     log.write_text("\n".join(log.read_text().splitlines()[:3]))
