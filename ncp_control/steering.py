@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ncp_control.contract import Contract
+from ncp_control.ranges import check_above_zero
 
 ANGLE, CURVATURE, YAW_RATE = "rad", "1/m", "rad/s"
 """Quantities of steering, named by their units."""
 LARGEST_ANGLE = "fraction of the car's largest angle"
 """Unit of a steering whose scale is not in the contract."""
+_LEAST_STEER_DEG = 3.0
+"""Smallest plausible largest steering angle of a car [degrees]; angles in radians are smaller."""
 _NAMES = {ANGLE: "steering", CURVATURE: "curvature", YAW_RATE: "yaw_rate"}
 _UNITS: dict[str, tuple[str, float]] = {
     **{unit: (unit, 1.0) for unit in _NAMES},
@@ -90,6 +93,22 @@ def steering_of(contract: Contract, where: str, quantities: Sequence[str] = (ANG
 def is_steering_unit(unit: str) -> bool:
     """True if the table at the top of this module has the unit."""
     return _read_unit(unit)[0] is not None
+
+
+def check_largest_angle(max_steer_deg: float) -> None:
+    """Raise ValueError unless a car's largest steering angle is plausible in degrees."""
+    check_above_zero("max_steer_deg", max_steer_deg)
+    if max_steer_deg < _LEAST_STEER_DEG:
+        raise ValueError(
+            f"`max_steer_deg` must be at least {_LEAST_STEER_DEG:g} degrees, got {max_steer_deg}."
+            f" If you measured radians, give {math.degrees(max_steer_deg):.3g}."
+        )
+
+
+def angle_rad(unit: str) -> float | None:
+    """Return the steering angle [rad] that 1 of a unit is; None if that is unknown or no angle."""
+    quantity, scale = _read_unit(unit)
+    return scale if quantity == ANGLE else None
 
 
 def _read_unit(unit: str) -> tuple[str | None, float | None]:

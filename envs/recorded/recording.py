@@ -244,16 +244,17 @@ class Recording:
                     f" '{self.folder}'. Give that column the policy's name."
                 )
             recorded, unit = known[name], one.unit
-            is_other = bool(unit) and recorded.unit not in ("", unit)
+            is_other, hint = bool(unit) and recorded.unit not in ("", unit), ""
             if isinstance(one, ActionContract) and one.scale is None:
                 # Fractions of different things are compared, degrees and fractions are not.
                 is_other = recorded.is_scaled and (is_other or self._largest(name) > 1.0)
                 unit = unit or "[-1, 1]"
+                hint = ", or with data.py convert --max-steer-deg" if name == STEERING else ""
             if is_other:
                 raise ValueError(
                     f"`log` must hold {name} in the unit of the policy, {unit}, got"
                     f" {recorded.unit or 'numbers beyond [-1, 1]'} in '{self.folder}'. Bring it to"
-                    " that unit in the reader, or in frames.csv."
+                    f" that unit in the reader, or in frames.csv{hint}."
                 )
             wanted = one.positive if isinstance(one, ActionContract) else ""
             if wanted and recorded.positive not in ("", wanted):

@@ -38,7 +38,8 @@ def write_tub(recording: Recording, folder: str | Path) -> None:
             "`recording` must have frames and steering in [-1, 1] to be a tub, got"
             f" {', '.join(known) or 'no numbers'}"
             f"{' without frames' if recording.framing is None else ''} of"
-            f" '{recording.folder}'. Write another format."
+            f" '{recording.folder}'. Write another format, or convert an angle with"
+            " --max-steer-deg."
         )
     with new_folder(folder) as new:
         (new / "images").mkdir()

@@ -1,6 +1,7 @@
 """Write a recording in another format."""
 
 from envs.recorded import load_recording, write_lerobot, write_minari, write_tub
+from envs.recorded.fractions import as_fractions
 from ncp_control.keyword_options import read_options
 from scripts.curating.loading import with_actions
 from scripts.curating.settings import Convert
@@ -11,6 +12,8 @@ def convert(settings: Convert) -> None:
     recording = load_recording(
         settings.log, options=read_options(settings.log_options, "log_options")
     )
+    if settings.max_steer_deg is not None:
+        recording = as_fractions(recording, settings.max_steer_deg)
     recording = with_actions(recording, settings.actions)
     if settings.to == "tub":
         write_tub(recording, settings.out)

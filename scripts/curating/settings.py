@@ -48,6 +48,9 @@ class Convert:
     actions: tuple[str, ...] = ()
     """Names of the numbers that become actions. If none: steering, or all actions of a recording
     without steering."""
+    max_steer_deg: float | None = None
+    """The car's largest steering angle [degrees]; a recorded angle is then written as a fraction of
+    it, as a tub requires. If None: steering keeps its unit."""
     task: str = "drive"
     """Description of the task in words, for lerobot."""
     log_options: tuple[str, ...] = ()

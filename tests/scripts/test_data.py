@@ -2,6 +2,7 @@
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 
@@ -136,6 +137,48 @@ def test_convert_takes_other_actions_and_keeps_frames_without_a_number(type_comm
     assert again.actions == ("speed",) and len(again) == 101
     speed = again.episodes[0].numbers["speed"]
     np.testing.assert_array_equal(speed, [*range(100), np.nan])
+
+
+@pytest.fixture
+def angles(tmp_path):
+    """A drive with a camera, and steering in degrees up to 20, positive to the left."""
+    folder = tmp_path / "angles"
+    folder.mkdir()
+    steering = 20.0 * np.sin(np.arange(30) / 5)
+    steering[8] = 20.0
+    for i in range(30):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((40, 60, 3), 8 * i, np.uint8))
+    lines = [f"{0.05 * i:.2f},{i}.png,{angle:.6f}" for i, angle in enumerate(steering)]
+    (folder / "frames.csv").write_text("\n".join(["time_s,path,steering [deg]", *lines]))
+    return folder, steering
+
+
+def test_an_angle_is_converted_to_a_fraction_of_the_largest(type_command, angles, capsys):
+    folder, steering = angles
+    words = ["convert", folder, "tub", "--to", "tub"]
+    assert type_command(data, COMMANDS, *words) == 2
+    assert "or convert an angle with --max-steer-deg." in capsys.readouterr().err
+    assert type_command(data, COMMANDS, *words, "--max-steer-deg", "25") == 0
+    tub = load_recording("tub")
+    np.testing.assert_allclose(tub.episodes[0].numbers["steering"], steering / 25.0, atol=1e-6)
+    assert (
+        type_command(data, COMMANDS, *words[:2], "exact", "--to", "tub", "--max-steer-deg", 20) == 0
+    )
+    assert load_recording("exact").episodes[0].numbers["steering"].max() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees", "message"),
+    [
+        ("angles", 15, "`max_steer_deg` must be at least 20, the largest steering in .*, got 15"),
+        ("angles", 0.4, "`max_steer_deg` must be at least 3 degrees, got 0.4. If .* radians, give"),
+        ("log", 25, "`max_steer_deg` must be left out unless .*, got \"fraction of the car's"),
+    ],
+)
+@pytest.mark.usefixtures("angles", "udacity_log")
+def test_a_largest_angle_that_cannot_be_is_one_sentence(refuse, tmp_path, name, degrees, message):
+    words = ["convert", tmp_path / name, "new", "--to", "tub", "--max-steer-deg", degrees]
+    refuse(data, COMMANDS, words, message)
 
 
 @pytest.mark.parametrize(

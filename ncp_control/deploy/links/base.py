@@ -8,7 +8,6 @@ link is a function registered with `register_link`; see `LinkKind`.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +16,11 @@ from ncp_control.contract import Contract
 from ncp_control.keyword_options import check_needed, check_options
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.link import Link
-from ncp_control.ranges import check_above_zero
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 
 LAST_PORT = 65_535
 """Highest TCP port."""
-_LEAST_STEER_DEG = 3.0
-"""Smallest plausible largest steering angle of a car [degrees]; angles in radians are smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +90,6 @@ def check_address(host: str, port: int, *, least_port: int = 1) -> None:
         raise ValueError(
             f"`port` must be a whole number from {least_port} to {LAST_PORT}, got {port!r}."
             " Choose one of these."
-        )
-
-
-def check_largest_angle(max_steer_deg: float) -> None:
-    """Raise ValueError unless a car's largest steering angle is plausible in degrees."""
-    check_above_zero("max_steer_deg", max_steer_deg)
-    if max_steer_deg < _LEAST_STEER_DEG:
-        raise ValueError(
-            f"`max_steer_deg` must be at least {_LEAST_STEER_DEG:g} degrees, got {max_steer_deg}."
-            f" If you measured radians, give {math.degrees(max_steer_deg):.3g}."
         )
 
 

@@ -37,13 +37,14 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract, FramesContract
-from ncp_control.deploy.links.base import check_address, check_largest_angle, check_steering
+from ncp_control.deploy.links.base import check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
 from ncp_control.loop.link import LinkLost, Reading, with_unread
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero, check_part, is_number
+from ncp_control.steering import check_largest_angle
 
 SCENE = "generated_track"
 """Default scene."""

@@ -33,7 +33,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
-from ncp_control.deploy.links.base import check_largest_angle, check_steering
+from ncp_control.deploy.links.base import check_steering
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock, RealClock
@@ -44,6 +44,7 @@ from ncp_control.loop.pilot import GuardedPilot, make_monitor, needed_contract
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, policy_folder
 from ncp_control.ranges import check_part
+from ncp_control.steering import check_largest_angle
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,64 @@
+"""Convert steering that is recorded as an angle to fractions of the car's largest angle."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from envs.recorded.quantities import KNOWN, STEERING
+from envs.recorded.recording import Recording
+from ncp_control.steering import angle_rad, check_largest_angle
+
+_ROUNDING = 1e-6
+"""Share by which an angle may exceed the largest one, because it is recorded in float32."""
+
+
+def as_fractions(recording: Recording, max_steer_deg: float) -> Recording:
+    """Return a recording whose steering is a fraction of the car's largest angle, in [-1, 1].
+
+    Args:
+        recording: A recording whose steering has an angle as its unit, e.g. deg.
+        max_steer_deg: The car's largest steering angle [degrees].
+
+    Raises:
+        ValueError: If steering is no angle, is already such a fraction, or exceeds the largest
+            angle.
+    """
+    check_largest_angle(max_steer_deg)
+    known = {one.name: one for one in recording.quantities}
+    unit = known[STEERING].unit if STEERING in known else None
+    unit_rad = None if unit is None else angle_rad(unit)
+    if unit_rad is None:
+        raise ValueError(
+            "`max_steer_deg` must be left out unless the steering of a recording is an angle, got"
+            f" {'none' if unit is None else repr(unit or 'no unit')} in '{recording.folder}'."
+        )
+    factor = unit_rad / math.radians(max_steer_deg)
+    largest = max(
+        float(np.nan_to_num(np.abs(one.numbers[STEERING])).max()) for one in recording.episodes
+    )
+    if factor * largest > 1.0 + _ROUNDING:
+        raise ValueError(
+            f"`max_steer_deg` must be at least {math.degrees(unit_rad) * largest:.4g}, the largest"
+            f" steering in '{recording.folder}', got {max_steer_deg:g}. Measure the car's largest"
+            " angle at the wheels."
+        )
+    episodes = [
+        replace(
+            one,
+            numbers={
+                **one.numbers,
+                STEERING: np.clip(factor * one.numbers[STEERING], -1.0, 1.0).astype(np.float32),
+            },
+        )
+        for one in recording.episodes
+    ]
+    fraction = replace(KNOWN[STEERING], positive=known[STEERING].positive)
+    quantities = [fraction if one.name == STEERING else one for one in recording.quantities]
+    return replace(
+        recording,
+        episodes=tuple(episodes),
+        quantities=tuple(quantities),
+        contract=None,
+        scales={name: one for name, one in recording.scales.items() if name != STEERING},
+    )
