@@ -9,7 +9,8 @@ from ncp_control import LTC, NCP19, Circuit, Policy, auto_ncp
 from ncp_control.audit.inspector import Panel, TrackMap
 from ncp_control.circuit import Activity
 from ncp_control.episode import Episode
-from tests.ncp_control.audit.browsing import start_browser
+from tests.ncp_control.audit.browsing import open_page, start_browser
+from tests.ncp_control.audit.pages import write_pages
 
 NUM_BITS = 8
 
@@ -170,3 +171,19 @@ def device(browser):
     yield resize
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory):
+    """The folder of the pages of small episodes."""
+    folder = tmp_path_factory.mktemp("pages")
+    write_pages(folder, make_panel, make_episode, make_dense_episode())
+    return folder
+
+
+@pytest.fixture
+def page(browser, pages):
+    """Open one of the pages; afterwards its console must be empty."""
+
+    yield lambda name: open_page(browser, pages / f"{name}.html")
+    assert browser.get_log("browser") == []
