@@ -208,10 +208,12 @@ class Recording:
             ValueError: If the recording lacks one of the numbers, or has it with another unit or
                 sign.
         """
-        if contract is not None and self.contract is not None:
-            self._check_actions(self.contract, contract)
-        if contract is None or self.contract is not None:
+        if contract is None:
             return self.choose()
+        scales = {one.name: one.scale for one in contract.action if one.scale is not None}
+        if self.contract is not None:
+            self._check_actions(self.contract, contract)
+            return replace(self.choose(), scales=scales)
         if frames_part(contract.observation) is None:
             self = replace(self, framing=None)
         elif self.framing is None:
@@ -223,7 +225,6 @@ class Recording:
         entries = [entry.name for entry in entries_of(contract.observation)]
         wanted = [entry.name for entry in contract.action]
         chosen = self.choose(wanted, [name.removeprefix("numbers: ") for name in entries])
-        scales = {one.name: one.scale for one in contract.action if one.scale is not None}
         return replace(chosen, scales=scales)
 
     def _check_meaning(self, contract: Contract) -> None:

@@ -178,6 +178,11 @@ def test_steering_that_the_policy_scales_is_read_in_its_unit(policy, recorded, t
     with recording.as_demonstrations() as store:
         np.testing.assert_allclose(store.actions, -done.episode.actions, rtol=1e-4, atol=1e-6)
     assert fit_scales([recording]) == {"steering": (-0.5, 8.0)}
+    wider = dataclasses.replace(steering, scale=(0.0, 16.0))  # of another policy
+    seen = recording.chosen_for(dataclasses.replace(recording.contract, action=(wider,)))
+    with recording.as_demonstrations() as own, seen.as_demonstrations() as of_other:
+        in_degrees = [wider.in_unit(of_other.actions), steering.in_unit(own.actions)]
+        np.testing.assert_allclose(*in_degrees, atol=1e-5)
     cropped = load_recording(tmp_path / "r.mcap", options={"crop": (0.1, 0.0)})
     assert cropped.contract is None
     np.testing.assert_allclose(cropped.episodes[0].numbers["steering"], degrees)
