@@ -18,17 +18,15 @@ from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.imitation import error_of, predict_all
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
-from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, place_to_film, refuse
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
-from scripts.evaluation.recorded import root_errors, rounded
+from scripts.evaluation.recorded import error_of_mean, errors_table, rounded
 from scripts.evaluation.report import (
     FILM_S,
-    error_of_mean,
     write_recorded_report,
     write_report,
 )
@@ -195,19 +193,13 @@ def evaluate_open_loop(
     with recorded as frames:
         store = as_seen(frames, policy.contract)
         predicted = predict_all(policy, store)
-        error = error_of(policy, predicted, store)
-        variance = error_of_mean(store)
-        run.log(0, mean_squared_error=error, steering_variance=variance)
-        rows = [[name, f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
-        print(markdown_table(["predictor", "MSE [action²]"], rows))
-        roots = None
-        if not policy.choices:
-            action = action if policy.contract is None else policy.contract.action
-            roots = root_errors(name, predicted, store, action)
-            print(rounded(roots))
-        measured = {described: (error, variance)}
-        add_results(results, settings, policy, name, RECORDED_MEASURES, measured)
-        write_recorded_report(run, policy, store, error, roots=roots)
+        measured = error_of(policy, predicted, store), error_of_mean(store)
+        run.log(0, **dict(zip(RECORDED_MEASURES, measured, strict=True)))
+        action = action if policy.contract is None else policy.contract.action
+        errors = errors_table(name, policy, predicted, store, action)
+        print(rounded(errors))
+        add_results(results, settings, policy, name, RECORDED_MEASURES, {described: measured})
+        write_recorded_report(run, policy, store, errors)
 
 
 def add_results(

@@ -1,12 +1,14 @@
-"""Errors of a policy on a recording, beside those of two drivers that see nothing.
+"""Errors of a policy on a recording, beside those of drivers that see nothing.
 
 | driver | command |
 |---|---|
+| mean of the recording | the mean of each action |
 | always neutral | the one that stands for the value nearest to zero |
-| persistence | the recorded one of the previous frame; neutral in the first frame of an episode |
+| most frequent choice | where actions are choices, instead of mean and neutral |
+| persistence | the recorded one of the previous frame |
 
 Persistence knows the last recorded command, which no policy gets. It shows how little changes from
-one frame to the next.
+one frame to the next. In the first frame of an episode it is neutral, or the most frequent choice.
 """
 
 from collections.abc import Sequence
@@ -16,40 +18,65 @@ import numpy as np
 from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.markdown import markdown_table
+from ncp_control.policy import Policy
 from scripts.reporting import Table
 
 
-def root_errors(
-    name: str, predicted: np.ndarray, store: Demonstrations, action: Sequence[ActionContract]
+def errors_table(
+    name: str,
+    policy: Policy,
+    predicted: np.ndarray,
+    store: Demonstrations,
+    action: Sequence[ActionContract],
 ) -> Table:
-    """Return the root mean squared error of each action in its unit, in a row for each action.
+    """Return the errors of a policy and of the other drivers, in a row for each action.
+
+    They are root mean squared errors in the unit of the action, or shares of wrong choices.
 
     Args:
         name: Name of the policy.
-        predicted: Its actions in all frames, shape (frames, action).
+        policy: The policy.
+        predicted: Its outputs in all frames, shape (frames, outputs), see `predict_all`.
         store: The recording.
         action: Contract of the actions.
     """
     wanted = store.actions.astype(np.float64)
-    neutral = np.array([entry.neutral for entry in action])
-    drivers = {
-        name: predicted,
-        "always neutral": np.broadcast_to(neutral, wanted.shape),
-        "persistence": earlier_actions(store, neutral),
-    }
-    roots = [np.sqrt(np.mean((acted - wanted) ** 2, axis=0)) for acted in drivers.values()]
-    rows = []
-    for i, entry in enumerate(action):
-        _, factor = entry.scale or (0.0, 1.0)
-        named = f"{entry.name} [{entry.unit}]" if entry.unit else entry.name
-        rows.append([named, *(abs(factor) * float(root[i]) for root in roots)])
-    return Table(header=["RMSE of", *drivers], rows=rows)
+    if policy.choices:
+        usual = np.array([np.bincount(one).argmax() for one in wanted.T.astype(int)])
+        drivers = {name: policy.command(predicted), "most frequent choice": usual}
+        measured, factors = "share of wrong choices of", np.ones(len(action))
+    else:
+        usual = np.array([entry.neutral for entry in action])
+        drivers = {
+            name: predicted,
+            "mean of the recording": wanted.mean(axis=0),
+            "always neutral": usual,
+        }
+        measured = "RMSE of"
+        factors = np.array([abs(one.scale[1]) if one.scale else 1.0 for one in action])
+    drivers["persistence"] = earlier_actions(store, usual)
+    errors = []
+    for acted in drivers.values():
+        if policy.choices:
+            errors.append(np.mean(acted != wanted, axis=0))
+        else:
+            errors.append(factors * np.sqrt(np.mean((acted - wanted) ** 2, axis=0)))
+    rows = [
+        [f"{one.name} [{one.unit}]" if one.unit else one.name, *map(float, row)]
+        for one, row in zip(action, np.array(errors).T, strict=True)
+    ]
+    return Table(header=[measured, *drivers], rows=rows)
 
 
-def rounded(roots: Table) -> str:
-    """Return `root_errors` as a table in Markdown."""
-    rows = [[named, *(f"{root:.4g}" for root in rest)] for named, *rest in roots.rows]
-    return markdown_table(roots.header, rows)
+def error_of_mean(store: Demonstrations) -> float:
+    """Return the mean squared error of always predicting the mean of each action entry."""
+    return float(store.actions.var(axis=0, dtype=np.float64).mean())
+
+
+def rounded(errors: Table) -> str:
+    """Return `errors_table` in Markdown."""
+    rows = [[named, *(f"{error:.4g}" for error in rest)] for named, *rest in errors.rows]
+    return markdown_table(errors.header, rows)
 
 
 def earlier_actions(store: Demonstrations, first: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ report/
     report.md             the page: table, film, figures with captions, settings, versions
     table.csv             the table with all digits
     returns.csv           the return of every episode, if the environment measures returns
-    errors.csv            error of each action in its unit, if `evaluate.py` ran on a recording
     film.mp4              the film, if the environment can be rendered
     robustness.png        return against each disturbance that has several strengths
     steering.png          steering of policy and expert, if there is an expert
@@ -32,7 +31,7 @@ from ncp_control.audit.inspection import choice_names
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
-from ncp_control.markdown import markdown_table, plain
+from ncp_control.markdown import plain
 from ncp_control.policy import Policy, VectorPolicy
 from ncp_control.replay import replay, with_activity
 from ncp_control.worlds import Disturbance
@@ -174,10 +173,8 @@ def write_recorded_report(
     run: Run,
     policy: Policy,
     store: Demonstrations,
-    error: float,
+    errors: Table,
     doubts: Sequence[str] = (),
-    *,
-    roots: Table | None = None,
 ) -> Path:
     """Write the report of a policy that was run on a recording.
 
@@ -185,33 +182,21 @@ def write_recorded_report(
         run: The run that is reported.
         policy: The policy to inspect.
         store: The recording on which it is tested; its longest episode is shown.
-        error: Mean squared error of the policy on the recording.
-        doubts: Reasons why this error may say little, each a sentence or two.
-        roots: Errors of each action, see `recorded.root_errors`; None to leave them out.
+        errors: Errors of the policy and of simple drivers, see `recorded.errors_table`.
+        doubts: Reasons why these errors may say little, each a sentence or two.
 
     Returns:
         Path of the page, `report.md`.
     """
     episode = replay(policy, store, actor=store.meta.get("source", {}).get("driver", "human"))
-    variance = error_of_mean(store)
-    rows = [["policy", f"{error:.5f}"], ["mean of the recording", f"{variance:.5f}"]]
-    header = ["predictor", "MSE [action²]"]
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
-        report.say(*(f"**Warning:** {doubt}" for doubt in doubts), markdown_table(header, rows))
-        report.table("table.csv", header, rows)
-        if roots is not None:
-            report.say(rounded(roots))
-            report.table("errors.csv", roots.header, roots.rows)
+        report.say(*(f"**Warning:** {doubt}" for doubt in doubts), rounded(errors))
+        report.table("table.csv", errors.header, errors.rows)
         report.say(f"Shown: {len(episode)} frames, {episode.time_s[-1]:.0f} s.")
         _draw(report, policy, episode)
         report.write()
     return run.report / "report.md"
-
-
-def error_of_mean(store: Demonstrations) -> float:
-    """Return the mean squared error of always predicting the mean of each action entry."""
-    return float(store.actions.var(axis=0, dtype=np.float64).mean())
 
 
 def robustness(rows: Sequence[Measured], disturbances: Sequence[Disturbance]) -> Figure | None:

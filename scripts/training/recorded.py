@@ -27,6 +27,7 @@ from ncp_control.contract import Contract
 from ncp_control.json_files import read_json
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import (
+    error_of,
     imitate,
     imitation_error,
     predict_all,
@@ -40,6 +41,7 @@ from ncp_control.records import entries_of, frames_part, record_frame
 from policies.augmentation import FrameAugmentation, mirrored_entries, steering_signs
 from policies.driving import NEURONS, UNITS, make_driving_policy
 from policies.locomotion import make_policy_for
+from scripts.evaluation.recorded import errors_table
 from scripts.evaluation.report import write_recorded_report
 from scripts.training.contracts import with_bounds
 from scripts.training.recorded_settings import Recorded
@@ -100,12 +102,14 @@ def train_recorded(asked: Recorded) -> None:
         ]
         chosen = choose(model, learned, ways, stores.validation)
         policy, run, ways = learned[chosen], trials[chosen], ways[chosen : chosen + 1]
-        error = imitation_error(policy, stores.test)
-        measured[model] = error, correlation(policy, stores.test)
+        predicted = predict_all(policy, stores.test)
+        error = error_of(policy, predicted, stores.test)
+        measured[model] = error, correlation_of(predicted, stores.test.actions)
         add_simple(results, simple, recordings, settings)
         row = dict(zip(MEASURES, measured[model], strict=True))
         add_row(results, settings, model, describe(recordings, settings, ways[0]), row)
-        write_recorded_report(run, policy, stores.test, error, doubts)
+        errors = errors_table("policy", policy, predicted, stores.test, contract.action)
+        write_recorded_report(run, policy, stores.test, errors, doubts)
         chosen_runs.append(run)
     print(comparison(measured, contract.action))
     print("policies:", *[run.policy for run in chosen_runs])
@@ -206,14 +210,6 @@ def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> s
     for name, value in dataclasses.asdict(way).items():
         values[name] = f"{value}, chosen on validation" if values[name] is None else value
     return f"{name_of(recordings)} {json.dumps(values, sort_keys=True)}"
-
-
-def correlation(policy: Policy, store: Demonstrations) -> float:
-    """Return the correlation of a policy's first action with the person's over a whole store.
-
-    It is 0 if either is constant.
-    """
-    return correlation_of(predict_all(policy, store), store.actions)
 
 
 def train_model(

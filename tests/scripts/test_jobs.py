@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +84,12 @@ def test_the_checkpoint_is_chosen_by_the_validation_part(
 ):
     judged = []
 
-    def spy(policy, store, measure=recorded.imitation_error):
-        judged.append(len(store))
-        return measure(policy, store)
+    def spy(policy, *given, measure):
+        judged.append(len(given[-1]))
+        return measure(policy, *given)
 
-    monkeypatch.setattr(recorded, "imitation_error", spy)
+    for name in ("imitation_error", "error_of"):
+        monkeypatch.setattr(recorded, name, partial(spy, measure=getattr(recorded, name)))
     words = ["recorded", "--log", udacity_log, "--models", "cnn", *PLAIN]
     assert type_command(train, JOBS, *words) == 0
     assert judged == [14, 24], "frames that choose the checkpoint, then those that test"
@@ -118,7 +120,8 @@ def test_a_policy_can_be_judged_by_the_part_that_was_held_back(
     assert float(last["steering_variance"]) == pytest.approx(variance, rel=1e-5)
     assert float(whole["steering_variance"]) != pytest.approx(variance, rel=0.01)
     persistence = np.sqrt((steering[0] ** 2 + (np.diff(steering) ** 2).sum()) / len(steering))
-    known = [float(last["mean_squared_error"]) ** 0.5, np.sqrt(np.mean(steering**2)), persistence]
+    error = float(last["mean_squared_error"])
+    known = *np.sqrt([error, variance, np.mean(steering**2)]), persistence
     told = capsys.readouterr().out.splitlines()
     (row,) = [line for line in told if line.startswith("| steering [")][1:]
     assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(known, rel=1e-3)

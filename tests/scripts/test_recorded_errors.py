@@ -9,7 +9,7 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
 from scripts.evaluate import evaluate_policy
-from scripts.evaluation.recorded import root_errors
+from scripts.evaluation.recorded import errors_table
 from scripts.evaluation.settings import Evaluate
 
 
@@ -27,15 +27,44 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
         ActionContract(name="steering", unit="deg", scale=(10.0, -40.0)),  # neutral: 0.25
         ActionContract(name="throttle"),
     ]
-    table = root_errors("mine", actions + np.array([-0.2, 0.1]), store, action)
-    assert table.header == ["RMSE of", "mine", "always neutral", "persistence"]
+    policy = VectorPolicy(LTC(fully_connected(1, 4, 2), frame_s=0.1), observation_size=1)
+    table = errors_table("mine", policy, actions + np.array([-0.2, 0.1]), store, action)
+    drivers = ["mine", "mean of the recording", "always neutral", "persistence"]
+    assert table.header == ["RMSE of", *drivers]
     (steering, *degrees), (throttle, *shares) = table.rows
     assert (steering, throttle) == ("steering [deg]", "throttle")
     lag = (8 * 0.1**2 + 0.25**2 + 0.05**2) / 10
     assert degrees == pytest.approx(
-        [40 * 0.2, 40 * np.sqrt(np.mean((ramp - 0.25) ** 2)), 40 * np.sqrt(lag)], rel=1e-6
+        [
+            40 * 0.2,
+            40 * ramp.std(),
+            40 * np.sqrt(np.mean((ramp - 0.25) ** 2)),
+            40 * np.sqrt(lag),
+        ],
+        rel=1e-6,
     )
-    assert shares == pytest.approx([0.1, 0.25, np.sqrt(2 * 0.25**2 / 10)], rel=1e-6)
+    assert shares == pytest.approx([0.1, 0.0, 0.25, np.sqrt(2 * 0.25**2 / 10)], rel=1e-6)
+
+
+def test_choices_are_right_or_wrong():
+    chosen = np.array([0, 2, 2, 1, 2, 2, 2, 0], np.float32)
+    store = Demonstrations(
+        observations=np.zeros((8, 1), np.float32),
+        actions=chosen[:, None],
+        dt_s=np.full(8, 0.1, np.float32),
+        episode_starts=np.array([0, 4]),
+    )
+    cell = LTC(fully_connected(1, 6, 3), frame_s=0.1)
+    policy = VectorPolicy(cell, observation_size=1, choices=(3,))
+    scores = np.eye(3)[chosen.astype(int)]
+    scores[3] = 5.0, 0.0, 0.0  # wrong in one frame
+    action = [ActionContract(name="gear", choices=("low", "middle", "high"))]
+    table = errors_table("mine", policy, scores, store, action)
+    assert table.header == [
+        *("share of wrong choices of", "mine", "most frequent choice", "persistence"),
+    ]
+    wrong = 1 / 8, 3 / 8, 4 / 8
+    assert table.rows == [["gear", *wrong]]
 
 
 @pytest.fixture
@@ -61,7 +90,7 @@ def test_demonstrations_are_a_recording(type_command, tmp_path, capsys):
     (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| heater [degC]")]
     persistence = 5 * np.sqrt((2**2 + 3 * 2**2) / 4)  # neutral is -1, nearest to 0 degC
     assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(
-        [5.0, 5 * np.sqrt(2.0), persistence], rel=1e-3
+        [5.0, 5.0, 5 * np.sqrt(2.0), persistence], rel=1e-3
     )
 
 

@@ -31,6 +31,7 @@ from scripts.evaluation.report import (
     write_recorded_report,
 )
 from scripts.evaluation.tables import Measured, of_returns, results_table
+from scripts.reporting import Table
 
 METRICS = LaneMetrics(
     driven_km=2.0,
@@ -159,11 +160,12 @@ def test_recorded_report(run, policy):
         dt_s=np.full(40, 0.1, dtype=np.float32),
         episode_starts=np.array([0, 10]),
     )
-    page = write_recorded_report(run, policy, store, 0.125, ["The test part never steers."])
+    errors = Table(header=["RMSE of", "policy"], rows=[["steering", 0.125]])
+    page = write_recorded_report(run, policy, store, errors, ["The test part never steers."])
     assert "**Warning:** The test part never steers." in page.read_text()
     assert {"steering.png", "wiring.png", "activity.png"} <= {p.name for p in run.report.iterdir()}
     assert "Shown: 30 frames, 3 s." in page.read_text()
-    assert "0.12500" in page.read_text()
+    assert "| steering | 0.125  |" in page.read_text()
     episode = replay(policy, store)
     np.testing.assert_allclose(episode.time_s, 0.1 * np.arange(30), atol=1e-6)
     np.testing.assert_array_equal(episode.expert_actions, store.actions[10:])
