@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import Curve, Trial, Values, combinations, read_grid
 
@@ -118,12 +120,17 @@ class Search:
         self._optuna, self._curve = optuna, curve
         self._study = optuna.create_study(
             direction="minimize" if curve.is_lowest else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=settings.seed),
         )
+        self._seed = settings.seed
         self._asked: list[Any] = []
 
     def ask(self, known: Values | None) -> dict[str, Any]:
-        """Return the values of the next point; `known` are its values in a resumed sweep."""
+        """Return the values of the next point; `known` are its values in a resumed sweep.
+
+        Each point has its own random numbers, since a known point draws none.
+        """
+        seed = np.random.SeedSequence((self._seed, len(self._asked))).generate_state(1)
+        self._study.sampler = self._optuna.samplers.TPESampler(seed=int(seed[0]))
         if known is not None:
             self._study.enqueue_trial(dict(known))
         self._asked.append(self._study.ask(self._ranges))

@@ -326,6 +326,34 @@ def test_a_search_finds_the_best_and_asks_for_the_same_points_again(
     assert again == asked
 
 
+@pytest.mark.parametrize("num_ended", [4, 12])
+def test_a_resumed_search_explores_the_points_of_an_uninterrupted_one(tmp_path, num_ended):
+    """12 points are more than the ten that Optuna draws at random before it models the scores."""
+    pytest.importorskip("optuna", reason="Optuna is missing: pip install ncp-control[scale]")
+    settings = Sweep(
+        job="imitate", search=("x=0.0..1.0", "rate=log:1e-4..1e-2", "cell=ltc,lstm"), trials=15
+    )
+
+    def explore(folder, num_points):
+        points = Points(settings, folder, CURVES["imitate"])
+        for _ in range(num_points):
+            trial = points.next()
+            if trial.outcome is None:
+                trial.begin()
+                run = trial.folder / "runs" / "run"
+                run.mkdir(parents=True)
+                (run / "config.json").touch()
+                (run / "metrics.csv").write_text(f"score\n{(trial.values['x'] - 0.3) ** 2}\n")
+                trial.end(DONE)
+            points.end(trial)
+        return [trial.values for trial in points.trials]
+
+    whole = explore(tmp_path / "whole", 15)
+    assert explore(tmp_path / "stopped", num_ended) == whole[:num_ended]
+    assert explore(tmp_path / "stopped", 15) == whole
+    assert len({values["x"] for values in whole}) == 15
+
+
 def test_ranges_of_a_search(tmp_path):
     pytest.importorskip("optuna", reason="Optuna is missing: pip install ncp-control[scale]")
 
