@@ -22,9 +22,10 @@ from scripts.running.settings import Calibrate
 PARALLEL = 8
 LEAST_OBSERVATIONS = 6
 AFTER_S = 1.0
-"""A drive is left out if the episode terminates before its length plus this time [s]."""
-FEW_DRIVES = 5
-"""Number of drives below which a warning is printed: too few to tell which inputs are usual."""
+"""An episode is left out if it terminates before its length plus this time [s]."""
+FEW = 5
+"""Number of episodes or pieces below which a note is printed: too few to tell which inputs are
+usual."""
 STRAY_M, STRAY_RAD = 1.0, 0.1
 """Largest initial offset from the lane centre [m] and from its direction [rad] of a car, so that
 views from there count as usual."""
@@ -35,9 +36,10 @@ def calibrate(settings: Calibrate) -> None:
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     use_threads(threads_for(policy, None))
     contract = needed_contract(policy)
+    seconds = settings.length_s(contract.frame_s)
     if settings.log is not None:
         options = read_options(settings.log_options, "log_options")
-        fitted, others = recorded(settings.log, contract, options, settings.seconds)
+        fitted, others = recorded(settings.log, contract, options, seconds)
     elif contract.world:
         num_fitted = round(settings.episodes * 2 / 3)
         fitted = seen_in(policy, contract, settings, "train", num_fitted)
@@ -53,24 +55,28 @@ def calibrate(settings: Calibrate) -> None:
         is_coloured=has_colours(contract.observation),
         margin=settings.margin,
         held_share=settings.held_share,
-        provenance={"world": contract.world, **described(settings), "policy": folder.name},
+        provenance={"world": contract.world, **described(settings, seconds), "policy": folder.name},
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
-    largest, many = profile.provenance["largest_distance"], len(others) > 1
-    print(f"set by {len(others)} {'drives; their' if many else 'drive; its'} farthest input was at"
-          f" {largest:.3g}")  # fmt: skip
-    if len(others) < FEW_DRIVES:
+    kind, many = "episode" if settings.log is None else "piece", len(others) > 1
+    longest = max(len(one.numbers) for one in others)
+    print(
+        f"set by {len(others)} {kind}{'s' * many} of at most {longest:,} frames;"
+        f" {'their' if many else 'its'} farthest input was at"
+        f" {profile.provenance['largest_distance']:.3g}"
+    )
+    if len(others) < FEW:
         print(
-            f"note: fewer than {FEW_DRIVES} drives are too few to know what is usual; expect"
-            " the monitor to hold and stop on good roads. Calibrate on more."
+            f"note: fewer than {FEW} {kind}s are too few to know what is usual; expect the"
+            " monitor to hold and stop where all is well. Calibrate on more."
         )
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 
 
-def described(settings: Calibrate) -> dict[str, Any]:
+def described(settings: Calibrate, seconds: float) -> dict[str, Any]:
     """Return the settings that say how inputs were collected, as JSON values."""
-    values = dataclasses.asdict(settings)
+    values = {**dataclasses.asdict(settings), "seconds": seconds}
     names = ("log", "seconds") if settings.log is not None else ("episodes", "seconds", "seed")
     return {name: str(values[name]) if name == "log" else values[name] for name in names}
 
@@ -78,7 +84,9 @@ def described(settings: Calibrate) -> dict[str, Any]:
 def recorded(
     log: Path, contract: Contract, options: dict[str, Any], seconds: float
 ) -> tuple[list[SeenDrive], list[SeenDrive]]:
-    """Return the first two thirds of a recording, and the rest, each as drives of `seconds` [s].
+    """Return the first two thirds of a recording, and the rest, each in pieces of `seconds` [s].
+
+    Pieces are cut by frames, so that a gap in the times makes no piece short.
 
     Raises:
         ValueError: If the observations do not match the contract, or there are too few.
@@ -98,11 +106,11 @@ def recorded(
         sensed = contract.observation
         numbers = np.stack([statistics_of(np.asarray(one), sensed) for one in store.observations])
         time_s, starts = np.cumsum(store.dt_s, dtype=np.float64), store.episode_starts
+        num_frames = _steps(seconds, float(np.median(store.dt_s)) or contract.frame_s)
     cut = round(len(numbers) * 2 / 3)
     parts: tuple[list[SeenDrive], list[SeenDrive]] = [], []
     for rows in np.split(np.arange(len(numbers)), np.union1d(starts[1:], cut)):
-        lasts_s = float(time_s[rows[-1]] - time_s[rows[0]])
-        for piece in np.array_split(rows, min(max(round(lasts_s / seconds), 1), len(rows))):
+        for piece in np.array_split(rows, max(round(len(rows) / num_frames), 1)):
             parts[int(rows[0] >= cut)].append(SeenDrive(numbers[piece], time_s[piece]))
     return parts
 
@@ -117,13 +125,14 @@ def seen_in(
     this applies to at least half of the episodes.
     """
     world, options, seeds = _episodes(contract, settings, part, episodes)
-    sensed, num_steps = contract.observation, _steps(settings.seconds, world)
+    sensed = contract.observation
+    num_steps = _steps(settings.length_s(world.frame_s), world.frame_s)
     driven = iterate_episodes(
         world,
         policy,
         seeds=seeds,
         options=options,
-        num_steps=num_steps + _steps(AFTER_S, world),
+        num_steps=num_steps + _steps(AFTER_S, world.frame_s),
         parallel=PARALLEL,
         keeps_observations=True,
     )
@@ -137,12 +146,14 @@ def seen_in(
     if len(good) <= len(drives) / 2:  # a world in which good episodes end, e.g. at a goal
         return drives
     if len(good) < len(drives):
-        print(f"left out: {len(drives) - len(good)} of {len(drives)} drives, which the world ended")
+        print(
+            f"left out: {len(drives) - len(good)} of {len(drives)} episodes, which the world ended"
+        )
     return good
 
 
-def _steps(seconds: float, world: World) -> int:
-    return max(round(seconds / world.frame_s), 2)
+def _steps(seconds: float, frame_s: float) -> int:
+    return max(round(seconds / frame_s), 2)
 
 
 def _episodes(

@@ -8,6 +8,10 @@ import tyro
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
 
+EPISODE_S, LEAST_FRAMES = 6.0, 60
+"""Length of an episode of a calibration, if `seconds` is None: so long [s], and at least so many
+frames."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
@@ -23,16 +27,21 @@ class Calibrate:
     episodes: int = 400
     """Number of episodes: two thirds are fitted, the other third sets the limit. Not used for a
     recording, which is cut in the same shares."""
-    seconds: float = 6.0
-    """Length of each episode, and of the drives into which a recording is cut [s]."""
+    seconds: float | None = None
+    """Length of each episode, and of the pieces into which a recording is cut [s]. If None: 6 s,
+    or 60 frames of the policy where these take longer, as the rows of most time series do."""
     held_share: float = 0.01
-    """Share of the drives of the other third that the loop would hold or stop if `margin` were 1;
-    at 0, the farthest of these drives sets the limit. With the margin, usual drives of that length
-    are held more rarely."""
+    """Share of the episodes or pieces of the other third that the loop would hold or stop if
+    `margin` were 1; at 0, the farthest of these sets the limit. With the margin, usual ones of that
+    length are held more rarely."""
     margin: float = 1.25
     """Factor between the limit and the distance that the other third sets."""
     seed: int = 0
     """Seed of the episodes."""
+
+    def length_s(self, frame_s: float) -> float:
+        """Return the length of an episode or a piece, for a policy with such frames [s]."""
+        return max(EPISODE_S, LEAST_FRAMES * frame_s) if self.seconds is None else self.seconds
 
     def __post_init__(self) -> None:
         check_at_least(self, 6, "episodes")

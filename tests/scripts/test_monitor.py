@@ -13,6 +13,8 @@ from gymnasium import spaces
 from ncp_control import LTC, VectorPolicy
 from ncp_control.commands.driving import run_policy
 from ncp_control.commands.run import RunPolicy
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
@@ -223,7 +225,7 @@ def test_drives_that_the_world_ends_are_no_good_driving_unless_it_ends_most(tmp_
         policy.save(folder)
         calibrate(Calibrate(policy=str(folder), episodes=24, seconds=3.0))
         told[one_in] = json.loads((folder / "monitor.json").read_text())["provenance"]
-        is_told = "left out: 4 of 16 drives, which the world ended" in capsys.readouterr().out
+        is_told = "left out: 4 of 16 episodes, which the world ended" in capsys.readouterr().out
         assert is_told == (one_in == 4)
     assert told[4]["observations"] == 18 * 30 and told[4]["largest_distance"] < 6.0
     assert told[1]["observations"] == 24 * 30
@@ -257,7 +259,32 @@ def test_a_recording_too_short_for_the_loop_to_hold_is_not_farther_than_usual(tm
     assert profile is not None
     distances = [profile.distance(one) for one in seen[round(len(seen) * 2 / 3) :]]
     assert profile.limit == pytest.approx(1.25 * max(distances), rel=1e-2)
-    assert "set by 1 drive; its farthest input was at" in capsys.readouterr().out
+    assert (
+        "set by 1 piece of at most 2 frames; its farthest input was at" in capsys.readouterr().out
+    )
+
+
+def test_slow_frames_are_cut_into_pieces_of_many_and_a_gap_makes_none_short(tmp_path, capsys):
+    """As a time series of minutes, in which two days are missing."""
+    policy = VectorPolicy(LTC(fully_connected(1, 4, 1), frame_s=60.0), observation_size=1)
+    policy.contract = Contract(
+        observation=VectorContract(entries=(Entry(name="x"),)),
+        action=(ActionContract(name="x"),),
+        frame_s=60.0,
+    )
+    policy.save(tmp_path / "policy")
+    dt_s = np.full(1350, 60.0, np.float32)
+    dt_s[1000] = 172_800.0
+    numbers = np.random.default_rng(0).normal(size=(1350, 1)).astype(np.float32)
+    with DemonstrationWriter(tmp_path / "rows", (1,), np.float32, 1) as writer:
+        writer.append_episode(numbers, np.zeros((1350, 1), np.float32), dt_s)
+    asked = Calibrate(policy=str(tmp_path / "policy"), log=tmp_path / "rows")
+    calibrate(asked)
+    assert "set by 8 pieces of at most 57 frames; their" in capsys.readouterr().out
+    told = json.loads((tmp_path / "policy" / "monitor.json").read_text())["provenance"]
+    assert told["seconds"] == 3600.0
+    calibrate(replace(asked, seconds=9000.0))
+    assert "set by 3 pieces of at most 150 frames; their" in capsys.readouterr().out
 
 
 def test_a_recorded_drive_of_what_the_policy_does_not_sense_is_one_sentence(tmp_path):
