@@ -12,7 +12,7 @@ from ncp_control import load
 from ncp_control.commands.export import Export, export
 from scripts.train import train
 from scripts.training.jobs import JOBS
-from scripts.training.series import compare
+from scripts.training.series_report import compare
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
