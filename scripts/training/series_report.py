@@ -1,5 +1,7 @@
 """How the policy of `train.py series` does on the test part: table, measures and report."""
 
+import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +9,7 @@ from matplotlib.figure import Figure
 
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control import files
+from ncp_control.audit.timescales import time_unit
 from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
 from scripts.reporting import Report
@@ -17,7 +20,12 @@ divided by that of the last known value, computed for each target and then avera
 CLASS_MEASURES = ("accuracy", "majority")
 """Share of test rows classified correctly; share of test rows of the class that is most frequent in
 the training part."""
-SHOWN_ROWS = 500
+SHOWN_ROWS, MOST_LABELS = 500, 12
+"""Largest number of rows in the figure, and of its classes that are named."""
+GAP_ROWS = 10
+"""A step of the time across which no line is drawn is longer than so many usual ones."""
+LEAST_UNITS = 10
+"""Least length of the time axis in its unit."""
 
 
 def compare(
@@ -106,28 +114,58 @@ def write_report(
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)
         report.table("predictions.csv", header, lines)
-        report.figure("test", draw(coder, rows, answers), "The longest series of the test part")
+        report.figure("test", draw(coder, rows, answers), caption(rows))
         report.write()
+
+
+def caption(rows: Sequence[SeriesRows]) -> str:
+    """Describe which rows of the test part `draw` shows."""
+    num_rows = max(map(len, rows))
+    part = "the test part" if len(rows) == 1 else "the longest series of the test part"
+    some = f"The first {SHOWN_ROWS:,} of {num_rows:,} rows of {part}"
+    return some if num_rows > SHOWN_ROWS else part.capitalize()
 
 
 def draw(coder: RowCoder, rows: Sequence[SeriesRows], answers: Sequence[np.ndarray]) -> Figure:
     """Plot targets and predictions over time for the longest series, at most `SHOWN_ROWS` rows."""
     longest = int(np.argmax([len(one) for one in rows]))
     series, outputs = rows[longest], answers[longest][:SHOWN_ROWS]
-    time_s = series.time_s[:SHOWN_ROWS]
-    wanted = series.wanted[:SHOWN_ROWS]
+    time_s, wanted = series.time_s[:SHOWN_ROWS], series.wanted[:SHOWN_ROWS]
     figure = Figure(figsize=(9.0, 2.2 * len(coder.targets) + 0.6), layout="constrained")
     panels = figure.subplots(len(coder.targets), 1, sharex=True, squeeze=False)[:, 0]
     if coder.classes:
-        pairs = np.stack([wanted[:, 0], outputs.argmax(axis=1)], axis=1)[:, :, None]
+        order = natural_order(coder.classes)
+        pairs = np.stack([wanted[:, 0].astype(int), outputs.argmax(axis=1)], axis=1)[:, :, None]
+        pairs = np.argsort(order)[pairs].astype(float)
     else:
         pairs = coder.unscale(np.stack([wanted, outputs.clip(-1.0, 1.0)], axis=1))
+    steps_s = np.diff(time_s)
+    usual_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+    gaps = np.flatnonzero(steps_s > GAP_ROWS * usual_s) + 1
+    unit = time_unit((time_s[-1] - time_s[0]) / LEAST_UNITS)
+    times = np.insert(time_s, gaps, np.nan) / unit.seconds
+    pairs = np.insert(pairs, gaps, np.nan, axis=0)  # a line is not drawn across a gap
     for i, (axes, target) in enumerate(zip(panels, coder.targets, strict=True)):
-        axes.plot(time_s, pairs[:, 0, i], label="true", color="0.6", linewidth=2.0)
-        axes.plot(time_s, pairs[:, 1, i], label="predicted", linewidth=1.0)
+        axes.plot(times, pairs[:, 0, i], label="true", color="0.6", linewidth=2.0)
+        axes.plot(times, pairs[:, 1, i], label="predicted", linewidth=1.0)
         axes.set_ylabel(target)
         if coder.classes:
-            axes.set_yticks(range(len(coder.classes)), coder.classes)
-    panels[0].legend(loc="upper right")
-    panels[-1].set_xlabel("time [s]")
+            shown = range(0, len(order), -(-len(order) // MOST_LABELS))
+            axes.set_yticks(shown, [coder.classes[order[place]] for place in shown])
+    panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+    panels[-1].set_xlabel(f"time since the first row of the series [{unit.name}]")
     return figure
+
+
+def natural_order(names: Sequence[str]) -> list[int]:
+    """Return the indices that sort names with numbers in them as a person would: a2 before a10."""
+    return sorted(range(len(names)), key=lambda i: _natural(names[i]))
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """Return what a name is sorted by: its numbers, and the texts between them."""
+    try:
+        return [(float(name), "")]
+    except ValueError:
+        parts = re.split(r"(\d+)", name)
+        return [(float(part), "") if part.isdecimal() else (math.inf, part) for part in parts]

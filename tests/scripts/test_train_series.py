@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from envs.series_rows import SeriesRows
 from ncp_control import load
 from ncp_control.commands.export import Export, export
 from scripts.train import train
+from scripts.training import series_report
 from scripts.training.jobs import JOBS
-from scripts.training.series_report import compare
+from scripts.training.series_report import caption, compare, draw, natural_order
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
@@ -68,6 +70,49 @@ def test_the_share_of_persistence_does_not_depend_on_units():
         assert "ltc" in table
         shares.append(measured["of_persistence"])
     np.testing.assert_allclose(shares, 0.5)
+
+
+def rows_of(wanted, time_s):
+    return SeriesRows(
+        name="room",
+        time_s=time_s,
+        observations=wanted,
+        wanted=wanted,
+        dt_s=np.ones(len(wanted), np.float32),
+        last_known=wanted,
+    )
+
+
+def test_the_figure_shows_a_gap_of_days_and_readable_times(monkeypatch):
+    hours = np.r_[0:40, 112:152]
+    wanted = np.sin(hours)[:, None].astype(np.float32)
+    one = rows_of(wanted, 3600.0 * hours)
+    coder = SimpleNamespace(classes=(), targets=("x",), unscale=lambda values: values)
+    (axes,) = draw(coder, [one], [wanted]).axes
+    assert axes.get_xlabel() == "time since the first row of the series [h]"
+    for line in axes.lines:
+        times, values = line.get_data()
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(times)), [40])
+        np.testing.assert_array_equal(np.delete(times, 40), hours)
+        assert np.isnan(values[40])
+    assert caption([one]) == "The test part"
+    assert caption([one, one]) == "The longest series of the test part"
+    monkeypatch.setattr(series_report, "SHOWN_ROWS", 50)
+    assert caption([one]) == "The first 50 of 80 rows of the test part"
+    assert len(draw(coder, [one], [wanted]).axes[0].lines[0].get_xdata()) == 51
+
+
+def test_the_figure_orders_classes_as_a_person_would_and_names_some_of_many():
+    names = [*map(str, (-2, 0, 1, 10, 2)), "room 1", "room 10", "room 9"]
+    assert natural_order(names) == [0, 1, 2, 4, 3, 5, 7, 6]
+    classes = tuple(sorted(map(str, range(25))))
+    wanted = np.arange(25, dtype=np.float32)[:, None]
+    one = rows_of(wanted, np.arange(25.0))
+    coder = SimpleNamespace(classes=classes, targets=("state",))
+    (axes,) = draw(coder, [one], [np.eye(25)]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(map(str, range(0, 25, 3)))
+    for line in axes.lines:  # the class of each row is drawn at its number
+        np.testing.assert_array_equal(line.get_ydata(), [int(name) for name in classes])
 
 
 def test_a_forecast_is_better_than_saying_that_nothing_changes(
