@@ -26,12 +26,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
-from scripts.training.series_report import (
-    CLASS_MEASURES,
-    FORECAST_MEASURES,
-    compare,
-    write_report,
-)
+from scripts.training.series_report import compare, measures_of, write_report
 from scripts.training.series_settings import Series
 
 PARTS = ("train", "validation", "test")
@@ -43,7 +38,8 @@ def train_series(asked: Series) -> Policy:
     settings = begun_with(asked)
     use_threads(settings.threads)
     is_class = settings.task == "classify"
-    results = ResultsFile(settings.results, CLASS_MEASURES if is_class else FORECAST_MEASURES)
+    measures = measures_of(settings.target, has_classes=is_class)
+    results = ResultsFile(settings.results, measures)
     parts = cut(read(settings), settings)
     coder = RowCoder.fit(
         parts["train"],

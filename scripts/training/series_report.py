@@ -14,9 +14,6 @@ from ncp_control.learning.run import Run
 from ncp_control.markdown import markdown_table
 from scripts.reporting import Report
 
-FORECAST_MEASURES = ("rmse", "mae", "of_persistence")
-"""RMSE and mean absolute error in the units of the targets, averaged over the targets; and the RMSE
-divided by that of the last known value, computed for each target and then averaged."""
 CLASS_MEASURES = ("accuracy", "majority")
 """Share of test rows classified correctly; share of test rows of the class that is most frequent in
 the training part."""
@@ -26,6 +23,18 @@ GAP_ROWS = 10
 """A step of the time across which no line is drawn is longer than so many usual ones."""
 LEAST_UNITS = 10
 """Least length of the time axis in its unit."""
+
+
+def measures_of(targets: Sequence[str], *, has_classes: bool) -> tuple[str, ...]:
+    """Return the names of the measures of `compare`.
+
+    Of forecasts: RMSE and mean absolute error in the unit of the target, of each target if there
+    are several; and the RMSE divided by that of the last known value, averaged over the targets.
+    """
+    if has_classes:
+        return CLASS_MEASURES
+    names = ("",) if len(targets) == 1 else (f"{target} " for target in targets)
+    return (*(f"{name}{error}" for name in names for error in ("rmse", "mae")), "of_persistence")
 
 
 def compare(
@@ -62,19 +71,17 @@ def compare(
     }
     errors = {who: coder.unscale(one) - coder.unscale(wanted) for who, one in predicted.items()}
     rmse = {who: np.sqrt((e**2).mean(axis=0)) for who, e in errors.items()}
+    both = {who: np.stack([rmse[who], np.abs(e).mean(axis=0)], axis=1) for who, e in errors.items()}
     table = markdown_table(
-        ["predictor", *(f"RMSE of {target}" for target in coder.targets), "mean absolute error"],
-        [
-            [who, *(f"{v:.4g}" for v in rmse[who]), f"{np.abs(errors[who]).mean():.4g}"]
-            for who in predicted
-        ],
+        ["predictor", *(f"{error} of {one}" for one in coder.targets for error in ("RMSE", "MAE"))],
+        [[who, *(f"{value:.4g}" for value in values.flat)] for who, values in both.items()],
     )
     own, kept = rmse[name], rmse["last known value"]
     # For each target, since units may differ. Targets that never change are left out.
     changes = kept > 0.0
     ratio = float(np.mean(own[changes] / kept[changes])) if changes.any() else float("inf")
-    values = (float(own.mean()), float(np.abs(errors[name]).mean()), ratio)
-    return table, dict(zip(FORECAST_MEASURES, values, strict=True))
+    names = measures_of(coder.targets, has_classes=False)
+    return table, dict(zip(names, (*both[name].ravel().tolist(), ratio), strict=True))
 
 
 def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:

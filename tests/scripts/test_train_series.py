@@ -14,7 +14,7 @@ from ncp_control.commands.export import Export, export
 from scripts.train import train
 from scripts.training import series_report
 from scripts.training.jobs import JOBS
-from scripts.training.series_report import caption, compare, draw, natural_order
+from scripts.training.series_report import caption, compare, draw, measures_of, natural_order
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
@@ -53,6 +53,23 @@ def test_an_input_that_is_a_clock_is_named(waves, type_command, capsys):
         assert type_command(train, JOBS, *words, "--series", "buoy", *more) == 0
         told = "inputs that rise in every row, as a clock does: t. " in capsys.readouterr().out
         assert told == is_told
+
+
+def test_errors_are_measured_for_each_target_since_units_differ():
+    wanted, said = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([[0.1, 0.7], [-0.1, 0.1]])
+    last = np.ones((2, 2))
+    coder = SimpleNamespace(
+        classes=(), targets=("x", "p_pa"), unscale=lambda values: values * [1.0, 1000.0]
+    )
+    one = SimpleNamespace(observations=np.ones((2, 1)), wanted=wanted, last_known=last)
+    table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said])
+    head, *_, own = ([cell.strip() for cell in row.split("|")] for row in table.splitlines())
+    assert head[2:-1] == ["RMSE of x", "MAE of x", "RMSE of p_pa", "MAE of p_pa"]
+    assert own[1:-1] == ["ltc", "0.1", "0.1", "500", "400"]
+    assert tuple(measured) == measures_of(("x", "p_pa"), has_classes=False)
+    errors = {"x rmse": 0.1, "x mae": 0.1, "p_pa rmse": 500.0, "p_pa mae": 400.0}
+    assert measured == pytest.approx({**errors, "of_persistence": (0.1 + 0.5) / 2})
+    assert measures_of(("x",), has_classes=False) == ("rmse", "mae", "of_persistence")
 
 
 def test_the_share_of_persistence_does_not_depend_on_units():
