@@ -26,7 +26,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
-from scripts.training.series_report import compare, measures_of, write_report
+from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
 
 PARTS = ("train", "validation", "test")
@@ -63,7 +63,10 @@ def train_series(asked: Series) -> Policy:
     unknown = coder.unknown_classes(parts["validation"] + parts["test"])
     if unknown:
         names = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        print(f"warning: rows of classes that the training part has not are left out: {names}")
+        print(
+            f"warning: classes that the training part has not: {names}. They cannot be learned, and"
+            " their test rows count as wrong"
+        )
     check_rows(rows)
     contract = with_origin(
         Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
@@ -75,9 +78,10 @@ def train_series(asked: Series) -> Policy:
         stores = {name: write(run.folder / "demonstrations" / name, rows[name]) for name in PARTS}
         policy = learn(contract, stores, settings, run)
         predicted = [predict_episode(policy, stores["test"], i) for i in range(len(rows["test"]))]
-        table, measured = compare(settings.cell, coder, rows, predicted)
+        unseen_tests = unseen_rows(coder, parts["test"])
+        table, measured = compare(settings.cell, coder, rows, predicted, unseen_tests)
         add_row(results, settings, settings.cell, describe(settings), measured)
-        write_report(run, coder, table, rows["test"], predicted)
+        write_report(run, coder, table, rows["test"], predicted, unseen_tests)
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)

@@ -2,11 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from envs.series import TimeSeries
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control import files
 from ncp_control.audit.timescales import time_unit
@@ -16,7 +18,7 @@ from scripts.reporting import Report
 
 CLASS_MEASURES = ("accuracy", "majority")
 """Share of test rows classified correctly; share of test rows of the class that is most frequent in
-the training part."""
+the training part. Rows of classes that the training part has not are test rows, too."""
 SHOWN_ROWS, MOST_LABELS = 500, 12
 """Largest number of rows in the figure, and of its classes that are named."""
 GAP_ROWS = 10
@@ -37,8 +39,19 @@ def measures_of(targets: Sequence[str], *, has_classes: bool) -> tuple[str, ...]
     return (*(f"{name}{error}" for name in names for error in ("rmse", "mae")), "of_persistence")
 
 
+def unseen_rows(coder: RowCoder, series: Sequence[TimeSeries]) -> Counter[str]:
+    """Return the classes that the training part has not, with their numbers of rows in series."""
+    unknown = set(coder.unknown_classes(series))
+    told = (str(name) for one in series if unknown for name in one.columns[coder.targets[0]])
+    return Counter(name for name in told if name in unknown)
+
+
 def compare(
-    name: str, coder: RowCoder, rows: dict[str, list[SeriesRows]], answers: Sequence[np.ndarray]
+    name: str,
+    coder: RowCoder,
+    rows: dict[str, list[SeriesRows]],
+    answers: Sequence[np.ndarray],
+    unseen: Mapping[str, int],
 ) -> tuple[str, dict[str, float]]:
     """Compare the policy with simple predictors on the test part.
 
@@ -47,6 +60,7 @@ def compare(
         coder: Scaling of the targets, and their classes.
         rows: Rows of the series of each part.
         answers: Outputs of the policy for each series of the test part, shape (rows, outputs).
+        unseen: Numbers of further test rows, by a class that the training part has not.
 
     Returns:
         A Markdown table, and the measures of the policy by name.
@@ -55,12 +69,21 @@ def compare(
     learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
         common = np.bincount(learned[:, 0].astype(int)).argmax()
-        accuracy = float(np.mean(np.concatenate(answers).argmax(axis=1) == wanted[:, 0]))
-        majority = float(np.mean(wanted == common))
-        shares = {f"always {coder.classes[common]!r}": majority, name: accuracy}
+        num_right = (np.concatenate(answers).argmax(axis=1) == wanted[:, 0]).sum()
+        num_rows = len(wanted) + sum(unseen.values())
+        shares = {
+            f"always {coder.classes[common]!r}": float((wanted == common).sum() / num_rows),
+            name: float(num_right / num_rows),
+        }
         table = markdown_table(
             ["predictor", "accuracy"], [[who, f"{share:.2%}"] for who, share in shares.items()]
         )
+        if unseen:
+            table += (
+                f"\n\n{sum(unseen.values()):,} of {num_rows:,} test rows are of classes that the"
+                " training part has not, and count as wrong."
+            )
+        majority, accuracy = shares.values()
         return table, dict(zip(CLASS_MEASURES, (accuracy, majority), strict=True))
     last = np.concatenate([one.last_known for one in rows["test"]])
     predicted = {
@@ -96,12 +119,39 @@ def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
     return test @ np.linalg.lstsq(train, wanted, rcond=None)[0]
 
 
+def class_table(
+    coder: RowCoder,
+    rows: Sequence[SeriesRows],
+    answers: Sequence[np.ndarray],
+    unseen: Mapping[str, int],
+) -> str:
+    """Return a Markdown table of the classes in the test part: how each one was classified."""
+    wanted = np.concatenate([one.wanted[:, 0] for one in rows]).astype(int)
+    said = np.concatenate([outputs.argmax(axis=1) for outputs in answers])
+    lines = []
+    for k in natural_order(coder.classes):
+        counts = np.bincount(said[wanted == k], minlength=len(coder.classes))
+        if num_rows := int(counts.sum()):
+            share, wrong = counts[k] / num_rows, np.where(np.arange(len(counts)) == k, 0, counts)
+            taken_for = coder.classes[int(wrong.argmax())] if wrong.any() else "-"
+            lines.append([coder.classes[k], f"{num_rows:,}", f"{share:.1%}", taken_for])
+    for name, number in unseen.items():
+        lines.append([f"{name} (not in the training part)", f"{number:,}", "0.0%", "-"])
+    return markdown_table(["class", "test rows", "correct", "mostly mistaken for"], lines)
+
+
 def write_report(
-    run: Run, coder: RowCoder, table: str, rows: Sequence[SeriesRows], answers: Sequence[np.ndarray]
+    run: Run,
+    coder: RowCoder,
+    table: str,
+    rows: Sequence[SeriesRows],
+    answers: Sequence[np.ndarray],
+    unseen: Mapping[str, int],
 ) -> None:
     """Write the table, all predictions for the test part, and a figure of its beginning.
 
-    Times are those of the targets, from the beginning of the test part of each series.
+    Times are those of the targets, since the first row of each series. Rows of `unseen` classes are
+    not among the predictions.
     """
     header = [
         "series",
@@ -120,6 +170,8 @@ def write_report(
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)
+        if coder.classes:
+            report.say(class_table(coder, rows, answers, unseen))
         report.table("predictions.csv", header, lines)
         report.figure("test", draw(coder, rows, answers), caption(rows))
         report.write()

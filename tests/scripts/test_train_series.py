@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,7 +63,7 @@ def test_errors_are_measured_for_each_target_since_units_differ():
         classes=(), targets=("x", "p_pa"), unscale=lambda values: values * [1.0, 1000.0]
     )
     one = SimpleNamespace(observations=np.ones((2, 1)), wanted=wanted, last_known=last)
-    table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said])
+    table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said], {})
     head, *_, own = ([cell.strip() for cell in row.split("|")] for row in table.splitlines())
     assert head[2:-1] == ["RMSE of x", "MAE of x", "RMSE of p_pa", "MAE of p_pa"]
     assert own[1:-1] == ["ltc", "0.1", "0.1", "500", "400"]
@@ -83,7 +84,7 @@ def test_the_share_of_persistence_does_not_depend_on_units():
             classes=(), targets=("a", "b"), unscale=lambda values, scale=scale: values * scale
         )
         one = SimpleNamespace(observations=np.ones((2, 1)), wanted=wanted, last_known=last)
-        table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said])
+        table, measured = compare("ltc", coder, {"train": [one], "test": [one]}, [said], {})
         assert "ltc" in table
         shares.append(measured["of_persistence"])
     np.testing.assert_allclose(shares, 0.5)
@@ -166,6 +167,39 @@ def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, wav
     run, row = results_in(tmp_path / "runs")
     assert float(row["accuracy"]) > 0.9 > float(row["majority"])
     assert load(run / "policy").contract.action[0].choices == ("down", "up")
+
+
+def test_test_rows_of_a_class_that_was_never_seen_count_as_wrong(
+    type_command, waves, tmp_path, capsys
+):
+    with waves.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    west = [row for row in rows if row["buoy"] == "west"]
+    for row in west[300:]:
+        row["side"] = "storm"
+    with waves.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    words = ["--task", "classify", "--target", "side", "--split", "series"]
+    assert type_command(train, JOBS, *job(waves, *words, "--imitation.epochs", "1")) == 0
+    told = "100 of 400 test rows are of classes that the training part has not, and count as wrong."
+    assert told in capsys.readouterr().out
+    run, row = results_in(tmp_path / "runs")
+    page = (run / "report" / "report.md").read_text()
+    assert told in page
+    with (run / "report" / "predictions.csv").open(newline="") as file:
+        said = [(one["side true"], one["side predicted"]) for one in csv.DictReader(file)]
+    assert len(said) == 300
+    num_right = {name: sum(pair == (name, name) for pair in said) for name in ("down", "up")}
+    assert float(row["accuracy"]) == pytest.approx(sum(num_right.values()) / 400)
+    cells = re.findall(r"^\| (.*?) +\| (\d+) +\| ([\d.]+)% +\| (\S+) ", page, flags=re.M)
+    counts = Counter(true for true, _ in said)
+    for name, other in (("down", "up"), ("up", "down")):
+        share = f"{100 * num_right[name] / counts[name]:.1f}"
+        wrong = other if num_right[name] < counts[name] else "-"
+        assert (name, str(counts[name]), share, wrong) in cells
+    assert ("storm (not in the training part)", "100", "0.0", "-") in cells
 
 
 def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monkeypatch):
