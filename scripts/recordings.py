@@ -14,6 +14,7 @@ from ncp_control.contract import Contract
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
 from ncp_control.learning.demonstrations.store import ARRAYS
 from ncp_control.loop.playback import is_recording
+from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.records import frames_part
 
 
@@ -83,6 +84,17 @@ def recording_for(
     if other_rate is not None:
         warnings.warn(f"'{recording.folder}' has a frame {other_rate}", stacklevel=3)
     return recording
+
+
+def check_log(log: Path, policy: Policy) -> None:
+    """Raise ValueError if a policy that senses no frames cannot run on a path, e.g. a CSV file."""
+    is_of_any = is_store(log) or is_drive(log) or (policy.contract is not None and is_known(log))
+    if not isinstance(policy, FramesPolicy) and not is_of_any:
+        raise ValueError(
+            "`log` must be demonstrations, or a recording of the numbers that the policy senses,"
+            f" got {str(log)!r}. A policy of a time series takes the rows that its training wrote,"
+            " e.g. runs/RUN/demonstrations/test."
+        )
 
 
 def is_store(log: Path) -> bool:

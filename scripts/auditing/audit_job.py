@@ -31,7 +31,7 @@ from scripts.evaluation.driving import changes_of, track_place
 from scripts.evaluation.live import track_map
 from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
 from scripts.evaluation.worlds import place_in, where_to_act
-from scripts.recordings import is_drive, is_known, is_store
+from scripts.recordings import check_log
 from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
@@ -98,14 +98,7 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
             value = getattr(settings, name)
             if value:
                 raise ValueError(f"`{name}` must be left out with --log, got {value!r}.")
-        is_of_any = is_store(settings.log) or is_drive(settings.log)
-        is_of_any = is_of_any or (policy.contract is not None and is_known(settings.log))
-        if not isinstance(policy, FramesPolicy) and not is_of_any:
-            raise ValueError(
-                "`log` must be a folder of demonstrations for a policy that takes no frames, or a"
-                f" drive that run.py recorded, got {str(settings.log)!r}. Give one that a training"
-                " wrote, e.g. runs/RUN/demonstrations/test."
-            )
+        check_log(settings.log, policy)
         return
     has_world = isinstance(policy, FramesPolicy) or bool(settings.world or policy.contract)
     is_driving = has_world and _env(policy, settings) == DRIVING_WORLD

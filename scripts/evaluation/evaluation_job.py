@@ -33,7 +33,7 @@ from scripts.evaluation.report import (
 from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
-from scripts.recordings import is_store, recording_for
+from scripts.recordings import check_log, is_store, recording_for
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of the live episode [s]."""
@@ -80,6 +80,7 @@ def _way_of(
     if not isinstance(policy, FramesPolicy) and policy.contract is None:
         refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
     refuse(settings, (*DRIVING, *ACTING), "a recording")
+    check_log(settings.log, policy)
     if is_store(settings.log):
         refuse(settings, RECORDED[1:], "a folder of demonstrations")
         store = Demonstrations.open(settings.log)

@@ -185,8 +185,8 @@ def home_of(policy: Policy) -> WorldSettings:
         raise ValueError(
             "`world` must be given for a policy whose config.json has no contract with a world, got"
             " None. Name the world that it was trained in, e.g. --world walker2d. A policy that"
-            " learned from a recording takes --log; one of a time series acts nowhere: its training"
-            " has measured it, and audit.py takes --log RUN/demonstrations/test."
+            " learned from a recording takes --log; one of a time series takes the rows that its"
+            " training wrote, e.g. --log runs/RUN/demonstrations/test."
         )
     check_home(contract)
     return WorldSettings(env=short_name_of(contract.world), options=contract.world_options)

@@ -16,7 +16,7 @@ from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.records import array_of, frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for
-from scripts.recordings import opened
+from scripts.recordings import check_log, opened
 from scripts.running.settings import Calibrate
 
 PARALLEL = 8
@@ -38,6 +38,7 @@ def calibrate(settings: Calibrate) -> None:
     contract = needed_contract(policy)
     seconds = settings.length_s(contract.frame_s)
     if settings.log is not None:
+        check_log(settings.log, policy)
         options = read_options(settings.log_options, "log_options")
         fitted, others = recorded(settings.log, contract, options, seconds)
     elif contract.world:
@@ -46,7 +47,9 @@ def calibrate(settings: Calibrate) -> None:
         others = seen_in(policy, contract, settings, "validation", settings.episodes - num_fitted)
     else:
         raise ValueError(
-            "`log` must name a recording for a policy whose contract names no world, got None."
+            "`log` must name a recording for a policy whose contract names no world, got None. A"
+            " policy of a time series takes the rows that its training wrote, e.g."
+            " runs/RUN/demonstrations/train."
         )
     profile = InputProfile.fit(
         fitted,

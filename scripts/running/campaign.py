@@ -31,6 +31,7 @@ from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
+from ncp_control.records import frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD
 from scripts.palette import BLUE, VERMILION
@@ -203,6 +204,13 @@ def campaign(settings: Faults) -> None:
     use_threads(1)
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     driver = SimulatedDriver(policy, folder, settings)
+    world, sensed = driver.contract.world, driver.contract.observation
+    if world not in CAR_WORLDS and frames_part(sensed) is None:
+        judged = " evaluate.py and audit.py judge it with --log runs/RUN/demonstrations/test."
+        raise ValueError(
+            f"`policy` must drive a car, got {str(folder)!r}, which senses no frames. Faults are"
+            f" injected in {' and '.join(CAR_WORLDS)} only.{'' if world else judged}"
+        )
     driver.world.check_policy(driver.contract)
     if driver.profile is None:
         raise ValueError(

@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from envs.series_rows import SeriesRows
-from ncp_control import load
+from ncp_control import LTC, VectorPolicy, load
 from ncp_control.commands.export import Export, export
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.wiring_rules import fully_connected
+from scripts.audit import audit
+from scripts.auditing.settings import Audit
+from scripts.evaluate import evaluate_policy
+from scripts.evaluation.settings import Evaluate
+from scripts.running.calibration import calibrate
+from scripts.running.campaign import campaign
+from scripts.running.settings import Calibrate, Faults
 from scripts.train import train
 from scripts.training import series_report
 from scripts.training.jobs import JOBS
@@ -243,6 +252,27 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
 def test_what_cannot_be_done_is_refused_before_a_run_begins(refuse, waves, tmp_path, words, told):
     refuse(train, JOBS, job(waves, *words), told)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_policy_of_a_time_series_can_be_given_is_said(refuse, waves, tmp_path):
+    policy = VectorPolicy(LTC(fully_connected(2, 4, 1), frame_s=60.0), observation_size=2)
+    policy.contract = Contract(
+        observation=VectorContract(entries=(Entry(name="height"), Entry(name="slope"))),
+        action=(ActionContract(name="height 1 rows ahead"),),
+        frame_s=60.0,
+    )
+    policy.save(tmp_path / "policy")
+    rows = "takes the rows that its training wrote, e.g. runs/RUN/demonstrations/"
+    for job, settings in ((evaluate_policy, Evaluate), (audit, Audit), (calibrate, Calibrate)):
+        told = rf"`log` must be demonstrations, .*waves.csv'. A policy of a time series {rows}test"
+        refuse(job, settings, ["policy", "--log", waves], told)
+    refuse(calibrate, Calibrate, ["policy"], f"`log` must name a recording .* {rows}train")
+    told = f"e.g. --world walker2d. A .* {rows.replace('e.g. ', 'e.g. --log ')}test"
+    refuse(evaluate_policy, Evaluate, ["policy"], told)
+    told = (
+        "`policy` must drive a car, got .*policy', which senses no frames. .* RoadDriving-v0 only. "
+    )
+    refuse(campaign, Faults, ["policy"], f"{told}evaluate.py and audit.py judge it with --log runs")
 
 
 def test_whole_series_are_set_apart_only_where_there_are_enough(refuse, waves):
