@@ -12,6 +12,7 @@ from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.excerpt import write_excerpt
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
+from ncp_control.audit.timescales import time_unit
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.keyword_options import read_options
@@ -85,7 +86,7 @@ def open_report(folder: Path, run: Run, audited: Episode) -> Report:
     """Create the report of an audit, with a summary of the first policy's episode."""
     report = Report(folder, run, f"Audit of {audited.name}")
     report.say(
-        f"{plain(audited.where)}, {audited.duration_s:.1f} s, {len(audited.time_s)} frames.",
+        f"{plain(audited.where)}, {_duration(audited)}, {len(audited.time_s)} frames.",
         *(f"Note: {plain(note)}" for note in audited.notes),
     )
     return report
@@ -211,7 +212,7 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     if names is None and policy.contract is not None:  # they pass an encoder
         names = sensor_names(policy.contract.observation)
     if names is not None:
-        report.part("What it senses and does", lambda: parts.sensors_part(audited, names))
+        report.part("What it senses and does", lambda: parts.sensors_part(policy, audited, names))
         report.part("What it goes by", lambda: parts.sensor_effects_part(policy, audited, names))
     report.part("How fast it thinks", lambda: parts.timescales_part(audited, certificate))
     report.part(
@@ -282,9 +283,15 @@ def _table(
     return Part(text=text, tables={"comparison": table})
 
 
+def _duration(episode: Episode) -> str:
+    """Return the duration of an episode in s, or in min or h where these are at least 10."""
+    unit = time_unit(max(episode.duration_s / 10.0, 1.0))
+    return f"{episode.duration_s / unit.seconds:.1f} {unit.name}"
+
+
 def _of_durations(episodes: list[Episode]) -> list[str]:
     """Return a sentence on the durations of episodes if they differ, else nothing."""
-    durations = [f"{plain(episode.name)} {episode.duration_s:.1f} s" for episode in episodes]
+    durations = [f"{plain(episode.name)} {_duration(episode)}" for episode in episodes]
     if len({episode.duration_s for episode in episodes}) == 1:
         return []
     return [

@@ -13,6 +13,7 @@ from ncp_control.audit import activity as neurons
 from ncp_control.audit.ablation import ablation_effects, can_hold_neurons, sensor_effects
 from ncp_control.audit.bounds import Certificate
 from ncp_control.audit.checks import check_finite
+from ncp_control.audit.inspection import choice_names
 from ncp_control.audit.robustness import largest_steps
 from ncp_control.audit.timescales import (
     LEAST_SAMPLES,
@@ -55,16 +56,15 @@ def _largest(sizes: Sequence[float]) -> list[int]:
     return sorted(sorted(range(len(sizes)), key=lambda i: -sizes[i])[:_MAX_LISTED])
 
 
-def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
+def sensors_part(policy: Policy, audited: Episode, names: Sequence[str]) -> Part:
     """List the sensors and the action of each output of the circuit, with their ranges.
 
-    Each sensor has the name of its circuit input, unless an encoder mixes the sensors.
+    Each sensor has the name of its circuit input, unless an encoder mixes the sensors. Of choices,
+    the table of actions tells how often each one was made.
     """
     is_wired = audited.recorded_activity.neuron_names[-1].startswith("motor_")
     source, target = ("sensory", "motor") if is_wired else ("input", "output")
     source = "sensor" if audited.sensor_names is None else source
-    is_chosen = audited.recorded_activity.outputs.shape[2] != len(audited.action_names)
-    target = "choice" if is_chosen else target  # it has several outputs, one for each score
 
     def rows(
         node: str, names: Sequence[str], values: np.ndarray, first: int = 0
@@ -77,17 +77,43 @@ def sensors_part(audited: Episode, names: Sequence[str]) -> Part:
     header = ("mean", "min", "max")
     first = len(names) - audited.numbers.shape[1]  # sensors come after the head's features
     sensed = rows(source, names[first:], audited.numbers, first)
-    acted = rows(target, audited.action_names, audited.actions)
+    text = "Sensors over the episode in their own units; actions, or forecasts, as the policy gives"
+    text += " them: scaled to -1 to 1."
+    acted = Table(
+        header=("output", "action", *header),
+        rows=rows(target, audited.action_names, audited.actions),
+    )
+    if policy.choices:
+        text = "Sensors over the episode in their own units; and how often each choice was made."
+        chosen = [
+            float(np.mean(numbers == k))
+            for numbers, count in zip(audited.actions.T, policy.choices, strict=True)
+            for k in range(count)
+        ]
+        named = enumerate(zip(score_names(policy, audited), chosen, strict=True))
+        listed = [i for i in _largest(chosen) if chosen[i]]
+        acted = Table(
+            header=("output", "choice", "share of frames"),
+            rows=[(f"{target}_{i}", name, share) for i, (name, share) in named],
+            listed=listed,
+            choice=f"the {len(listed)} most frequent",
+        )
     return Part(
-        text=[
-            "Sensors over the episode in their own units; actions, or forecasts, as the policy"
-            " gives them: scaled to -1 to 1, or numbers of choices."
-        ],
+        text=[text],
         tables={
             "sensors": Table(header=("input", "sensor", *header), rows=sensed),
-            "actions": Table(header=("output", "action", *header), rows=acted),
+            "actions": acted,
         },
     )
+
+
+def score_names(policy: Policy, audited: Episode) -> list[str]:
+    """Return the choice of each output of a policy that chooses; of several actions, both names."""
+    return [
+        name if len(policy.choices) == 1 else f"{action}: {name}"
+        for action, names in zip(audited.action_names, choice_names(policy), strict=True)
+        for name in names
+    ]
 
 
 def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) -> Part:
@@ -96,13 +122,12 @@ def sensor_effects_part(policy: Policy, audited: Episode, names: Sequence[str]) 
     effects = sensor_effects(
         policy, audited.recorded_observations, audited.recorded_activity.dt_s[0], names
     )
-    actions = list(audited.action_names)
-    if len(actions) != len(effects[0].rms):  # scores of choices
-        actions = [f"score {i}" for i in range(len(effects[0].rms))]
+    actions = score_names(policy, audited) if policy.choices else list(audited.action_names)
     largest = max(effects, key=lambda effect: float(effect.rms.max()))
     rows = [(effect.name, *map(float, effect.rms)) for effect in effects]
     strongest = _largest([float(effect.rms.max()) for effect in effects])
-    text = ["In open loop, each sensor held at its mean over the episode: RMS change of actions."]
+    what = "the scores of the choices" if policy.choices else "actions"
+    text = [f"In open loop, each sensor held at its mean over the episode: RMS change of {what}."]
     if len(effects) > 1:
         text.append(
             f"What counts most is {plain(largest.name)}. Sensors that change together can stand in"

@@ -20,6 +20,7 @@ from ncp_control.audit.memory import (
     reach_of,
     wipe_effects,
 )
+from ncp_control.audit.timescales import time_unit
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.returns import half_width
@@ -80,7 +81,8 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
     found = {0: [1.0, 0.0, 0.0]} | {e.every: [e.correlation, e.rms, e.share] for e in effects}
     rows = [[how_often(k), *row, *measures.get(k, {}).values()] for k, row in found.items()]
     words = {name: with_unit(name) for name in header[4:]} | _WORDS
-    lags = [(k, k * reach.frame_s, float(r)) for k, r in enumerate(reach.norm)]
+    unit = time_unit(reach.frame_s)
+    lags = [(k, k * reach.frame_s / unit.seconds, float(r)) for k, r in enumerate(reach.norm)]
     listed = [k for k in range(len(lags)) if k.bit_count() <= 1]
     return Part(
         text=[
@@ -92,7 +94,7 @@ def memory_part(policy: Policy, audited: Episode, place: Place | None) -> Part:
         tables={
             "memory": Table(header=header, rows=rows, words=words),
             "reach": Table(
-                header=("frames ago", "time ago [s]", "reach"),
+                header=("frames ago", f"time ago [{unit.name}]", "reach"),
                 rows=lags,
                 listed=listed,
                 choice=f"{len(listed)}",
@@ -201,14 +203,15 @@ def draw_reach(name: str, reach: Reach) -> Figure:
     """Draw the reach over the time that has passed, and half of its largest value."""
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
-    time_s = np.arange(len(reach.norm)) * reach.frame_s
+    unit = time_unit(reach.frame_s)
+    ago = np.arange(len(reach.norm)) * reach.frame_s / unit.seconds
     norm = np.where(reach.norm > 0.0, reach.norm, np.nan)  # 0 has no logarithm
-    axes.plot(time_s, norm, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
+    axes.plot(ago, norm, "o-", color=BLUE, markersize=3, label=name.replace("$", r"\$"))
     if reach.norm.any():
         axes.axhline(0.5 * reach.norm.max(), color=GREY, linestyle="--", linewidth=1.0,
                      label="half of the largest")  # fmt: skip
         axes.set_yscale("log")
-    axes.set(xlabel="time ago [s]", ylabel="|∂action / ∂features|")
+    axes.set(xlabel=f"time ago [{unit.name}]", ylabel="|∂action / ∂features|")
     tidy(axes)
     axes.legend(frameon=False)
     return figure

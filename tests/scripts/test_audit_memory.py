@@ -128,6 +128,9 @@ def test_a_drive_is_repeated_on_the_tracks_that_follow():
 def test_a_policy_that_nothing_moves_has_no_reach():
     reach = Reach(norm=np.zeros(3), frame_s=0.1)
     draw_reach("$dead$", reach).draw_without_rendering()
+    (axes,) = draw_reach("slow", Reach(norm=np.arange(3.0), frame_s=7200.0)).axes
+    assert axes.get_xlabel() == "time ago [h]"
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0.0, 2.0, 4.0])
     assert "nothing that is seen moves the actions" in describe_reach(reach)
     slow = Reach(norm=np.array([1.0, 0.9, 0.8]), frame_s=0.1)
     assert "to half later than 2 frames (200 ms)" in describe_reach(slow)

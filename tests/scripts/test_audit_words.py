@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LRC, LSTM, auto_ncp
+from ncp_control import LRC, LSTM, LTC, auto_ncp
 from ncp_control.audit.bounds import certify
 from ncp_control.audit.inspection import inspected
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.audit.timescales import correlate
+from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.policy import VectorPolicy
 from ncp_control.replay import show
 from scripts import reporting
@@ -108,20 +109,50 @@ def test_a_sensor_stands_beside_its_synapses(walking):
     rows = synapses_part(policy, audited).tables["synaptic_currents"].rows
     named = [row[0] for row in rows if row[0].startswith("sensory_0 ")]
     assert named and all(name.startswith("sensory_0 (height) → ") for name in named)
-    table = sensors_part(audited, audited.sensor_names).tables["sensors"]
+    table = sensors_part(policy, audited, audited.sensor_names).tables["sensors"]
     heights = audited.observations[:, 0].astype(float)
     assert table.rows[0][:2] == ("sensory_0", "height [m]")
-    outputs = sensors_part(audited, audited.sensor_names).tables["actions"].rows
+    outputs = sensors_part(policy, audited, audited.sensor_names).tables["actions"].rows
     assert outputs[0][:2] == ("motor_0", "bthigh torque")
-    chosen = dataclasses.replace(audited, action_names=["gait"], actions=audited.actions[:, :1])
-    outputs = sensors_part(chosen, audited.sensor_names).tables["actions"].rows
-    assert outputs[0][:2] == ("choice_0", "gait")
     mixed = dataclasses.replace(audited, sensor_names=None)  # by an encoder
-    table_of_mixed = sensors_part(mixed, audited.sensor_names).tables["sensors"]
+    table_of_mixed = sensors_part(policy, mixed, audited.sensor_names).tables["sensors"]
     assert table_of_mixed.rows[0][:2] == ("sensor_0", "height [m]")
     np.testing.assert_allclose(
         table.rows[0][2:], [heights.mean(), heights.min(), heights.max()], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"gait": ("trot", "walk", "stand")}, ["trot", "walk", "stand"]),
+        (
+            {"gait": ("trot", "walk"), "lamp": ("off", "on")},
+            ["gait: trot", "gait: walk", "lamp: off", "lamp: on"],
+        ),
+    ],
+)
+def test_choices_are_told_by_name_and_by_how_often_they_were_made(walking, choices, told):
+    _, audited = walking
+    cell, counts = LTC(auto_ncp(17, 16, len(told)), frame_s=0.05), [*map(len, choices.values())]
+    policy = VectorPolicy(cell, choices=counts, observation_size=17)
+    policy.contract = Contract(
+        observation=VectorContract(entries=tuple(Entry(name=f"x{i}") for i in range(17))),
+        action=tuple(ActionContract(name=name, choices=of) for name, of in choices.items()),
+        frame_s=0.05,
+    )
+    actions = np.ones((len(audited.time_s), len(choices)), int)
+    actions[:4, 0] = 0
+    chosen = dataclasses.replace(audited, action_names=[*choices], actions=actions)
+    table = sensors_part(policy, chosen, audited.sensor_names).tables["actions"]
+    assert table.header == ("output", "choice", "share of frames")
+    assert [row[:2] for row in table.rows] == [(f"motor_{i}", name) for i, name in enumerate(told)]
+    share = 4 / len(actions)
+    rest = [0.0] * (len(told) - 2) if len(choices) == 1 else [0.0, 1.0]
+    assert [row[2] for row in table.rows] == pytest.approx([share, 1.0 - share, *rest])
+    part = sensor_effects_part(policy, chosen, audited.sensor_names)
+    assert part.tables["sensor_effects"].header == ("sensor held", *told)
+    assert part.text[0].endswith("RMS change of the scores of the choices.")
 
 
 def test_a_sensor_is_told_with_its_effect_on_each_action(walking):
@@ -162,6 +193,8 @@ def test_a_comparison_tells_lengths_that_differ_and_has_no_empty_column(walking)
     assert _of_durations([audited, audited]) == []
     brief = dataclasses.replace(audited, name="brief", infos={"time_s": np.array([0.2])})
     assert "in length: walker 0.5 s, brief 0.2 s." in _of_durations([audited, brief])[0]
+    slow = dataclasses.replace(audited, name="slow", infos={"time_s": np.array([90_000.0])})
+    assert "walker 0.5 s, slow 25.0 h." in _of_durations([audited, slow])[0]
     (text,) = models.describe(models.activity_rows(policy, audited))
     header = text.splitlines()[0]
     assert [word.strip() for word in header.strip("|").split("|")] == [
