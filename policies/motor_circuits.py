@@ -58,7 +58,7 @@ def motor_wiring(num_inputs: int, num_neurons: int, num_joints: int, *, seed: in
     if num_hidden < 5:
         raise ValueError(
             f"`num_neurons` must be at least {num_joints + 5}, got {num_neurons!r}."
-            " Each joint takes a motor neuron, and layers stand before them."
+            " Each output takes a motor neuron, and layers stand before them."
         )
     num_command = 2 * num_hidden // 5
     num_inter = num_hidden - num_command

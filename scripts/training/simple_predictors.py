@@ -1,4 +1,4 @@
-"""Simple predictors of a person's steering, as baselines for a trained policy.
+"""Simple predictors of recorded actions, as baselines for a trained policy.
 
 | name | prediction |
 |---|---|
@@ -9,7 +9,7 @@
 | linear on shrunken grey frames | ridge regression; its strength is chosen in the validation part |
 
 Persistence knows the person's last action, which no policy gets. It shows how little changes from
-one frame to the next.
+one frame to the next. Where no action is steering, the table has other words for two of them.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,15 @@ from ncp_control.learning.linear import ridge
 from ncp_control.markdown import markdown_table
 from scripts.evaluation.recorded import earlier_actions
 
+STRAIGHT = "always straight"
 BEST_CONSTANT = "best constant in hindsight"
 PERSISTENCE = "persistence of the person's own steering"
 LINEAR = "linear on shrunken grey frames"
+_WITHOUT_STEERING = {
+    STRAIGHT: "always zero (scaled)",
+    PERSISTENCE: "persistence of the recorded action",
+}
+"""Words of the table where no action is steering."""
 SHRUNKEN = (10, 20)
 """Height and width of the shrunken frames of the linear predictor [px]."""
 STRENGTHS = tuple(10.0**k for k in range(8))
@@ -46,7 +52,7 @@ def simple_predictions(
     mean = train.actions.mean(axis=0, dtype=np.float64)
     constants = {
         "training mean": mean,
-        "always straight": np.zeros_like(mean),
+        STRAIGHT: np.zeros_like(mean),
         BEST_CONSTANT: wanted.mean(axis=0),
     }
     predicted = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
@@ -91,9 +97,10 @@ def comparison(measured: dict[str, tuple[float, float]], action: Sequence[Action
     if len(action) == 1:
         rmse = f"RMSE [{action[0].unit}]" if action[0].unit else rmse
         factor = abs(action[0].scale[1]) if action[0].scale is not None else 1.0
+    words = {} if any("steer" in one.name.lower() for one in action) else _WITHOUT_STEERING
     rows = [
         [
-            name,
+            words.get(name, name),
             f"{error:.5f}",
             f"{error**0.5 * factor:.4f}",
             f"{error / best_constant - 1:+.0%}" if best_constant else "–",

@@ -6,7 +6,7 @@ from policies.motor_circuits import make_motor_cell, motor_wiring
 
 
 def test_a_circuit_without_room_for_its_layers_is_refused():
-    with pytest.raises(ValueError, match="`num_neurons` must be at least 11, got 8"):
+    with pytest.raises(ValueError, match="must be at least 11, got 8. Each output takes a"):
         motor_wiring(17, 8, 6)
     with pytest.raises(ValueError, match="`cell` must be one of"):
         make_motor_cell("perceptron", 17, 32, 6, frame_s=0.05)

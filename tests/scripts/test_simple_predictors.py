@@ -94,3 +94,18 @@ def test_the_root_over_several_numbers_has_no_unit():
     action = [ActionContract(name=name, unit="rad", scale=(0.0, 5.0)) for name in ("a", "b")]
     told = comparison({BEST_CONSTANT: (0.09, 0.0)}, action)
     assert "| RMSE " in told and "| 0.3000 " in told
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["steering", "throttle"], ["always straight", "persistence of the person's own steering"]),
+        (["heater"], ["always zero (scaled)", "persistence of the recorded action"]),
+    ],
+)
+def test_only_steering_is_called_so(names, told, parts):
+    said = simple_predictions(*parts)
+    action = [ActionContract(name=name) for name in names]
+    table = comparison(dict.fromkeys(said, (0.25, 0.0)), action)
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if "0.25000" in line]
+    assert rows == ["training mean", told[0], BEST_CONSTANT, told[1], LINEAR]
