@@ -2,12 +2,12 @@
 
 Only the training part is used to fit means, ranges, the list of columns with gaps, and the classes.
 A missing number is replaced by the last known one, or by the training mean before the first known
-one; an extra input is 1 while the value is missing. Rows without a target are left out, and their
-time is added to the elapsed time of the next row.
+one; an extra input is 1 while the value is missing. Rows without a target are kept, since a policy
+sees their inputs, but do not count.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -33,7 +33,10 @@ class SeriesRows:
     observations: np.ndarray
     """Inputs, float32 of shape (rows, inputs)."""
     wanted: np.ndarray
-    """Scaled targets, or the number of the class, float32 of shape (rows, targets)."""
+    """Scaled targets, or the number of the class, float32 of shape (rows, targets). Where one is
+    unknown, the last known one of the same column stands in for it, or 0 before the first."""
+    is_labelled: np.ndarray
+    """True for rows whose targets are all known, bool of shape (rows,)."""
     dt_s: np.ndarray
     """Time since the previous row [s], float32; the usual time for the first row."""
     last_known: np.ndarray
@@ -42,6 +45,15 @@ class SeriesRows:
 
     def __len__(self) -> int:
         return len(self.observations)
+
+    def labelled(self) -> "SeriesRows":
+        """Return the rows whose targets are known; `dt_s` stays that of all rows."""
+        arrays = {
+            field.name: getattr(self, field.name)[self.is_labelled]
+            for field in fields(self)
+            if field.name != "name"
+        }
+        return replace(self, **arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,27 +162,25 @@ class RowCoder:
         return self.middle + self.reach * actions
 
     def rows(self, series: TimeSeries) -> SeriesRows:
-        """Return the rows of a series that have a target."""
+        """Return the rows of a series, without those whose target is after its end."""
         values = np.stack([self._filled(series, name) for name in self.inputs], axis=1)
         gaps = [~np.isfinite(series.columns[name]) for name in self.with_gaps]
         observations = np.column_stack([values, *gaps]).astype(np.float32)
         targets = self._target_values(series)
         ahead = min(self.rows_ahead, len(series))
         wanted = targets[ahead:]
-        observations, time_s = observations[: len(wanted)], series.time_s[: len(wanted)]
+        time_s = series.time_s[: len(wanted)]
         known = (
             targets if ahead else np.concatenate([np.full_like(targets[:1], np.nan), targets[:-1]])
         )
-        last_known = np.stack([_carried(of_one) for of_one in known.T], axis=1)[: len(wanted)]
-        is_known = np.isfinite(wanted).all(axis=1)
-        time_s = time_s[is_known]
         return SeriesRows(
             name=series.name,
-            time_s=series.time_s[ahead:][is_known],
-            observations=observations[is_known],
-            wanted=wanted[is_known].astype(np.float32),
+            time_s=series.time_s[ahead:],
+            observations=observations[: len(wanted)],
+            wanted=np.nan_to_num(_carried(wanted)).astype(np.float32),
+            is_labelled=np.all(np.isfinite(wanted), axis=1),
             dt_s=np.diff(time_s, prepend=time_s[:1] - self.frame_s).astype(np.float32),
-            last_known=last_known[is_known],
+            last_known=_carried(known)[: len(wanted)],
         )
 
     def _filled(self, series: TimeSeries, name: str) -> np.ndarray:
@@ -192,7 +202,9 @@ def _is_numeric(values: np.ndarray) -> bool:
 
 
 def _carried(values: np.ndarray) -> np.ndarray:
-    """Replace missing values by the last known one; NaN before the first known value."""
+    """Replace missing values by the last known one of their column; NaN before the first."""
+    if values.ndim == 2:
+        return np.stack([_carried(column) for column in values.T], axis=1)
     rows = np.where(np.isfinite(values), np.arange(len(values)), -1)
     last = np.maximum.accumulate(rows) if len(rows) else rows
     return np.where(last >= 0, values[last], np.nan)

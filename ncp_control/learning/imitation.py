@@ -323,7 +323,7 @@ def predict_all(policy: Policy, demonstrations: Demonstrations) -> np.ndarray:
 
 
 def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
-    """Return the `error_of` a policy over all frames of the recorded episodes (open loop).
+    """Return the `error_of` a policy over all labelled frames of the recorded episodes (open loop).
 
     Raises:
         ValueError: If the policy has more or fewer action entries than the demonstrations.
@@ -332,12 +332,13 @@ def imitation_error(policy: Policy, demonstrations: Demonstrations) -> float:
 
 
 def error_of(policy: Policy, predicted: np.ndarray, demonstrations: Demonstrations) -> float:
-    """Return the mean squared error of actions that `predict_all` returned.
+    """Return the mean squared error of actions that `predict_all` returned, over labelled frames.
 
     For a policy with discrete choices, return the fraction of choices that differ from the
     demonstrated ones.
     """
-    demonstrated = demonstrations.actions
+    is_labelled = demonstrations.is_labelled
+    predicted, demonstrated = predicted[is_labelled], demonstrations.actions[is_labelled]
     if policy.choices:
         return float((policy.command(predicted) != demonstrated).mean(dtype=np.float64))
     return float(((predicted - demonstrated) ** 2).mean(dtype=np.float64))

@@ -31,7 +31,8 @@ def errors_table(
 ) -> Table:
     """Return the errors of a policy and of the other drivers, in a row for each action.
 
-    They are root mean squared errors in the unit of the action, or shares of wrong choices.
+    They are root mean squared errors in the unit of the action, or shares of wrong choices, over
+    the labelled frames.
 
     Args:
         name: Name of the policy.
@@ -40,21 +41,22 @@ def errors_table(
         store: The recording.
         action: Contract of the actions.
     """
-    wanted = store.actions.astype(np.float64)
+    counted = store.is_labelled
+    wanted = store.actions[counted].astype(np.float64)
     if policy.choices:
         usual = np.array([np.bincount(one).argmax() for one in wanted.T.astype(int)])
-        drivers = {name: policy.command(predicted), "most frequent choice": usual}
+        drivers = {name: policy.command(predicted)[counted], "most frequent choice": usual}
         measured, factors = "share of wrong choices of", np.ones(len(action))
     else:
         usual = np.array([entry.neutral for entry in action])
         drivers = {
-            name: predicted,
+            name: predicted[counted],
             "mean of the recording": wanted.mean(axis=0),
             "always neutral": usual,
         }
         measured = "RMSE of"
         factors = np.array([abs(one.scale[1]) if one.scale else 1.0 for one in action])
-    drivers["persistence"] = earlier_actions(store, usual)
+    drivers["persistence"] = earlier_actions(store, usual)[counted]
     errors = []
     for acted in drivers.values():
         if policy.choices:
@@ -70,7 +72,7 @@ def errors_table(
 
 def error_of_mean(store: Demonstrations) -> float:
     """Return the mean squared error of always predicting the mean of each action entry."""
-    return float(store.actions.var(axis=0, dtype=np.float64).mean())
+    return float(store.actions[store.is_labelled].var(axis=0, dtype=np.float64).mean())
 
 
 def rounded(errors: Table) -> str:

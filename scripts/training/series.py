@@ -77,7 +77,11 @@ def train_series(asked: Series) -> Policy:
         results.place(run.results)
         stores = {name: write(run.folder / "demonstrations" / name, rows[name]) for name in PARTS}
         policy = learn(contract, stores, settings, run)
-        predicted = [predict_episode(policy, stores["test"], i) for i in range(len(rows["test"]))]
+        predicted = [
+            predict_episode(policy, stores["test"], i)[one.is_labelled]
+            for i, one in enumerate(rows["test"])
+        ]
+        rows = {name: [one.labelled() for one in part] for name, part in rows.items()}
         unseen_tests = unseen_rows(coder, parts["test"])
         table, measured = compare(settings.cell, coder, rows, predicted, unseen_tests)
         add_row(results, settings, settings.cell, describe(settings), measured)
@@ -142,13 +146,13 @@ def clock_columns(series: Sequence[TimeSeries], coder: RowCoder, settings: Serie
 
 
 def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
-    """Drop series without rows in place, and refuse parts without rows.
+    """Drop series without a target in place, and refuse parts without any.
 
     Raises:
         ValueError: If no row of a part has a target.
     """
     for name, part in rows.items():
-        part[:] = [one for one in part if len(one)]
+        part[:] = [one for one in part if one.is_labelled.any()]
         if not part:
             raise ValueError(
                 f"`target` must be known in some rows of the {name} part, got none. Give more rows,"
@@ -164,7 +168,7 @@ def write(folder: Path, rows: Sequence[SeriesRows]) -> Demonstrations:
     shape, size = rows[0].observations.shape[1:], rows[0].wanted.shape[1]
     with DemonstrationWriter(folder, shape, np.float32, size) as writer:
         for one in rows:
-            writer.append_episode(one.observations, one.wanted, one.dt_s)
+            writer.append_episode(one.observations, one.wanted, one.dt_s, one.is_labelled)
     return Demonstrations.open(folder)
 
 

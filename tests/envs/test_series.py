@@ -136,14 +136,19 @@ def test_before_the_first_known_value_the_training_mean_stands_in(table):
     np.testing.assert_array_equal(rows.observations[:, 0], [6.0, 4.0])
 
 
-def test_a_row_without_a_target_lends_its_time_to_the_next(table):
-    series = read_series([table("x,y\n1,1\n2,\n3,\n4,4\n")])
-    rows = coder_of(series, targets=("y",), rows_ahead=0).rows(series[0])
-    np.testing.assert_array_equal(rows.dt_s, [1.0, 3.0])
-    np.testing.assert_array_equal(rows.observations[:, 0], [1.0, 4.0])
-    # What is to be told at the same row is not known there yet.
+def test_a_row_without_a_target_is_seen_but_does_not_count(table):
+    series = read_series([table("x,y\n0,\n1,1\n2,\n3,\n4,4\n")])
     coder = coder_of(series, targets=("y",), rows_ahead=0)
-    np.testing.assert_allclose(coder.unscale(coder.rows(series[0]).last_known)[1:], [[1.0]])
+    rows = coder.rows(series[0])
+    np.testing.assert_array_equal(rows.dt_s, np.ones(5))
+    np.testing.assert_array_equal(rows.observations[:, 0], [0.0, 1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(rows.is_labelled, [False, True, False, False, True])
+    np.testing.assert_allclose(coder.unscale(rows.wanted)[1:], [[1], [1], [1], [4]], rtol=1e-6)
+    counted = rows.labelled()
+    np.testing.assert_array_equal(counted.observations[:, 0], [1.0, 4.0])
+    np.testing.assert_array_equal(counted.time_s, [1.0, 4.0])
+    # What is to be told at the same row is not known there yet.
+    np.testing.assert_allclose(coder.unscale(counted.last_known)[1:], [[1.0]])
 
 
 def test_a_target_of_the_same_row_is_not_seen(table):
@@ -156,7 +161,7 @@ def test_a_target_of_the_same_row_is_not_seen(table):
     np.testing.assert_array_equal(coder.rows(series[0]).wanted, [[1.0], [1.0], [0.0]])
     others = read_series([table("level,flow,state\n1,2,broken\n")], words=("state",))
     assert coder.unknown_classes(others) == ["broken"]
-    assert len(coder.rows(others[0])) == 0
+    assert coder.rows(others[0]).is_labelled.tolist() == [False]
 
 
 def test_a_unit_in_a_title_becomes_that_of_the_contract(table):

@@ -1,5 +1,7 @@
 """Errors of a policy on a recording, against closed forms."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,10 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
         rel=1e-6,
     )
     assert shares == pytest.approx([0.1, 0.0, 0.25, np.sqrt(2 * 0.25**2 / 10)], rel=1e-6)
+    marked = dataclasses.replace(store, is_labelled=np.arange(10) < 5)
+    acted = actions + np.array([-0.2, 0.1])
+    _, (_, *shares) = errors_table("mine", policy, acted, marked, action).rows
+    assert shares == pytest.approx([0.1, 0.0, 0.25, np.sqrt(0.25**2 / 5)], rel=1e-6)
 
 
 def test_choices_are_right_or_wrong():

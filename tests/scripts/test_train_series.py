@@ -13,6 +13,7 @@ from envs.series_rows import SeriesRows
 from ncp_control import LTC, VectorPolicy, load
 from ncp_control.commands.export import Export, export
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.wiring_rules import fully_connected
 from scripts.audit import audit
 from scripts.auditing.settings import Audit
@@ -168,6 +169,19 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert policy.contract.action[0].scale == pytest.approx((offset, factor), rel=1e-6)
     low, high = offset - factor, offset + factor
     assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
+
+
+def test_rows_without_a_target_are_seen_by_the_policy(type_command, tmp_path, capsys):
+    rows = [f"{i},{i % 7},{i % 5 if i % 8 == 7 else ''}" for i in range(400)]
+    Path("rare.csv").write_text("\n".join(["t,x,y", *rows]))
+    words = ["--data", "rare.csv", "--time", "t", "--target", "y", "--horizon", "0", *QUICK]
+    assert type_command(train, JOBS, "series", *words, "--imitation.epochs", "1") == 0
+    assert "rows: train 35, validation 7, test 8" in capsys.readouterr().out
+    run, _ = results_in(tmp_path / "runs")
+    store = Demonstrations.open(run / "demonstrations" / "train")
+    assert (len(store), int(store.is_labelled.sum())) == (280, 35)
+    np.testing.assert_array_equal(store.observations[:, 0], np.arange(280) % 7)
+    assert len((run / "report" / "predictions.csv").read_text().splitlines()) == 1 + 8
 
 
 def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):

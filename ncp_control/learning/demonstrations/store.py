@@ -10,7 +10,8 @@ have one row per frame; episodes follow each other. With N frames:
 | `dt_s.npy`           | (N,)             | float32          |
 | `episode_starts.npy` | (num_episodes,)  | int64            |
 
-If frames are saved as image files, other files replace `observations.npy`; see `encoded.py`.
+If the action of some frames is unknown, `is_labelled.npy` tells which: shape (N,), bool. If frames
+are saved as image files, other files replace `observations.npy`; see `encoded.py`.
 
 `dt_s[t]` is the time since the previous frame of the same episode: the time step over which a
 circuit integrates before it outputs action t. For the first frame of an episode, it is the nominal
@@ -39,6 +40,8 @@ META_FILE = "meta.json"
 MAX_META_BYTES = 2**24
 """Maximum size of `meta.json` [bytes]."""
 ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
+LABELS = "is_labelled"
+"""Name of the array of a store that has frames without a label."""
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
@@ -61,12 +64,20 @@ class Demonstrations:
     """Time since the previous frame of the episode [s], shape (N,), float32, >= 0."""
     episode_starts: np.ndarray
     """Index of the first frame of each episode, shape (num_episodes,), int64, increasing from 0."""
+    is_labelled: np.ndarray = field(default_factory=lambda: np.empty(0, np.bool_))
+    """False for frames whose action is unknown, shape (N,), bool. They are seen, but do not count
+    in losses and errors. If it is left out: all are labelled."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Content of `meta.json`: format version, shapes, and the source of the frames."""
 
     def __post_init__(self) -> None:
         _check_kinds(self.observations, self.actions, self.dt_s, self.episode_starts)
         frames = len(self.observations)
+        if not len(self.is_labelled):
+            object.__setattr__(self, LABELS, np.ones(frames, np.bool_))
+        check_labels(self.is_labelled, frames)
+        if not self.is_labelled.any():
+            raise ValueError(f"`{LABELS}` must be True for at least one frame, got none. {REMEDY}.")
         if type(self.observations) is np.ndarray:  # observations on disk were checked when written
             check_observations(self.observations)
         check_actions(self.actions)
@@ -106,8 +117,11 @@ class Demonstrations:
                 f" {arrays['observations'].shape} in '{folder}'. {REMEDY}."
             )
         _check_kinds(**arrays)
+        if "num_labelled" in meta:
+            arrays[LABELS] = map_array(folder / f"{LABELS}.npy")
+            check_labels(arrays[LABELS], len(arrays["observations"]))
         # Only the observations can exceed memory; the other arrays take a few bytes per frame.
-        in_memory = {name: np.array(arrays[name]) for name in ARRAYS if name != "observations"}
+        in_memory = {name: np.array(arrays[name]) for name in arrays if name != "observations"}
         return cls(**arrays | in_memory, meta=MappingProxyType(meta))
 
     @classmethod
@@ -222,6 +236,15 @@ def check_actions(actions: np.ndarray) -> None:
         raise ValueError(
             f"`actions` must be finite, got {actions[frame].tolist()!r} at frame {frame}."
             " Drop that frame or repair the recording."
+        )
+
+
+def check_labels(is_labelled: np.ndarray, frames: int) -> None:
+    """Raise ValueError unless there is one truth value for each frame; values are not read."""
+    if is_labelled.shape != (frames,) or is_labelled.dtype != np.bool_:
+        raise ValueError(
+            f"`{LABELS}` must be bool of shape ({frames},), got {is_labelled.dtype} of shape"
+            f" {is_labelled.shape}. Give one for each frame."
         )
 
 

@@ -1,8 +1,8 @@
 """Windows of demonstrations for truncated backpropagation through time.
 
-In an epoch, every frame of every episode counts in the loss exactly once. An episode of n frames is
-cut at offset, offset + length, ... with a new random offset in each epoch, so that no frame is
-always the first one after the initial state:
+In an epoch, every labelled frame of every episode counts in the loss exactly once. An episode of n
+frames is cut at offset, offset + length, ... with a new random offset in each epoch, so that no
+frame is always the first one after the initial state:
 
     frame      0    offset                                      n
     window     |¹----|--length--|--length--|--length--|----------²|
@@ -12,6 +12,7 @@ the episode (¹ to the right, ² to the left, where they warm up the hidden stat
 these frames, since they count in another window. An episode thus needs at most one extra window. An
 episode shorter than `length` is one window, padded with copies of its last frame at dt = 0 and mask
 False. No window crosses an episode boundary, so the hidden state starts fresh in each window.
+`mask` is also False on frames without a label; a window without any label is left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,8 @@ class Batch:
     dt_s: Tensor
     """Time since the previous frame [s], shape (B, T), float32."""
     mask: Tensor
-    """True for frames that count in the loss, shape (B, T), bool; each frame once per epoch."""
+    """True for frames that count in the loss, shape (B, T), bool; each labelled frame once per
+    epoch."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ class Windows:
         self.batch_size = batch_size
         self.num_frames = sum(len(store) for store in stores)
         generator = np.random.default_rng([seed, epoch])
-        plan = [window for store in stores for window in _cut(store, length, generator)]
+        plan = [
+            window
+            for store in stores
+            for window in _cut(store, length, generator)
+            if store.is_labelled[window.first : window.last].any()
+        ]
         self._windows = [plan[i] for i in generator.permutation(len(plan))]
 
     def __len__(self) -> int:
@@ -170,7 +177,8 @@ def _gather(chosen: Sequence[_Window], length: int) -> Batch:
                 check_observations(block[row, :count], first=window.start)
             block[row, count:] = block[row, count - 1]
         dt_s[row, :count] = window.store.dt_s[frames]
-        mask[row, window.first - window.start : window.last - window.start] = True
+        counted = window.store.is_labelled[window.first : window.last]
+        mask[row, window.first - window.start : window.last - window.start] = counted
     return Batch(
         observations=torch.from_numpy(observations),
         actions=torch.from_numpy(actions),

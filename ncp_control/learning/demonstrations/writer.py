@@ -24,10 +24,12 @@ from ncp_control.learning.demonstrations.store import (
     ARRAYS,
     ENCODED_VERSION,
     FORMAT_VERSION,
+    LABELS,
     META_FILE,
     OBSERVATION_DTYPES,
     check_actions,
     check_dt_s,
+    check_labels,
     check_observations,
 )
 from ncp_control.ranges import check_count
@@ -96,6 +98,7 @@ class DemonstrationWriter:
         self._check_destination()
 
         self._episode_starts: list[int] = []
+        self._is_labelled = bytearray()
         self._arrays: list[NpyFile | EncodedFile] = []
         self._new = files.NewFolder(self.folder)
         rows = {
@@ -140,18 +143,32 @@ class DemonstrationWriter:
         """
         self.extend(np.asarray(observation)[None], np.asarray(action)[None], np.asarray([dt_s]))
 
-    def append_episode(self, observations: ArrayLike, actions: ArrayLike, dt_s: ArrayLike) -> None:
+    def append_episode(
+        self,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        dt_s: ArrayLike,
+        is_labelled: np.ndarray | None = None,
+    ) -> None:
         """Append a whole episode: `start_episode()`, then `extend(...)`."""
         self.start_episode()
-        self.extend(observations, actions, dt_s)
+        self.extend(observations, actions, dt_s, is_labelled)
 
-    def extend(self, observations: ArrayLike, actions: ArrayLike, dt_s: ArrayLike) -> None:
+    def extend(
+        self,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        dt_s: ArrayLike,
+        is_labelled: np.ndarray | None = None,
+    ) -> None:
         """Append frames to the current episode; the arguments are those of `append`, stacked.
 
         Args:
             observations: Shape (N, *observation_shape).
             actions: Shape (N, action_size).
             dt_s: Shape (N,) [s].
+            is_labelled: False for frames whose action is unknown: a finite number stands in for it.
+                Shape (N,), bool; if None: all are known.
 
         Raises:
             ValueError: As in `append`.
@@ -181,6 +198,9 @@ class DemonstrationWriter:
         check_observations(observation_array)
         check_actions(action_array)
         check_dt_s(elapsed_s)
+        if is_labelled is None:
+            is_labelled = np.ones(frames, np.bool_)
+        check_labels(is_labelled, frames)
         # All arguments are checked before anything is written. If writing is interrupted, e.g. by a
         # full disk, the partly written frames do not count and are overwritten by the next ones.
         if frames and not self._episode_starts:
@@ -190,6 +210,7 @@ class DemonstrationWriter:
                 self._arrays, (observation_array, action_array, elapsed_s), strict=True
             ):
                 array.write(self.num_frames, added)
+        self._is_labelled += is_labelled.tobytes()
         self.num_frames += frames
 
     def close(self) -> None:
@@ -247,7 +268,7 @@ class DemonstrationWriter:
                 f"`folder` must be a store of demonstrations to be overwritten, got"
                 f" '{self.folder}', which has no {META_FILE}. Choose another name."
             )
-        own = {META_FILE, *ENCODED_FILES, *(f"{name}.npy" for name in ARRAYS)}
+        own = {META_FILE, *ENCODED_FILES, *(f"{name}.npy" for name in (*ARRAYS, LABELS))}
         others = sorted({path.name for path in self.folder.iterdir()} - own)
         if others:
             raise ValueError(
@@ -275,5 +296,9 @@ class DemonstrationWriter:
         }
         if self._encoding is not None:
             meta |= {"format_version": ENCODED_VERSION, "frames": self._encoding.as_json()}
+        is_labelled = np.frombuffer(self._is_labelled, np.bool_)
+        if not is_labelled.all():
+            np.save(self._new.folder / f"{LABELS}.npy", is_labelled, allow_pickle=False)
+            meta["num_labelled"] = int(is_labelled.sum())
         text = json.dumps(meta, indent=2) + "\n"
         (self._new.folder / META_FILE).write_text(text, encoding="utf-8")

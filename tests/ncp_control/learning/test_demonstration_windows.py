@@ -1,5 +1,7 @@
 """Windows drawn from demonstration stores."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,21 @@ def test_windows_are_deterministic_and_differ_between_epochs(tmp_path):
     assert order(0, 0) != order(1, 0)
     # Not only the order: the cuts move as well.
     assert {n % 8 for n in order(0, 0)} != {n % 8 for n in order(0, 1)}
+
+
+def test_frames_without_a_label_are_seen_but_do_not_count(tmp_path):
+    store = write_store(tmp_path / "s", [64, 40])
+    is_labelled = np.zeros(len(store), np.bool_)
+    is_labelled[[5, 6, 63, 90]] = True
+    marked = dataclasses.replace(store, is_labelled=is_labelled)
+    for epoch in range(4):
+        batches = list(windows(marked, 8, 4, seed=0, epoch=epoch))
+        counted = [n for b in batches for n in b.actions[..., 0][b.mask].tolist()]
+        assert sorted(counted) == [5, 6, 63, 90]
+        assert all(batch.mask.any(dim=1).all() for batch in batches)
+        for batch in batches:
+            numbers = batch.actions[..., 0].long().numpy()
+            np.testing.assert_array_equal(batch.observations.numpy(), store.observations[numbers])
 
 
 def test_several_stores_are_used_as_one(tmp_path):

@@ -1,6 +1,7 @@
 """Demonstration stores: written whole or not at all, read, checked."""
 
 import contextlib
+import dataclasses
 import json
 
 import numpy as np
@@ -58,6 +59,25 @@ def test_round_trip(tmp_path):
     assert (len(store), store.num_episodes, store.action_size) == (11, 3, 2)
     assert store.meta["source"] == {"track": 7}
     assert store.meta["format_version"] == 1
+
+
+def test_frames_without_a_label_are_kept_and_marked(tmp_path):
+    marks = [np.array([False, True, False]), None, np.array([False] * 2)]
+    with DemonstrationWriter(tmp_path / "s", SHAPE, np.uint8, 2) as writer:
+        for i, is_labelled in enumerate(marks):
+            writer.append_episode(*make_frames((3, 1, 2)[i]), is_labelled)
+        with pytest.raises(ValueError, match=r"`is_labelled` must be bool of shape \(2,\), got"):
+            writer.extend(*make_frames(2), np.array([True]))
+    store = Demonstrations.open(tmp_path / "s")
+    assert store.is_labelled.tolist() == [False, True, False, True, False, False]
+    assert store.meta["num_labelled"] == 2
+    (tmp_path / "s" / "is_labelled.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"`is_labelled.npy` must lie in a store"):
+        Demonstrations.open(tmp_path / "s")
+    with pytest.raises(ValueError, match="`is_labelled` must be True for at least one frame"):
+        dataclasses.replace(store, is_labelled=np.zeros(6, np.bool_))
+    whole = write_store(tmp_path / "s", [4], overwrite=True)
+    assert whole.is_labelled.all() and "num_labelled" not in whole.meta
 
 
 def test_plain_numpy_reads_every_file(tmp_path):

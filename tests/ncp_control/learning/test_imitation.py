@@ -16,6 +16,7 @@ from ncp_control.learning.imitation import (
     imitate,
     imitation_error,
     predict,
+    predict_all,
     predict_episode,
     weighted_squared_error,
 )
@@ -184,6 +185,13 @@ def test_predicting_in_chunks_equals_predicting_at_once(tiny_policy, delayed_sto
     whole = predict_episode(tiny_policy, delayed_store, 2)
     chunked = predict_episode(tiny_policy, delayed_store, 2, chunk=7)
     np.testing.assert_allclose(chunked, whole, atol=1e-6)
+
+
+def test_frames_without_a_label_count_in_no_error(tiny_policy, delayed_store):
+    is_labelled = np.arange(len(delayed_store)) % 3 == 0
+    marked = dataclasses.replace(delayed_store, is_labelled=is_labelled)
+    wrong = (predict_all(tiny_policy, delayed_store) - delayed_store.actions)[is_labelled]
+    assert imitation_error(tiny_policy, marked) == pytest.approx(np.mean(wrong**2), rel=1e-6)
 
 
 def test_dagger_adds_what_the_learner_met(tiny_policy, delayed_store, tmp_path):
