@@ -18,7 +18,7 @@ from envs.recorded.text import read_table_lines
 from ncp_control.tally import Tally
 
 MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
-"""Cells, in lower case, that stand for a missing value."""
+"""Cells, in lower case, that stand for a missing number."""
 LARGEST = 1e18
 """Largest absolute value of a number, so that its square is finite in single precision."""
 _COMPACT_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
@@ -61,7 +61,8 @@ def read_series(
         time: Column of the time, in seconds or as ISO 8601. If None, rows are 1 s apart.
         series: Column that tells the series of a file apart. If None, each file is one series.
         words: Columns that hold words even if they look like numbers, e.g. names of classes.
-            Columns in which most cells are not numbers are words as well.
+            Columns in which most cells are not numbers are words as well. Among words, only empty
+            cells and `nan` are missing: `none` may be the name of a class.
 
     Returns:
         The series, in the order in which they appear in the files.
@@ -217,7 +218,8 @@ def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:
     columns = {}
     for column, cells in raw.cells.items():
         if column in worded:
-            columns[column] = np.array(["" if _is_missing(c) else c for c in cells], dtype=str)
+            known = ["" if cell.casefold() == "nan" else cell for cell in cells]
+            columns[column] = np.array(known, dtype=str)
             continue
         numbers = np.array([_number(cell, raw.separator) for cell in cells])
         for row in np.flatnonzero(~np.isfinite(numbers)):

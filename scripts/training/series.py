@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from envs.series import TimeSeries, read_series
+from envs.series import MISSING, TimeSeries, read_series
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -59,6 +59,11 @@ def train_series(asked: Series) -> Policy:
         print(
             f"warning: inputs that rise in every row, as a clock does: {', '.join(clocks)}. Name a"
             " column of times with --time; with --inputs, name the columns to be seen"
+        )
+    if doubtful := [name for name in coder.classes if name.casefold() in MISSING]:
+        print(
+            f"note: {', '.join(map(repr, doubtful))} in {settings.target[0]!r} is a class. Leave"
+            " cells empty whose class is unknown"
         )
     unknown = coder.unknown_classes(parts["validation"] + parts["test"])
     if unknown:

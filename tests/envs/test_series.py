@@ -105,6 +105,15 @@ def test_numbers_too_large_to_be_squared_are_missing(table):
     np.testing.assert_array_equal(series.columns["x"], [np.nan, 1.0, 2.0])
 
 
+def test_none_may_be_the_name_of_a_class(table):
+    words = ["none", "NA", "-", "nan", "", "low"]
+    (series,) = read_series(
+        [table("x,state\n" + "".join(f"-,{w}\n" for w in words))], words=["state"]
+    )
+    assert series.columns["state"].tolist() == ["none", "NA", "-", "", "", "low"]
+    assert np.isnan(series.columns["x"]).all()
+
+
 def test_files_of_other_columns_are_refused(table, tmp_path):
     table("a,b\n1,2\n", "one.csv")
     table("a,c\n1,2\n", "two.csv")

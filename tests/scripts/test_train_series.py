@@ -184,12 +184,16 @@ def test_rows_without_a_target_are_seen_by_the_policy(type_command, tmp_path, ca
     assert len((run / "report" / "predictions.csv").read_text().splitlines()) == 1 + 8
 
 
-def test_a_class_is_told_of_whole_series_that_were_not_learned(type_command, waves, tmp_path):
+def test_a_class_is_told_of_whole_series_that_were_not_learned(
+    type_command, waves, tmp_path, capsys
+):
+    waves.write_text(waves.read_text().replace("down", "none"))
     words = ["--task", "classify", "--target", "side", "--split", "series"]
     assert type_command(train, JOBS, *job(waves, *words, "--imitation.epochs", "20")) == 0
     run, row = results_in(tmp_path / "runs")
     assert float(row["accuracy"]) > 0.9 > float(row["majority"])
-    assert load(run / "policy").contract.action[0].choices == ("down", "up")
+    assert load(run / "policy").contract.action[0].choices == ("none", "up")
+    assert "note: 'none' in 'side' is a class. Leave cells empty whose" in capsys.readouterr().out
 
 
 def test_test_rows_of_a_class_that_was_never_seen_count_as_wrong(
