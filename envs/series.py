@@ -4,6 +4,7 @@ A file may hold several series, told apart by a column, or one series. Cells may
 and cells that cannot be used are left out, counted and reported in one warning.
 """
 
+import hashlib
 import math
 import re
 import warnings
@@ -92,6 +93,16 @@ def read_series(
     if tally.total:
         warnings.warn(f"Skipped: {tally}.", UserWarning, stacklevel=2)
     return found
+
+
+def digest_of(series: Sequence[TimeSeries]) -> str:
+    """Return the SHA-256 of names, times and cells."""
+    digest = hashlib.sha256()
+    for one in series:
+        digest.update(f"{one.name} {len(one)} {list(one.columns)}".encode())
+        for values in (one.time_s, *one.columns.values()):
+            digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class Run:
             "task": task,
             "model": model,
             "command": typed_command(),
+            "folder": str(Path.cwd()),
             "imports": imported_modules(),
             "launch": launch_name(),
             "settings": dataclasses.asdict(settings),

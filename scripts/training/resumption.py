@@ -60,6 +60,7 @@ def begun_with(asked: Settings) -> Settings:
     try:
         config = json.loads(path.read_text())
         values, task = config["settings"], config.get("task")
+        began_in = Path(config.get("folder", ""))
         is_of_job = set(values) == {field.name for field in dataclasses.fields(kind)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
@@ -78,7 +79,7 @@ def begun_with(asked: Settings) -> Settings:
             f" policy is {policy}."
         )
     try:
-        return _from_json(kind, values | {"resume": str(folder)})
+        return _from_json(kind, values | {"resume": str(folder)}, began_in)
     except (TypeError, AttributeError, LookupError) as error:
         raise ValueError(
             f"{path} must hold settings of this job, got {error}. Start the training anew."
@@ -135,18 +136,26 @@ def _begun_before(runs: Path) -> Path | None:
     return None
 
 
-def _from_json(kind: Any, value: Any) -> Any:
-    """Return the value of a settings field from its JSON by `json.dumps(..., default=str)`."""
+def _from_json(kind: Any, value: Any, began_in: Path) -> Any:
+    """Return the value of a settings field from its JSON by `json.dumps(..., default=str)`.
+
+    A relative path that is not here is that in `began_in`, if it is there.
+    """
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
-        return cast(Any, kind)(**{name: _from_json(hints[name], value[name]) for name in value})
+        return cast(Any, kind)(
+            **{name: _from_json(hints[name], value[name], began_in) for name in value}
+        )
     options = get_args(kind)
     if type(None) in options:
         (kind,) = (option for option in options if option is not type(None))
-        return None if value is None else _from_json(kind, value)
+        return None if value is None else _from_json(kind, value, began_in)
     if get_origin(kind) is tuple:
-        return tuple(_from_json(options[0], entry) for entry in value)
-    return Path(value) if kind is Path else value
+        return tuple(_from_json(options[0], entry, began_in) for entry in value)
+    if kind is not Path:
+        return value
+    here, there = Path(value), began_in / value
+    return there if there.exists() and not here.exists() else here
 
 
 def add_row(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from envs.series import MISSING, TimeSeries, read_series
+from envs.series import MISSING, TimeSeries, digest_of, read_series
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -40,7 +40,10 @@ def train_series(asked: Series) -> Policy:
     is_class = settings.task == "classify"
     measures = measures_of(settings.target, has_classes=is_class)
     results = ResultsFile(settings.results, measures)
-    parts = cut(read(settings), settings)
+    series = read(settings)
+    source = {"sha256": digest_of(series)}
+    check_source(settings, source)
+    parts = cut(series, settings)
     coder = RowCoder.fit(
         parts["train"],
         settings.inputs,
@@ -80,7 +83,9 @@ def train_series(asked: Series) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "series", settings.cell, step=step) as run:
         results.place(run.results)
-        stores = {name: write(run.folder / "demonstrations" / name, rows[name]) for name in PARTS}
+        stores = {
+            name: write(run.folder / "demonstrations" / name, rows[name], source) for name in PARTS
+        }
         policy = learn(contract, stores, settings, run)
         predicted = [
             predict_episode(policy, stores["test"], i)[one.is_labelled]
@@ -165,13 +170,25 @@ def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
             )
 
 
-def write(folder: Path, rows: Sequence[SeriesRows]) -> Demonstrations:
+def check_source(settings: Series, source: dict[str, str]) -> None:
+    """Raise ValueError if a run that is resumed began with other data."""
+    if settings.resume is None:
+        return
+    found = Demonstrations.find(settings.resume / "demonstrations" / PARTS[0])
+    if found is not None and found.meta["source"] != source:
+        raise ValueError(
+            f"`data` must be unchanged since the run began, got other rows in"
+            f" {', '.join(map(str, settings.data))}. Start the training anew."
+        )
+
+
+def write(folder: Path, rows: Sequence[SeriesRows], source: dict[str, str]) -> Demonstrations:
     """Write rows as a store of demonstrations, unless it exists, and open it."""
     found = Demonstrations.find(folder)
     if found is not None:
         return found
     shape, size = rows[0].observations.shape[1:], rows[0].wanted.shape[1]
-    with DemonstrationWriter(folder, shape, np.float32, size) as writer:
+    with DemonstrationWriter(folder, shape, np.float32, size, source=source) as writer:
         for one in rows:
             writer.append_episode(one.observations, one.wanted, one.dt_s, one.is_labelled)
     return Demonstrations.open(folder)

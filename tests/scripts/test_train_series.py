@@ -229,7 +229,7 @@ def test_test_rows_of_a_class_that_was_never_seen_count_as_wrong(
     assert ("storm (not in the training part)", "100", "0.0", "-") in cells
 
 
-def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monkeypatch):
+def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monkeypatch, capsys):
     from ncp_control.learning import trainer
     from ncp_control.learning.training_state import TrainingState
 
@@ -241,12 +241,19 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
         if len(saved) == 5:
             raise KeyboardInterrupt
 
-    words = job(waves, "--target", "height", "--imitation.epochs", "2")
+    words = job(waves.name, "--target", "height", "--imitation.epochs", "2")
     assert type_command(train, JOBS, *words, "--runs", "whole") == 0
     monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
     monkeypatch.setattr(TrainingState, "save", save_or_stop)
     assert type_command(train, JOBS, *words) == 130
     (run,) = (tmp_path / "runs").iterdir()
+    text = waves.read_text()
+    waves.write_text(f"{text}900,west,3,1,up\n")
+    assert type_command(train, JOBS, "series", "--resume", run) == 2
+    assert "`data` must be unchanged since the run began, got" in capsys.readouterr().err
+    waves.write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert type_command(train, JOBS, "series", "--resume", run) == 0
     (whole,) = (tmp_path / "whole").iterdir()
     for name in ("policy/weights.safetensors", "metrics.csv"):
