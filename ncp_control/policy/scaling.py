@@ -2,7 +2,9 @@
 
     scaled = clip((x − mean) / deviation, −limit, limit)
 
-with mean and standard deviation over training observations.
+with mean and standard deviation over training observations. An entry that is constant in training
+has no deviation: it is divided by its largest absolute value, or by 1 if that is larger, so that a
+change in use is seen in proportion and not clipped.
 """
 
 import math
@@ -17,8 +19,11 @@ from ncp_control.ranges import is_number
 OBSERVATION_LIMIT = 10.0
 """Default limit at which scaled numbers are clipped, as in stable-baselines3's VecNormalize."""
 
-MIN_DEVIATION = 1e-3
-"""Smallest standard deviation: an entry that hardly changes is not amplified to unit variance."""
+RELATIVE_DEVIATION = 1e-6
+"""Share of the largest absolute value up to which a standard deviation is rounding of single
+precision: the entry counts as constant."""
+MIN_DEVIATION = 1e-12
+"""Standard deviation up to which an entry about zero is rounding, too."""
 
 
 def scale(
@@ -57,7 +62,9 @@ def fit_scale_(
         )
     flat = numbers.flatten(0, -2).to(kept_mean)
     mean = flat.mean(dim=0)
-    std = flat.std(dim=0, correction=0).clamp_min(MIN_DEVIATION)
+    std, largest = flat.std(dim=0, correction=0), flat.abs().amax(dim=0)
+    is_constant = std <= (RELATIVE_DEVIATION * largest).clamp_min(MIN_DEVIATION)
+    std = torch.where(is_constant, largest.clamp_min(1.0), std)
     is_good = torch.isfinite(mean) & torch.isfinite(std)
     if not is_good.all():
         entry = int(is_good.long().argmin())

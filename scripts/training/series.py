@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from envs.series import MISSING, TimeSeries, digest_of, read_series
+from envs.series import TimeSeries, digest_of, read_series
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -26,6 +26,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
+from scripts.training.series_doubts import doubts_of
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
 
@@ -52,29 +53,8 @@ def train_series(asked: Series) -> Policy:
         has_classes=is_class,
     )
     rows = {name: [coder.rows(one) for one in part] for name, part in parts.items()}
-    unseen = unseen_columns(parts["train"][0], coder, settings)
-    if unseen:
-        print(
-            f"warning: not seen, since they hold no numbers: {', '.join(unseen)}. Name a column of"
-            " times with --time; write words as numbers to have them seen"
-        )
-    if clocks := clock_columns(parts["train"], coder, settings):
-        print(
-            f"warning: inputs that rise in every row, as a clock does: {', '.join(clocks)}. Name a"
-            " column of times with --time; with --inputs, name the columns to be seen"
-        )
-    if doubtful := [name for name in coder.classes if name.casefold() in MISSING]:
-        print(
-            f"note: {', '.join(map(repr, doubtful))} in {settings.target[0]!r} is a class. Leave"
-            " cells empty whose class is unknown"
-        )
-    unknown = coder.unknown_classes(parts["validation"] + parts["test"])
-    if unknown:
-        names = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        print(
-            f"warning: classes that the training part has not: {names}. They cannot be learned, and"
-            " their test rows count as wrong"
-        )
+    for doubt in doubts_of(parts, coder, settings):
+        print(f"warning: {doubt}")
     check_rows(rows)
     contract = with_origin(
         Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
@@ -132,27 +112,6 @@ def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
         for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
             parts[name].append(one[begin:end])
     return parts
-
-
-def unseen_columns(one: TimeSeries, coder: RowCoder, settings: Series) -> list[str]:
-    """Return the columns that are not used although the settings name no inputs."""
-    used = {*coder.inputs, *coder.targets}
-    return [] if settings.inputs else [name for name in one.columns if name not in used]
-
-
-def clock_columns(series: Sequence[TimeSeries], coder: RowCoder, settings: Series) -> list[str]:
-    """Return the inputs that rise in every row; none if the settings name inputs or the time.
-
-    A policy that sees a clock learns when something was recorded; the test part is always later.
-    """
-    if settings.inputs or settings.time is not None:
-        return []
-    long = [one.columns for one in series if len(one) > 2]
-    return [
-        name
-        for name in coder.inputs
-        if long and all((np.diff(columns[name]) > 0.0).all() for columns in long)
-    ]
 
 
 def check_rows(rows: dict[str, list[SeriesRows]]) -> None:

@@ -180,7 +180,7 @@ def test_numbers_are_scaled_and_clipped_behind_the_features(policy):
     policy.fit_scale(torch.tensor([[0.0, 1.0, 5.0], [4.0, 3.0, 5.0]]))
     record = pack(parts(speed=6.0, goal=[-100.0, 5.0]), policy.contract.observation)
     features = policy.perceive(torch.from_numpy(record)[None])[0]
-    # Means 2, 2, 5 and deviations 2, 1, 0, which counts as 1e-3.
+    # Means 2, 2, 5 and deviations 2, 1, 0, which counts as the constant itself.
     torch.testing.assert_close(features[32:].detach(), torch.tensor([2.0, -10.0, 0.0]))
     frame = torch.from_numpy(parts()["camera"])[None]
     torch.testing.assert_close(features[:32], policy.head(frame)[0])

@@ -98,6 +98,31 @@ def test_a_scale_is_not_fitted_to_what_is_not_finite(value):
     torch.testing.assert_close(scaled.std(0, correction=0), torch.ones(17).double())
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1.0, 1e12])
+def test_numbers_in_any_unit_are_scaled_alike(unit):
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
+    observations = torch.randn(200, 17)
+    policy.fit_scale(observations)
+    scaled = policy.normalize(observations)
+    policy.fit_scale(observations * unit)
+    torch.testing.assert_close(policy.normalize(observations * unit), scaled)
+
+
+def test_what_is_constant_in_training_is_seen_in_proportion():
+    policy = VectorPolicy(walking_circuit(), observation_size=17)
+    constants = torch.zeros(100, 17, dtype=torch.float64)
+    constants[:, 1:] = torch.tensor([5.0, -101_325.0, 0.7, 1e-15] * 4).double()
+    constants += 1e-8 * constants * torch.randn(100, 17)  # rounding of single precision
+    policy.fit_scale(constants)
+    assert policy.normalize(constants).abs().max() < 1e-6
+    changed = policy.normalize(
+        constants[0] + torch.tensor([0.5, 1.0, 300.0, 0.1, 0.0] + [0.0] * 12)
+    )
+    torch.testing.assert_close(
+        changed[:5], torch.tensor([0.5, 0.2, 300 / 101_325, 0.1, 0.0]), atol=1e-6, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize("sizes", [{"observation_size": 0}, {"observation_size": 17.0}])
 def test_sizes_that_are_not_whole_are_refused(sizes):
     with pytest.raises(ValueError, match="`observation_size` must be a whole number of at least 1"):

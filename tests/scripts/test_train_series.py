@@ -83,6 +83,20 @@ def test_errors_are_measured_for_each_target_since_units_differ():
     assert measures_of(("x",), has_classes=False) == ("rmse", "mae", "of_persistence")
 
 
+def test_inputs_whose_changes_are_not_seen_are_named(type_command, tmp_path, capsys):
+    rows = [f"{i},{i % 7 + 1.7e9},{1e-6 * (i % 7)},5,{i % 5}" for i in range(300)]
+    Path("data.csv").write_text("\n".join(["t,far,small,same,y", *rows]))
+    words = ["--data", "data.csv", "--time", "t", "--target", "y", "--imitation.epochs", "1"]
+    assert type_command(train, JOBS, "series", *words, *QUICK) == 0
+    printed = capsys.readouterr().out
+    assert "warning: inputs that are constant in the training part: same. Leave them" in printed
+    assert "warning: 'far' is seen as constant: differences below 128 are lost in" in printed
+    assert "Subtract 1.7e+09 from the column first" in printed
+    assert "'small'" not in printed
+    run, _ = results_in(tmp_path / "runs")
+    np.testing.assert_allclose(load(run / "policy").observation_std[1], 2e-6, rtol=0.01)
+
+
 def test_the_share_of_persistence_does_not_depend_on_units():
     """One target is told exactly, the other as persistence tells it: half, in any unit."""
     wanted, last = np.array([[0.1, 0.2], [0.2, 0.1]]), np.array([[0.0, 0.0], [0.1, 0.3]])
@@ -193,7 +207,10 @@ def test_a_class_is_told_of_whole_series_that_were_not_learned(
     run, row = results_in(tmp_path / "runs")
     assert float(row["accuracy"]) > 0.9 > float(row["majority"])
     assert load(run / "policy").contract.action[0].choices == ("none", "up")
-    assert "note: 'none' in 'side' is a class. Leave cells empty whose" in capsys.readouterr().out
+    assert (
+        "warning: 'none' in 'side' is taken for a class. Leave cells empty"
+        in capsys.readouterr().out
+    )
 
 
 def test_test_rows_of_a_class_that_was_never_seen_count_as_wrong(
