@@ -102,7 +102,7 @@ class RowCoder:
         Raises:
             ValueError: If a column does not exist or holds no numbers, or a target never changes.
         """
-        names = _observed_columns(training[0].columns, inputs, targets, rows_ahead)
+        names = _observed_columns(training, inputs, targets, rows_ahead)
         if sum(map(len, training)) < 2:
             raise ValueError("`data` must have at least two rows in the training part, got one.")
         joined = {name: np.concatenate([one.columns[name] for one in training]) for name in names}
@@ -211,15 +211,18 @@ def _carried(values: np.ndarray) -> np.ndarray:
 
 
 def _observed_columns(
-    columns: Mapping[str, np.ndarray],
+    training: Sequence[TimeSeries],
     inputs: Sequence[str],
     targets: Sequence[str],
     rows_ahead: int,
 ) -> tuple[str, ...]:
     """Return the columns to observe, see `inputs` of `RowCoder.fit`."""
     hidden = set(targets) if rows_ahead == 0 else set()
+    columns = training[0].columns
     observed = tuple(inputs) or tuple(
-        name for name, values in columns.items() if _is_numeric(values) and name not in hidden
+        name
+        for name in columns
+        if name not in hidden and any(_is_numeric(one.columns[name]) for one in training)
     )
     for setting, names in (("inputs", observed), ("target", targets)):
         for name in names:

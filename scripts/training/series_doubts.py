@@ -17,7 +17,7 @@ def doubts_of(
     doubts = []
     if unseen := unseen_columns(parts["train"][0], coder, settings):
         doubts.append(
-            f"not seen, since they hold no numbers: {', '.join(unseen)}. Name a column of"
+            f"not seen, since they hold no numbers in the training part: {', '.join(unseen)}. Name a column of"
             " times with --time; write words as numbers to have them seen"
         )
     if clocks := clock_columns(parts["train"], coder, settings):

@@ -139,6 +139,13 @@ def test_rows_see_the_last_known_value_and_say_the_next(table):
     assert np.abs(rows.wanted).max() <= 1.0 / MARGIN + 1e-6
 
 
+def test_a_column_that_is_empty_in_the_first_file_is_seen(table, tmp_path):
+    table("x,q\n1,\n2,\n", "one.csv")
+    table("x,q\n3,4\n4,6\n", "two.csv")
+    coder = coder_of(read_series([tmp_path]), targets=("x",))
+    assert (coder.inputs, coder.with_gaps, coder.means["q"]) == (("x", "q"), ("q",), 5.0)
+
+
 def test_before_the_first_known_value_the_training_mean_stands_in(table):
     series = read_series([table("x,y\n,1\n4,2\n8,3\n")])
     rows = coder_of(series, targets=("y",)).rows(series[0])

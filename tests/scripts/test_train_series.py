@@ -164,7 +164,7 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert type_command(train, JOBS, *job(waves, *words, "--horizon", "5")) == 0
     run, row = results_in(tmp_path / "runs")
     printed = capsys.readouterr().out
-    assert "not seen, since they hold no numbers: side. " in printed
+    assert "not seen, since they hold no numbers in the training part: side. " in printed
     assert float(row["of_persistence"]) < 0.6
     assert f"{float(row['rmse']):.4g}" in printed
     policy = load(run / "policy")
