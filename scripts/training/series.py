@@ -26,7 +26,7 @@ from ncp_control.policy import Policy, VectorPolicy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
-from scripts.training.series_doubts import doubts_of
+from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
 
@@ -53,8 +53,7 @@ def train_series(asked: Series) -> Policy:
         has_classes=is_class,
     )
     rows = {name: [coder.rows(one) for one in part] for name, part in parts.items()}
-    for doubt in doubts_of(parts, coder, settings):
-        print(f"warning: {doubt}")
+    warn(doubts_of(parts, coder, settings))
     check_rows(rows)
     contract = with_origin(
         Contract(observation=coder.observation, action=coder.action, frame_s=coder.frame_s),
@@ -66,6 +65,7 @@ def train_series(asked: Series) -> Policy:
         stores = {
             name: write(run.folder / "demonstrations" / name, rows[name], source) for name in PARTS
         }
+        warn(doubts_of_steps(stores["train"], settings.imitation))
         policy = learn(contract, stores, settings, run)
         predicted = [
             predict_episode(policy, stores["test"], i)[one.is_labelled]
@@ -79,9 +79,16 @@ def train_series(asked: Series) -> Policy:
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)
+    warn(doubts_of_result(coder, rows, predicted))
     for line in (f"policy: {run.policy}", f"report: {run.report}", f"results: {results.path}"):
         print(line)
     return policy
+
+
+def warn(doubts: Sequence[str]) -> None:
+    """Print doubts as warnings, each in its line."""
+    for doubt in doubts:
+        print(f"warning: {doubt}")
 
 
 def read(settings: Series) -> list[TimeSeries]:

@@ -1,13 +1,19 @@
-"""Reasons to doubt what `train.py series` is about to learn, each a sentence for the user."""
+"""Reasons to doubt what `train.py series` learns, each a sentence for the user."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from envs.series import MISSING, TimeSeries
-from envs.series_rows import RowCoder
+from envs.series_rows import RowCoder, SeriesRows
+from ncp_control.learning.demonstrations import Demonstrations, windows
+from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy.scaling import RELATIVE_DEVIATION
 from scripts.training.series_settings import Series
+
+FEW_STEPS = 300
+"""Optimizer steps below which a training hardly ends with a circuit that has learned."""
+REMEDY = "Raise --imitation.epochs, or lower --imitation.batch-size or --imitation.window"
 
 
 def doubts_of(
@@ -17,8 +23,8 @@ def doubts_of(
     doubts = []
     if unseen := unseen_columns(parts["train"][0], coder, settings):
         doubts.append(
-            f"not seen, since they hold no numbers in the training part: {', '.join(unseen)}. Name a column of"
-            " times with --time; write words as numbers to have them seen"
+            f"not seen, since they hold no numbers in the training part: {', '.join(unseen)}. Name"
+            " a column of times with --time; write words as numbers to have them seen"
         )
     if clocks := clock_columns(parts["train"], coder, settings):
         doubts.append(
@@ -85,3 +91,44 @@ def constant_columns(series: Sequence[TimeSeries], coder: RowCoder) -> list[str]
         told = f"inputs that are constant in the training part: {', '.join(constant)}. Leave them"
         doubts.insert(0, f"{told} out with --inputs if they teach nothing")
     return doubts
+
+
+def doubts_of_steps(store: Demonstrations, config: ImitationConfig) -> list[str]:
+    """Return a sentence if a training on a store has few optimizer steps."""
+    count = config.epoch_steps
+    if count is None:
+        count = len(windows(store, config.window, config.batch_size, config.seed))
+    planned = config.epochs * count
+    if planned >= FEW_STEPS:
+        return []
+    return [f"only {planned} optimizer steps in all ({count} in each epoch). {REMEDY}"]
+
+
+def doubts_of_result(
+    coder: RowCoder, rows: Mapping[str, Sequence[SeriesRows]], answers: Sequence[np.ndarray]
+) -> list[str]:
+    """Return a sentence if a simple predictor has a lower error in the test part.
+
+    Args:
+        coder: Scaling of the targets, and their classes.
+        rows: Rows of the series of each part, all labelled.
+        answers: Outputs of the policy for each series of the test part, shape (rows, outputs).
+    """
+    wanted = np.concatenate([one.wanted for one in rows["test"]])
+    learned = np.concatenate([one.wanted for one in rows["train"]])
+    outputs = np.concatenate(answers)
+    if coder.classes:
+        common = np.bincount(learned[:, 0].astype(int)).argmax()
+        own = np.mean(outputs.argmax(axis=1) != wanted[:, 0])
+        errors = {"always telling the most frequent class": np.mean(wanted != common)}
+    else:
+        last, mean = np.concatenate([one.last_known for one in rows["test"]]), learned.mean(axis=0)
+        own = np.mean((outputs.clip(-1.0, 1.0) - wanted) ** 2)
+        errors = {
+            "the last known value": np.mean(
+                (np.where(np.isfinite(last), last, mean) - wanted) ** 2
+            ),
+            "the training mean": np.mean((mean - wanted) ** 2),
+        }
+    better = [who for who, error in errors.items() if error < own]
+    return [f"{' and '.join(better)} had a lower error than the policy. {REMEDY}"] if better else []

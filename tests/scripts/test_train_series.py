@@ -25,6 +25,7 @@ from scripts.running.settings import Calibrate, Faults
 from scripts.train import train
 from scripts.training import series_report
 from scripts.training.jobs import JOBS
+from scripts.training.series_doubts import doubts_of_result
 from scripts.training.series_report import caption, compare, draw, measures_of, natural_order
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
@@ -120,6 +121,7 @@ def rows_of(wanted, time_s):
         time_s=time_s,
         observations=wanted,
         wanted=wanted,
+        is_labelled=np.ones(len(wanted), np.bool_),
         dt_s=np.ones(len(wanted), np.float32),
         last_known=wanted,
     )
@@ -157,6 +159,28 @@ def test_the_figure_orders_classes_as_a_person_would_and_names_some_of_many():
         np.testing.assert_array_equal(line.get_ydata(), [int(name) for name in classes])
 
 
+def test_a_policy_that_is_worse_than_no_training_is_told():
+    coder = SimpleNamespace(classes=())
+    one = SimpleNamespace(wanted=np.array([[0.1], [0.3]]), last_known=np.array([[np.nan], [0.1]]))
+    rows = {"train": [one], "test": [one]}  # mean 0.2: errors 0.1, 0.1; last known: 0.1, 0.2
+    for said, told in (
+        ([0.1, 0.25], []),
+        (
+            [0.25, 0.15],
+            ["the training mean had a lower error than the policy. Raise --imitation.ep"],
+        ),
+        ([0.5, 3.0], ["the last known value and the training mean had a lower error than the pol"]),
+    ):
+        doubts = doubts_of_result(coder, rows, [np.array(said)[:, None]])
+        assert len(doubts) == len(told)
+        assert all(doubt.startswith(text) for doubt, text in zip(doubts, told, strict=True))
+    coder.classes, one.wanted = ("down", "up"), np.array([[0.0], [1.0], [1.0]])
+    scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert doubts_of_result(coder, rows, [scores]) == []  # as good as always up
+    (doubt,) = doubts_of_result(coder, rows, [-scores])
+    assert doubt.startswith("always telling the most frequent class had a lower error than")
+
+
 def test_a_forecast_is_better_than_saying_that_nothing_changes(
     type_command, waves, tmp_path, capsys
 ):
@@ -164,6 +188,8 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert type_command(train, JOBS, *job(waves, *words, "--horizon", "5")) == 0
     run, row = results_in(tmp_path / "runs")
     printed = capsys.readouterr().out
+    assert "only 168 optimizer steps in all (14 in each epoch). Raise --imitation.e" in printed
+    assert "lower error than the policy" not in printed
     assert "not seen, since they hold no numbers in the training part: side. " in printed
     assert float(row["of_persistence"]) < 0.6
     assert f"{float(row['rmse']):.4g}" in printed
