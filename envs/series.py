@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "null"})
 """Cells, in lower case, that stand for a missing number."""
 LARGEST = 1e18
 """Largest absolute value of a number, so that its square is finite in single precision."""
+USUAL_STEPS = 10.0
+"""Number of usual time steps above which the time between two rows is a gap, by default."""
 _COMPACT_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 """ISO 8601 date without hyphens, which could also be a number."""
 MAX_BYTES = 2_000_000_000
@@ -46,6 +49,20 @@ class TimeSeries:
         """Return a slice of the rows."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         return TimeSeries(name=self.name, time_s=self.time_s[rows], columns=columns)
+
+    def pieces(self, max_gap_s: float | None = None) -> list["TimeSeries"]:
+        """Return the pieces between gaps, which keep their name and time.
+
+        Args:
+            max_gap_s: Time between two rows [s] above which a new piece begins; if None:
+                `USUAL_STEPS` times the median one.
+        """
+        steps_s = np.diff(self.time_s)
+        if not len(steps_s):
+            return [self]
+        limit_s = USUAL_STEPS * np.median(steps_s) if max_gap_s is None else max_gap_s
+        bounds = [0, *(np.flatnonzero(steps_s > limit_s) + 1).tolist(), len(self)]
+        return [self[begin:end] for begin, end in pairwise(bounds)]
 
 
 def read_series(

@@ -7,7 +7,6 @@ an ordinary policy, and trainer, stores, exports and audits are those of policie
 import dataclasses
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,9 @@ from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
+from scripts.training.series_parts import PARTS, cut, cut_at_gaps
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
-
-PARTS = ("train", "validation", "test")
-Parts = dict[str, list[TimeSeries]]
 
 
 def train_series(asked: Series) -> Policy:
@@ -45,6 +42,7 @@ def train_series(asked: Series) -> Policy:
     source = {"sha256": digest_of(series)}
     check_source(settings, source)
     parts = cut(series, settings)
+    warn(cut_at_gaps(parts, settings.max_gap_s))
     coder = RowCoder.fit(
         parts["train"],
         settings.inputs,
@@ -95,30 +93,6 @@ def read(settings: Series) -> list[TimeSeries]:
     """Read the series that the settings name."""
     words = settings.target if settings.task == "classify" else ()
     return read_series(settings.data, time=settings.time, series=settings.series, words=words)
-
-
-def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
-    """Split every series in time, or assign whole series to the parts in their given order."""
-    ends = (settings.train_share, settings.train_share + settings.validation_share, 1.0)
-    parts: Parts = {name: [] for name in PARTS}
-    if settings.split == "series":
-        if len(series) < len(PARTS):
-            raise ValueError(
-                f"`split` must be 'time' for fewer than {len(PARTS)} series, got {len(series)}."
-                " Name the column that tells them apart with --series."
-            )
-        # At least one series for each part.
-        first = min(max(round(ends[0] * len(series)), 1), len(series) - 2)
-        second = min(max(round(ends[1] * len(series)), first + 1), len(series) - 1)
-        bounds = (0, first, second, len(series))
-        for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
-            parts[name] += series[begin:end]
-        return parts
-    for one in series:
-        bounds = [0, *(round(end * len(one)) for end in ends)]
-        for name, (begin, end) in zip(PARTS, pairwise(bounds), strict=True):
-            parts[name].append(one[begin:end])
-    return parts
 
 
 def check_rows(rows: dict[str, list[SeriesRows]]) -> None:

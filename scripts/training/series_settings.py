@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.names import check_name
-from ncp_control.ranges import check_at_least, check_given, check_part
+from ncp_control.ranges import check_above_zero, check_at_least, check_given, check_part
 from scripts.options import one_of
 from scripts.training.new_circuit import NewCircuit
 from scripts.training.settings import check_circuit
@@ -39,6 +39,9 @@ class Series(NewCircuit):
     """Column of the time, in seconds or ISO 8601; if None: rows are one second apart."""
     series: str | None = None
     """Column that distinguishes the series in a file; if None: each file is one series."""
+    max_gap_s: float | None = None
+    """Time between two rows [s] above which a new series begins, so that nothing is forecast across
+    the gap; if None: 10 times the usual time between two rows."""
     split: str = "time"
     """How to split into training, validation and test parts. time: cut each series in time, the
     first part trains; series: assign whole series to the parts."""
@@ -83,6 +86,8 @@ class Series(NewCircuit):
         check_circuit(self.cell, self.wiring)
         check_at_least(self, 1, "neurons", "threads")
         check_at_least(self, 0, "seed", "horizon")
+        if self.max_gap_s is not None:
+            check_above_zero("max_gap_s", self.max_gap_s)
         check_part("train_share", self.train_share)
         check_part("validation_share", self.validation_share)
         if self.train_share + self.validation_share >= 1.0:

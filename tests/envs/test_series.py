@@ -60,6 +60,15 @@ def test_dates_are_times(table):
     np.testing.assert_array_equal(series.time_s, [0.0, 25 * 3600.0])
 
 
+def test_a_series_is_cut_where_time_jumps(table):
+    (series,) = read_series([table("t,x\n0,1\n1,2\n2,3\n12,4\n13,5\n40,6\n")], time="t")
+    assert [one.time_s.tolist() for one in series.pieces()] == [[0, 1, 2, 12, 13], [40]]
+    assert [one.columns["x"].tolist() for one in series.pieces(5.0)] == [[1, 2, 3], [4, 5], [6]]
+    assert [len(one) for one in series.pieces(27.0)] == [6]
+    assert {one.name for one in series.pieces(0.5)} == {"data"}
+    assert [len(one) for one in series[:0].pieces()] == [0]
+
+
 def test_a_heading_that_lacks_the_names_of_rows_is_understood(table):
     (series,) = read_series([table('"x","y"\n"1",5,6\n"2",7,8\n')])
     np.testing.assert_array_equal(series.columns["x"], [5.0, 7.0])

@@ -211,6 +211,22 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
 
 
+def test_nothing_is_forecast_across_a_gap(type_command, tmp_path, capsys):
+    rows = [f"{i + 1000 * (i >= 195)},{i}" for i in range(200)]
+    Path("data.csv").write_text("\n".join(["t,x", *rows]))
+    words = ["--data", "data.csv", "--time", "t", "--target", "x", "--horizon", "3", *QUICK]
+    for limit, count, told in ([], 24, True), (["--max-gap-s", "2000"], 27, False):
+        words = [*words, "--imitation.epochs", "1", *limit]
+        assert type_command(train, JOBS, "series", *words, "--runs", f"runs{count}") == 0
+        assert (
+            "by more than 10 times the usual step (count: 1, longest: 1001 s)"
+            in capsys.readouterr().out
+        ) == told
+        run, _ = results_in(tmp_path / f"runs{count}")
+        with (run / "report" / "predictions.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == count
+
+
 def test_rows_without_a_target_are_seen_by_the_policy(type_command, tmp_path, capsys):
     rows = [f"{i},{i % 7},{i % 5 if i % 8 == 7 else ''}" for i in range(400)]
     Path("rare.csv").write_text("\n".join(["t,x,y", *rows]))
@@ -313,6 +329,7 @@ def test_a_job_goes_on_where_it_was_stopped(type_command, waves, tmp_path, monke
         (["--target", "depth"], "`target` must name columns of the data, got 'depth'"),
         (["--target", "height", "--horizon", "4000"], "must be known in some rows of the train"),
         (["--target", "height", "height"], "`target` must name each column once"),
+        (["--target", "height", "--max-gap-s", "0"], "`max_gap_s` must be positive, got 0"),
         (["--target", "height", "--task", "guess"], "`task` must be one of"),
         (["--target", "height", "--imitation.dagger-epochs", "1"], "There is no expert to ask"),
     ],
