@@ -4,7 +4,6 @@ A file may hold several series, told apart by a column, or one series. Cells may
 and cells that cannot be used are left out, counted and reported in one warning.
 """
 
-import hashlib
 import math
 import re
 import warnings
@@ -27,6 +26,12 @@ USUAL_STEPS = 10.0
 """Number of usual time steps above which the time between two rows is a gap, by default."""
 _COMPACT_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 """ISO 8601 date without hyphens, which could also be a number."""
+LATEST_S = 1e11
+"""Largest time since 1970 [s], in the year 5138; larger numbers are milliseconds or less."""
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
+"""Number whose thousands are separated by commas."""
+OTHER_TABLES = (".feather", ".json", ".parquet", ".xls", ".xlsx")
+"""Endings of tables that are not read."""
 MAX_BYTES = 2_000_000_000
 """Largest file that is read into memory."""
 
@@ -106,20 +111,12 @@ def read_series(
                 f" {sorted(first ^ set(one.cells))} in some of them. Use the same columns in all."
             )
     worded = {name for name in raw[0].cells if name in words or _holds_words(raw, name)}
+    for column in sorted(worded - set(words)):
+        _count_grouped(raw, column, tally)
     found = [_series(one, worded, tally) for one in raw]
     if tally.total:
         warnings.warn(f"Skipped: {tally}.", UserWarning, stacklevel=2)
     return found
-
-
-def digest_of(series: Sequence[TimeSeries]) -> str:
-    """Return the SHA-256 of names, times and cells."""
-    digest = hashlib.sha256()
-    for one in series:
-        digest.update(f"{one.name} {len(one)} {list(one.columns)}".encode())
-        for values in (one.time_s, *one.columns.values()):
-            digest.update(values.tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -142,6 +139,11 @@ def _csv_files(path: Path) -> list[Path]:
         return inside
     if not path.is_file():
         raise FileNotFoundError(f"`data` must be CSV files, got {str(path)!r}, which is not there.")
+    if path.suffix.casefold() in OTHER_TABLES:
+        raise ValueError(
+            f"`data` must be CSV files, got {str(path)!r}. Convert it, e.g. with the method to_csv"
+            " of pandas."
+        )
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
             f"`data` must be files of at most {MAX_BYTES / 1e9:g} GB, got {str(path)!r}."
@@ -158,7 +160,7 @@ def _read_file(
     separator = find_separator(lines[:100])
     names, begin = _read_header(lines, path, separator, [*filter(None, (time, series, *words))])
     groups: dict[str, list[tuple[float, list[str]]]] = {}
-    num_early = num_times = num_dates = 0
+    num_early = num_times = num_dates = num_unread = 0
     for number, line in enumerate(lines[begin:], begin + 1):
         if not line:
             continue
@@ -171,8 +173,15 @@ def _read_file(
         time_text = "" if time is None else cells[names.index(time)]
         when = float(len(rows)) if time is None else _seconds(time_text, separator)
         if not math.isfinite(when):
+            num_unread += 1
+            unread = time_text
             tally.add("rows without a time", place)
             continue
+        if when > LATEST_S and _is_number(time_text, separator):
+            raise ValueError(
+                f"`time` must be seconds or ISO 8601, got {time_text} in {place}. Divide"
+                " milliseconds by 1000."
+            )
         num_times += 1
         num_dates += bool(_COMPACT_DATE.fullmatch(time_text))
         if rows and when <= rows[-1][0]:
@@ -180,11 +189,12 @@ def _read_file(
             tally.add("rows that are not later than the one before", place)
         else:
             rows.append((when, cells))
-    if num_early > sum(map(len, groups.values())):
+    if num_unread > num_times:
         raise ValueError(
-            f"`time` must grow along a series, got {num_early} rows that are not later than the one"
-            f" before in {path}. Sort the file, or name the column that tells its series apart."
+            f"`time` must be seconds or ISO 8601, got {unread!r} in {path}. Write 2024-01-31 13:00"
+            " for 31.01.2024 13:00 or 01/31/2024 1 PM."
         )
+    _check_order(path, num_early, sum(map(len, groups.values())))
     if num_dates == num_times > 1:
         raise ValueError(
             f"`time` must be seconds or ISO 8601 with its signs, got dates without them in {path}."
@@ -202,6 +212,15 @@ def _read_file(
         for name, rows in groups.items()
         if rows
     ]
+
+
+def _check_order(path: Path, num_early: int, num_later: int) -> None:
+    """Raise ValueError if most times do not increase."""
+    if num_early > num_later:
+        raise ValueError(
+            f"`time` must grow along a series, got {num_early} rows that are not later than the one"
+            f" before in {path}. Sort the file, or name the column that tells its series apart."
+        )
 
 
 def _read_header(
@@ -239,6 +258,15 @@ def _holds_words(raw: Sequence[_Raw], column: str) -> bool:
         if not _is_missing(cell)
     ]
     return 2 * sum(are_numbers) < len(are_numbers)
+
+
+def _count_grouped(raw: Sequence[_Raw], column: str, tally: Tally) -> None:
+    """Count cells such as "1,000" in a column that is taken for words because of them."""
+    for one in raw:
+        for cell in one.cells[column]:
+            if _GROUPED.fullmatch(cell):
+                what = f"cells of {column!r} with commas among the digits (write 1000 for 1,000)"
+                tally.add(what, f"{one.path.name}, {cell!r}")
 
 
 def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from envs.series import TimeSeries, digest_of, read_series
+from envs.series import TimeSeries, read_series
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
@@ -26,7 +26,7 @@ from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
-from scripts.training.series_parts import PARTS, cut, cut_at_gaps
+from scripts.training.series_parts import PARTS, cut, cut_at_gaps, digest_of
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
 

@@ -1,5 +1,6 @@
 """The training, validation and test parts of time series."""
 
+import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -59,3 +60,13 @@ def cut_at_gaps(parts: Parts, max_gap_s: float | None) -> list[str]:
         f"series are cut where time jumps by more than {limit} (count: {len(gaps_s)}, longest:"
         f" {np.max(gaps_s):g} s). Nothing is forecast across such gaps; --max-gap-s sets the limit"
     ]
+
+
+def digest_of(series: Sequence[TimeSeries]) -> str:
+    """Return the SHA-256 of names, times and cells."""
+    digest = hashlib.sha256()
+    for one in series:
+        digest.update(f"{one.name} {len(one)} {list(one.columns)}".encode())
+        for values in (one.time_s, *one.columns.values()):
+            digest.update(values.tobytes())
+    return digest.hexdigest()

@@ -54,6 +54,13 @@ def test_a_comma_in_a_cell_between_commas_is_no_decimal_comma(table):
     np.testing.assert_array_equal(series.columns["a"], [999.0, np.nan, 5.5])
 
 
+def test_a_column_of_thousands_with_commas_is_told(table):
+    text = 'a,b\n"1,000",1\n"12,345.5",2\n"-1,000,000",3\n'
+    with pytest.warns(UserWarning, match=r"cells of 'a' with commas .*\(write 1000 .*: 3 \(first"):
+        read_series([table(text)])
+    read_series([table(text)], words=["a"])  # names of classes
+
+
 def test_dates_are_times(table):
     path = table("when,x\n2020-02-28T23:00:00,1\n2020-03-01 00:00:00,2\n")
     (series,) = read_series([path], time="when")
@@ -97,6 +104,16 @@ def test_what_cannot_be_used_is_left_out_and_told_once(table):
         ("t,x\n", {}, "must hold rows that can be used, got none"),
         ("", {}, "must be CSV files, got .*data.csv, which is empty or no text"),
         ("\x00PNG\n1\n", {}, "must be CSV files, got .*data.csv, which is empty or no text"),
+        (
+            "t,x\n31.01.2024,1\n01.02.2024,2\n5,3\n",
+            {"time": "t"},
+            "must be seconds or ISO 8601, got",
+        ),
+        (
+            "t,x\n1700000000000,1\n",
+            {"time": "t"},
+            "8601, got 1700000000000 in data.csv, line 2. Div",
+        ),
         ("t,x\n0,1\n0,2\n0,3\n", {"time": "t"}, "must grow along a series, got 2 rows"),
         ("1,2\n3,4\n", {}, "must begin with a header of different names, got '1, 2'"),
         ("a,a\n3,4\n", {}, "must begin with a header of different names"),
@@ -128,6 +145,8 @@ def test_files_of_other_columns_are_refused(table, tmp_path):
     table("a,c\n1,2\n", "two.csv")
     with pytest.raises(ValueError, match=r"same columns in all files, got \['b', 'c'\]"):
         read_series([tmp_path])
+    with pytest.raises(ValueError, match=r"must be CSV files, got '.*x.parquet'. Convert it"):
+        read_series([table("a,b\n1,2\n", "x.parquet")])
     with pytest.raises(FileNotFoundError, match=r"got '.*nothing.csv', which is not there"):
         read_series([tmp_path / "nothing.csv"])
 
