@@ -106,7 +106,8 @@ def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
         if not part:
             raise ValueError(
                 f"`target` must be known in some rows of the {name} part, got none. Give more rows,"
-                " cut them otherwise (--split, --train-share), or choose another horizon."
+                " cut them otherwise (--split, --train-share, --max-gap-s), or choose another"
+                " horizon."
             )
 
 
