@@ -44,6 +44,12 @@ class TimeSeries:
     """Name of the file, or the value in the column that tells series apart."""
     time_s: np.ndarray
     """Time since the first row [s], increasing, float64."""
+    file: str
+    """Name of the file."""
+    lines: np.ndarray
+    """Number of each row's line in the file; the first line is 1."""
+    times: np.ndarray
+    """Time of each row as it is written in the file, str; empty without a column of times."""
     columns: dict[str, np.ndarray]
     """Cells by column name: float64 with NaN where missing, or str in columns of words."""
 
@@ -53,7 +59,14 @@ class TimeSeries:
     def __getitem__(self, rows: slice) -> "TimeSeries":
         """Return a slice of the rows."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return TimeSeries(name=self.name, time_s=self.time_s[rows], columns=columns)
+        return TimeSeries(
+            name=self.name,
+            time_s=self.time_s[rows],
+            file=self.file,
+            lines=self.lines[rows],
+            times=self.times[rows],
+            columns=columns,
+        )
 
     def pieces(self, max_gap_s: float | None = None) -> list["TimeSeries"]:
         """Return the pieces between gaps, which keep their name and time.
@@ -126,6 +139,8 @@ class _Raw:
     name: str
     path: Path
     times: list[float]
+    lines: list[int]
+    time_cells: list[str]
     cells: dict[str, list[str]]
     separator: str
 
@@ -159,7 +174,7 @@ def _read_file(
     lines = read_table_lines(path)
     separator = find_separator(lines[:100])
     names, begin = _read_header(lines, path, separator, [*filter(None, (time, series, *words))])
-    groups: dict[str, list[tuple[float, list[str]]]] = {}
+    groups: dict[str, list[tuple[float, int, list[str]]]] = {}
     num_early = num_times = num_dates = num_unread = 0
     for number, line in enumerate(lines[begin:], begin + 1):
         if not line:
@@ -188,7 +203,7 @@ def _read_file(
             num_early += 1
             tally.add("rows that are not later than the one before", place)
         else:
-            rows.append((when, cells))
+            rows.append((when, number, cells))
     if num_unread > num_times:
         raise ValueError(
             f"`time` must be seconds or ISO 8601, got {unread!r} in {path}. Write 2024-01-31 13:00"
@@ -200,13 +215,16 @@ def _read_file(
             f"`time` must be seconds or ISO 8601 with its signs, got dates without them in {path}."
             " Write 2024-01-30 for 20240130."
         )
+    at = None if time is None else names.index(time)
     kept = {name: names.index(name) for name in names if name not in ("", time, series)}
     return [
         _Raw(
             name,
             path,
-            [when for when, _ in rows],
-            {column: [cells[index] for _, cells in rows] for column, index in kept.items()},
+            [when for when, *_ in rows],
+            [number for _, number, _ in rows],
+            ["" if at is None else cells[at] for *_, cells in rows],
+            {column: [cells[index] for *_, cells in rows] for column, index in kept.items()},
             separator,
         )
         for name, rows in groups.items()
@@ -284,7 +302,14 @@ def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:
                 tally.add(what, f"{raw.path.name}, {cells[row]!r}")
         columns[column] = numbers
     time_s = np.array(raw.times)
-    return TimeSeries(name=raw.name, time_s=time_s - time_s[0], columns=columns)
+    return TimeSeries(
+        name=raw.name,
+        time_s=time_s - time_s[0],
+        file=raw.path.name,
+        lines=np.array(raw.lines),
+        times=np.array(raw.time_cells, dtype=str),
+        columns=columns,
+    )
 
 
 def _is_missing(cell: str) -> bool:

@@ -30,6 +30,12 @@ class SeriesRows:
     """Name of the series."""
     time_s: np.ndarray
     """Time of the target since the first row [s], float64."""
+    file: str
+    """Name of the file of the series."""
+    lines: np.ndarray
+    """Number of the target's line in the file, from 1."""
+    times: np.ndarray
+    """Time of the target as it is written in the file, str."""
     observations: np.ndarray
     """Inputs, float32 of shape (rows, inputs)."""
     wanted: np.ndarray
@@ -48,10 +54,11 @@ class SeriesRows:
 
     def labelled(self) -> "SeriesRows":
         """Return the rows whose targets are known; `dt_s` stays that of all rows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {
-            field.name: getattr(self, field.name)[self.is_labelled]
-            for field in fields(self)
-            if field.name != "name"
+            name: value[self.is_labelled]
+            for name, value in values.items()
+            if isinstance(value, np.ndarray)
         }
         return replace(self, **arrays)
 
@@ -176,6 +183,9 @@ class RowCoder:
         return SeriesRows(
             name=series.name,
             time_s=series.time_s[ahead:],
+            file=series.file,
+            lines=series.lines[ahead:],
+            times=series.times[ahead:],
             observations=observations[: len(wanted)],
             wanted=np.nan_to_num(_carried(wanted)).astype(np.float32),
             is_labelled=np.all(np.isfinite(wanted), axis=1),

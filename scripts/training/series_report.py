@@ -150,23 +150,29 @@ def write_report(
 ) -> None:
     """Write the table, all predictions for the test part, and a figure of its beginning.
 
-    Times are those of the targets, since the first row of each series. Rows of `unseen` classes are
-    not among the predictions.
+    Beside a prediction are line and time of its target in the file, so that it can be joined with
+    the data. Rows of `unseen` classes are not among the predictions.
     """
+    has_files = len({one.file for one in rows}) > 1
+    has_times = any(one.times[0] for one in rows)
     header = [
+        *(["file"] if has_files else []),
         "series",
-        "time_s",
+        "line",
+        *(["time"] if has_times else []),
         *(f"{n} {w}" for n in coder.targets for w in ("true", "predicted")),
     ]
     lines = []
     for one, outputs in zip(rows, answers, strict=True):
-        for time_s, wanted, output in zip(one.time_s, one.wanted, outputs, strict=True):
+        cells = zip(one.lines.tolist(), one.times.tolist(), one.wanted, outputs, strict=True)
+        for line, time, wanted, output in cells:
             if coder.classes:
-                cells = [coder.classes[int(wanted[0])], coder.classes[int(output.argmax())]]
+                pair = [coder.classes[int(wanted[0])], coder.classes[int(output.argmax())]]
             else:
-                pairs = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
-                cells = [float(v) for v in pairs.T.flatten()]
-            lines.append([one.name, float(time_s), *cells])
+                both = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
+                pair = both.T.ravel().tolist()
+            named = [one.file] * has_files + [one.name, line] + [time] * has_times
+            lines.append([*named, *pair])
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)

@@ -40,6 +40,18 @@ def test_series_are_told_apart_and_keep_their_own_time(table):
     assert set(first.columns) == {"level", "flow", "state"}
 
 
+def test_rows_know_where_they_stand_in_their_file(table):
+    day = "2024-01-01 00:0"
+    text = f"when;x\n\n{day}0;1\n{day}1;\n{day}1;2\n{day}3;3\n"
+    with pytest.warns(UserWarning, match="not later than the one before: 1"):
+        (series,) = read_series([table(text)], time="when")
+    assert (series.file, series.lines.tolist()) == ("data.csv", [3, 4, 6])
+    assert series.times.tolist() == [f"{day}{minute}" for minute in (0, 1, 3)]
+    rows = coder_of([series], targets=("x",)).rows(series)
+    assert rows.lines.tolist() == [6] and rows.times.tolist() == [f"{day}3"]
+    assert series[1:].lines.tolist() == [4, 6]
+
+
 def test_a_folder_of_files_has_a_series_each(table, tmp_path):
     table("a;b\n1,5;2\n2,5;3\n", "one.csv")
     table("a;b\n4;2\n", "two.csv")

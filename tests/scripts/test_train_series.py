@@ -119,6 +119,9 @@ def rows_of(wanted, time_s):
     return SeriesRows(
         name="room",
         time_s=time_s,
+        file="room.csv",
+        lines=np.arange(2, len(wanted) + 2),
+        times=time_s.astype(str),
         observations=wanted,
         wanted=wanted,
         is_labelled=np.ones(len(wanted), np.bool_),
@@ -199,6 +202,11 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     with (run / "report" / "predictions.csv").open(newline="") as file:
         told = list(csv.DictReader(file))
     assert {one["series"] for one in told} == {"north", "south", "west"}
+    lines = [line.split(",") for line in waves.read_text().splitlines()]
+    for one in told:  # it stands in the file as the row that was to be told
+        t, buoy, height, *_ = lines[int(one["line"]) - 1]
+        assert (one["time"], one["series"]) == (t, buoy)
+        assert float(one["height true"]) == pytest.approx(float(height), abs=1e-5)
     errors = [float(one["height true"]) - float(one["height predicted"]) for one in told]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(float(row["rmse"]), rel=1e-4)
     assert (run / "report" / "test.png").stat().st_size > 5_000
