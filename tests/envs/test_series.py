@@ -48,6 +48,8 @@ def test_rows_know_where_they_stand_in_their_file(table):
     assert (series.file, series.lines.tolist()) == ("data.csv", [3, 4, 6])
     assert series.times.tolist() == [f"{day}{minute}" for minute in (0, 1, 3)]
     rows = coder_of([series], targets=("x",)).rows(series)
+    assert rows.lines.tolist() == [4, 6] and rows.times.tolist()[1] == f"{day}3"
+    rows = rows.labelled()
     assert rows.lines.tolist() == [6] and rows.times.tolist() == [f"{day}3"]
     assert series[1:].lines.tolist() == [4, 6]
 
