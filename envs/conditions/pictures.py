@@ -45,12 +45,17 @@ def night(severity: int, scene: Scene) -> Effect:
 
 def fog(severity: int, scene: Scene) -> Effect:
     """Grey that thickens with distance: e^(−distance/range) of the contrast remains."""
-    near = at(severity, 0.06, 0.12, 0.2, 0.35, 0.6)
+    near = fog_density(severity)
     y, _ = scene.grid()
     below = np.maximum(y - HORIZON, 1e-3)
     visible = np.where(y > HORIZON, np.exp(-near / below), np.float32(math.exp(-near / 0.02)))
     hidden = 1.0 - visible
     return lambda frame: blend(frame, hidden, FOG_GREY)
+
+
+def fog_density(severity: int) -> float:
+    """Return the share of the height below the horizon at which 1/e of the contrast is left."""
+    return at(severity, 0.06, 0.12, 0.2, 0.35, 0.6)
 
 
 def rain(severity: int, scene: Scene) -> Effect:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,11 @@ from ncp_control.acting.closed_loop import Info, Pilot, PolicyPilot
 from ncp_control.framing import once_a_frame
 from ncp_control.learning.demonstrations import Batch
 from ncp_control.policy import Policy
-from ncp_control.records import change_frame, frames_in, with_frames
+from ncp_control.records import change_frame, frames_in, numbers_in, with_frames
+
+Relabel = Callable[[str, int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Function that returns the actions of an expert that sees only the frames: from the condition, its
+severity, the frames under it, the numbers beside them, and the actions of the expert."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +26,8 @@ class RandomConditions:
     """Apply one random condition each to a share of the training windows.
 
     A condition lasts for the whole window; blackouts and frozen frames start somewhere in it.
-    The actions stay unchanged, since the expert saw the clear road. Numbers beside the frames stay
-    unchanged as well.
+    Numbers beside the frames stay unchanged. So do the actions, those of an expert that saw the
+    clear road, unless `relabel` is given.
 
     Args:
         conditions: Pairs of name and severity, with names of `PICTURES`; all are equally likely.
@@ -32,6 +36,11 @@ class RandomConditions:
         record_frame: Shape of the frame in each record; None if the observations are frames.
         stack: Number of frames stacked in each observation, see `View`. Each frame is changed
             once, when it is the newest.
+        relabel: Changes the actions of the windows that get a condition, see `Relabel`; only for
+            records.
+
+    Raises:
+        ValueError: If `relabel` is given without `record_frame`.
     """
 
     conditions: Sequence[tuple[str, int]]
@@ -39,9 +48,17 @@ class RandomConditions:
     share: float = 0.75
     record_frame: tuple[int, int, int] | None = None
     stack: int = 1
+    relabel: Relabel | None = None
+
+    def __post_init__(self) -> None:
+        if self.relabel is not None and self.record_frame is None:
+            raise ValueError(
+                "`relabel` must be left out where observations are not records, got"
+                f" {self.relabel!r}. It needs the numbers beside the frames."
+            )
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a batch with changed frames; the given batch stays unchanged.
+        """Return a batch with changed frames and actions; the given batch stays unchanged.
 
         Args:
             batch: Windows with observations that are uint8 frames, shape (batch, time, height,
@@ -51,8 +68,9 @@ class RandomConditions:
         Raises:
             ValueError: If the observations are not uint8 frames.
         """
-        observations = batch.observations
+        observations, numbers = batch.observations, None
         if self.record_frame is not None:
+            numbers = numbers_in(observations, self.record_frame).numpy()
             observations = frames_in(observations, self.record_frame)
         if observations.dtype != torch.uint8 or observations.ndim != 5:
             raise ValueError(
@@ -60,18 +78,22 @@ class RandomConditions:
                 f" {observations.dtype} of shape {tuple(observations.shape)}. Only camera frames"
                 " have conditions."
             )
-        frames = observations.numpy().copy()
+        frames, actions = observations.numpy().copy(), batch.actions.numpy().copy()
         draws = torch.rand(len(frames), 2, generator=generator).tolist()
         seeds = torch.randint(2**62, (len(frames),), generator=generator).tolist()
-        for window, (whether, which), seed in zip(frames, draws, seeds, strict=True):
+        for row, (whether, which) in enumerate(draws):
             if whether < self.share:
-                effect = self._effect(which, seed, window.shape[1:3], len(window))
+                window = frames[row]
+                effect = self._effect(which, seeds[row], window.shape[1:3], len(window))
                 for i, frame in enumerate(window):
                     window[i] = effect(frame)
+                if self.relabel is not None and numbers is not None:
+                    condition = self._condition(which)
+                    actions[row] = self.relabel(*condition, window, numbers[row], actions[row])
         changed = torch.from_numpy(frames)
         if self.record_frame is not None:
             changed = with_frames(batch.observations, changed)
-        return dataclasses.replace(batch, observations=changed)
+        return dataclasses.replace(batch, observations=changed, actions=torch.from_numpy(actions))
 
     def as_pilot(self, policy: Policy, seed: int) -> Pilot:
         """Return a pilot that shows a policy its episodes under random conditions.
@@ -103,10 +125,13 @@ class RandomConditions:
         self, which: float, seed: int, shape: Sequence[int], frames: int | None = None
     ) -> Effect:
         height, width = shape[:2]
-        name, severity = self.conditions[int(which * len(self.conditions))]
+        name, severity = self._condition(which)
         rng = np.random.default_rng(seed)
         effect = PICTURES[name](severity, Scene(height, width, self.frame_s, rng, frames))
         return once_a_frame(effect, self.stack)
+
+    def _condition(self, which: float) -> tuple[str, int]:
+        return self.conditions[int(which * len(self.conditions))]
 
 
 class _PilotInConditions:

@@ -25,6 +25,10 @@ class MetConditions:
     dagger_conditions: bool = False
     """Whether the conditions also apply while the learner acts before `dagger_epochs`, in the same
     share of its episodes. The recorded frames stay clean."""
+    limited_sight: bool = False
+    """Whether the expert's acceleration is lowered where the conditions hide the road from the
+    camera: in fog to what lets the car stop within sight, in black frames to braking. The
+    environment must observe its speed, e.g. RoadDriving-v0."""
 
     def check_conditions(self, asked_epochs: Sequence[int]) -> None:
         """Refuse unknown or unusable conditions, and settings that have no use without conditions.
@@ -48,8 +52,9 @@ class MetConditions:
                 f"`condition_share` must be left out without --conditions, got"
                 f" {self.condition_share!r}."
             )
-        if self.dagger_conditions and not self.conditions:
-            raise ValueError("`dagger_conditions` must be left out without --conditions, got True.")
+        for name in ("dagger_conditions", "limited_sight"):
+            if getattr(self, name) and not self.conditions:
+                raise ValueError(f"`{name}` must be left out without --conditions, got True.")
         if self.dagger_conditions and not asked_epochs:
             raise ValueError(
                 "`dagger_conditions` must be left out where the learner never acts, got True. Say"
@@ -71,10 +76,12 @@ class MetConditions:
         """Return the augmentation that adds the conditions to windows; None without conditions.
 
         Raises:
-            ValueError: If the observations of the environment have no frames.
+            ValueError: If the observations of the environment have no frames, or its contract does
+                not suit `limited_sight`.
         """
         from envs.conditions import PICTURES, read_conditions
         from envs.conditions.training import RandomConditions
+        from envs.driving.limited_sight import limited_sight
         from ncp_control.records import frames_part, record_frame
 
         if not self.conditions:
@@ -88,7 +95,8 @@ class MetConditions:
             )
         met = read_conditions(self.conditions, PICTURES)
         share, in_record = self.condition_share, record_frame(observation)
-        return RandomConditions(met, world.frame_s, share, in_record, frames.view.stack)
+        relabel = limited_sight(world.contract) if self.limited_sight else None
+        return RandomConditions(met, world.frame_s, share, in_record, frames.view.stack, relabel)
 
 
 def one_after_another(*changes: "Augment | None") -> "Augment | None":
