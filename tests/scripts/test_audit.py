@@ -264,7 +264,10 @@ def test_mistakes_end_with_one_sentence(type_command, capsys, tmp_path, monkeypa
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for words, sentence in (
         (["nowhere"], "got 'nowhere'. Choose a listed name"),
-        (["walker", "--log", "x"], "`log` must be demonstrations, or a recording of the numbers"),
+        (
+            ["walker", "--log", "x"],
+            "`folder` must be the folder of a recording, got 'x', which does",
+        ),
         (["cheetah", "--log", "x", "--world", "y"], "`world` must be left out with --log, got 'y'"),
         (["cheetah", "--log", "series"], "`observation` must hold 17 numbers, got shape (8, 3)"),
         (["driver", "--wipe-episodes", "-1"], "`wipe_episodes` must be a whole number of at"),
