@@ -68,18 +68,14 @@ class TimeSeries:
             columns=columns,
         )
 
-    def pieces(self, max_gap_s: float | None = None) -> list["TimeSeries"]:
+    def pieces(self, max_gap_s: float) -> list["TimeSeries"]:
         """Return the pieces between gaps, which keep their name and time.
 
         Args:
-            max_gap_s: Time between two rows [s] above which a new piece begins; if None:
-                `USUAL_STEPS` times the median one.
+            max_gap_s: Time between two rows [s] above which a new piece begins.
         """
-        steps_s = np.diff(self.time_s)
-        if not len(steps_s):
-            return [self]
-        limit_s = USUAL_STEPS * np.median(steps_s) if max_gap_s is None else max_gap_s
-        bounds = [0, *(np.flatnonzero(steps_s > limit_s) + 1).tolist(), len(self)]
+        breaks = np.flatnonzero(np.diff(self.time_s) > max_gap_s) + 1
+        bounds = [0, *breaks.tolist(), len(self)]
         return [self[begin:end] for begin, end in pairwise(bounds)]
 
 
@@ -195,7 +191,7 @@ def _read_file(
         if when > LATEST_S and _is_number(time_text, separator):
             raise ValueError(
                 f"`time` must be seconds or ISO 8601, got {time_text} in {place}. Divide"
-                " milliseconds by 1000."
+                " milliseconds by 1000, or write a date as 2024-01-31 13:00."
             )
         num_times += 1
         num_dates += bool(_COMPACT_DATE.fullmatch(time_text))
@@ -305,7 +301,7 @@ def _series(raw: _Raw, worded: set[str], tally: Tally) -> TimeSeries:
     return TimeSeries(
         name=raw.name,
         time_s=time_s - time_s[0],
-        file=raw.path.name,
+        file=str(raw.path),
         lines=np.array(raw.lines),
         times=np.array(raw.time_cells, dtype=str),
         columns=columns,

@@ -73,17 +73,17 @@ class LimitedSight:
 
 
 def limited_sight(contract: Contract) -> LimitedSight:
-    """Return the correction for a world that observes its speed and commands an acceleration.
+    """Return the correction for a contract of `RoadDriving-v0`; other cameras see otherwise.
 
     Raises:
-        ValueError: If the contract has no speed in m/s or no acceleration.
+        ValueError: If it is another world's contract, or the speed is not observed.
     """
     numbers = [(entry.name, entry.unit) for entry in entries_of(contract.observation)]
     commands = [entry.name for entry in contract.action]
-    if ("speed", "m/s") not in numbers or "acceleration" not in commands:
+    if contract.world != "RoadDriving-v0" or ("speed", "m/s") not in numbers:
         raise ValueError(
-            "`limited_sight` must be left out in a world without an observed `speed` [m/s] and a"
-            f" commanded `acceleration`, got observed {numbers} and commanded {commands}."
+            "`limited_sight` must be left out except in RoadDriving-v0 with its observed speed, got"
+            f" {contract.world_text!r}."
         )
     return LimitedSight(numbers.index(("speed", "m/s")), commands.index("acceleration"))
 

@@ -5,10 +5,10 @@
 | mean of the recording | the mean of each action |
 | always neutral | the one that stands for the value nearest to zero |
 | most frequent choice | where actions are choices, instead of mean and neutral |
-| persistence | the recorded one of the previous frame |
+| persistence | the recorded one of the previous frame; of a forecast, the last known value |
 
 Persistence knows the last recorded command, which no policy gets. It shows how little changes from
-one frame to the next. In the first frame of an episode it is neutral, or the most frequent choice.
+one frame to the next. At the beginning of an episode it is the mean, or the most frequent choice.
 """
 
 from collections.abc import Sequence
@@ -45,18 +45,16 @@ def errors_table(
     wanted = store.actions[counted].astype(np.float64)
     if policy.choices:
         usual = np.array([np.bincount(one).argmax() for one in wanted.T.astype(int)])
-        drivers = {name: policy.command(predicted)[counted], "most frequent choice": usual}
+        drivers = {"most frequent choice": usual}
         measured, factors = "share of wrong choices of", np.ones(len(action))
     else:
-        usual = np.array([entry.neutral for entry in action])
-        drivers = {
-            name: predicted[counted],
-            "mean of the recording": wanted.mean(axis=0),
-            "always neutral": usual,
-        }
+        usual = wanted.mean(axis=0)
+        neutral = np.array([entry.neutral for entry in action])
+        drivers = {"mean of the recording": usual, "always neutral": neutral}
         measured = "RMSE of"
         factors = np.array([abs(one.scale[1]) if one.scale else 1.0 for one in action])
     drivers["persistence"] = earlier_actions(store, usual)[counted]
+    drivers = {name: policy.command(predicted)[counted], **drivers}
     errors = []
     for acted in drivers.values():
         if policy.choices:
@@ -82,12 +80,17 @@ def rounded(errors: Table) -> str:
 
 
 def earlier_actions(store: Demonstrations, first: np.ndarray) -> np.ndarray:
-    """Return the recorded actions of the previous frame, shape (frames, action), float64.
+    """Return the last actions that were known before each frame, shape (frames, action), float64.
+
+    These are those of the previous frame, or of the last frame whose target is in the past if a
+    store holds forecasts (`rows_ahead` in its source).
 
     Args:
         store: The recording.
-        first: Action returned for the first frame of each episode, shape (action,).
+        first: Action returned where none is known yet in an episode, shape (action,).
     """
-    earlier = np.roll(store.actions.astype(np.float64), 1, axis=0)
-    earlier[store.episode_starts] = first
+    frames_ago = max(store.meta.get("source", {}).get("rows_ahead", 1), 1)
+    earlier = np.roll(store.actions.astype(np.float64), frames_ago, axis=0)
+    for start in store.episode_starts.tolist():
+        earlier[start : start + frames_ago] = first
     return earlier

@@ -69,6 +69,11 @@ def calibrate(settings: Calibrate) -> None:
         f" {'their' if many else 'its'} farthest input was at"
         f" {profile.provenance['largest_distance']:.3g}"
     )
+    if settings.log is not None and 2 * longest < _steps(seconds, contract.frame_s):
+        print(
+            f"note: no piece has more than {longest:,} frames, since the recording has gaps. A"
+            " longer run of usual inputs goes farther: raise --margin."
+        )
     if len(others) < FEW:
         print(
             f"note: fewer than {FEW} {kind}s are too few to know what is usual; expect the"

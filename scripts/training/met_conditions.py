@@ -27,8 +27,8 @@ class MetConditions:
     share of its episodes. The recorded frames stay clean."""
     limited_sight: bool = False
     """Whether the expert's acceleration is lowered where the conditions hide the road from the
-    camera: in fog to what lets the car stop within sight, in black frames to braking. The
-    environment must observe its speed, e.g. RoadDriving-v0."""
+    camera: in fog to what lets the car stop within sight, in black frames to braking. Only in
+    RoadDriving-v0."""
 
     def check_conditions(self, asked_epochs: Sequence[int]) -> None:
         """Refuse unknown or unusable conditions, and settings that have no use without conditions.

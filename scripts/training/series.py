@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,10 +40,10 @@ def train_series(asked: Series) -> Policy:
     measures = measures_of(settings.target, has_classes=is_class)
     results = ResultsFile(settings.results, measures)
     series = read(settings)
-    source = {"sha256": digest_of(series)}
+    source = {"sha256": digest_of(series), "rows_ahead": settings.rows_ahead}
     check_source(settings, source)
     parts = cut(series, settings)
-    warn(cut_at_gaps(parts, settings.max_gap_s))
+    warn(cut_at_gaps(parts, settings.max_gap_s, settings.rows_ahead))
     coder = RowCoder.fit(
         parts["train"],
         settings.inputs,
@@ -60,8 +61,14 @@ def train_series(asked: Series) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "series", settings.cell, step=step) as run:
         results.place(run.results)
+        unseen = {name: unseen_rows(coder, parts[name]) for name in PARTS}
         stores = {
-            name: write(run.folder / "demonstrations" / name, rows[name], source) for name in PARTS
+            name: write(
+                run.folder / "demonstrations" / name,
+                rows[name],
+                source | {"rows_of_unseen_classes": unseen[name].total()},
+            )
+            for name in PARTS
         }
         warn(doubts_of_steps(stores["train"], settings.imitation))
         policy = learn(contract, stores, settings, run)
@@ -70,10 +77,9 @@ def train_series(asked: Series) -> Policy:
             for i, one in enumerate(rows["test"])
         ]
         rows = {name: [one.labelled() for one in part] for name, part in rows.items()}
-        unseen_tests = unseen_rows(coder, parts["test"])
-        table, measured = compare(settings.cell, coder, rows, predicted, unseen_tests)
+        table, measured = compare(settings.cell, coder, rows, predicted, unseen["test"])
         add_row(results, settings, settings.cell, describe(settings), measured)
-        write_report(run, coder, table, rows["test"], predicted, unseen_tests)
+        write_report(run, coder, table, rows["test"], predicted, unseen["test"])
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)
@@ -111,19 +117,19 @@ def check_rows(rows: dict[str, list[SeriesRows]]) -> None:
             )
 
 
-def check_source(settings: Series, source: dict[str, str]) -> None:
+def check_source(settings: Series, source: dict[str, Any]) -> None:
     """Raise ValueError if a run that is resumed began with other data."""
     if settings.resume is None:
         return
     found = Demonstrations.find(settings.resume / "demonstrations" / PARTS[0])
-    if found is not None and found.meta["source"] != source:
+    if found is not None and found.meta["source"].get("sha256") != source["sha256"]:
         raise ValueError(
             f"`data` must be unchanged since the run began, got other rows in"
             f" {', '.join(map(str, settings.data))}. Start the training anew."
         )
 
 
-def write(folder: Path, rows: Sequence[SeriesRows], source: dict[str, str]) -> Demonstrations:
+def write(folder: Path, rows: Sequence[SeriesRows], source: dict[str, Any]) -> Demonstrations:
     """Write rows as a store of demonstrations, unless it exists, and open it."""
     found = Demonstrations.find(folder)
     if found is not None:

@@ -1,6 +1,7 @@
 """The training, validation and test parts of time series."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -37,14 +38,19 @@ def cut(series: Sequence[TimeSeries], settings: Series) -> Parts:
     return parts
 
 
-def cut_at_gaps(parts: Parts, max_gap_s: float | None) -> list[str]:
+def cut_at_gaps(parts: Parts, max_gap_s: float | None, rows_ahead: int) -> list[str]:
     """Cut the series of each part in place where time jumps; return a sentence if any was cut.
 
     Args:
         parts: The series of each part.
-        max_gap_s: See the settings.
+        max_gap_s: See the settings. If None: `USUAL_STEPS` times the median step of all series.
+        rows_ahead: Number of rows between an observation and its target.
     """
-    gaps_s = []
+    limit = f"{USUAL_STEPS:g} times the usual step" if max_gap_s is None else f"{max_gap_s:g} s"
+    if max_gap_s is None:
+        steps_s = np.concatenate([np.diff(one.time_s) for part in parts.values() for one in part])
+        max_gap_s = USUAL_STEPS * float(np.median(steps_s)) if len(steps_s) else math.inf
+    gaps_s, num_lost = list[float](), 0
     for part in parts.values():
         cut_at = [one.pieces(max_gap_s) for one in part]
         gaps_s += [
@@ -52,13 +58,14 @@ def cut_at_gaps(parts: Parts, max_gap_s: float | None) -> list[str]:
             for pieces in cut_at
             for earlier, later in pairwise(pieces)
         ]
+        num_lost += sum(min(rows_ahead, len(one)) for pieces in cut_at for one in pieces[:-1])
         part[:] = [piece for pieces in cut_at for piece in pieces]
     if not gaps_s:
         return []
-    limit = f"{USUAL_STEPS:g} times the usual step" if max_gap_s is None else f"{max_gap_s:g} s"
     return [
         f"series are cut where time jumps by more than {limit} (count: {len(gaps_s)}, longest:"
-        f" {np.max(gaps_s):g} s). Nothing is forecast across such gaps; --max-gap-s sets the limit"
+        f" {max(gaps_s):g} s). Nothing is forecast across such gaps, so {num_lost:,} rows have no"
+        " target; --max-gap-s sets the limit"
     ]
 
 

@@ -150,13 +150,12 @@ def write_report(
 ) -> None:
     """Write the table, all predictions for the test part, and a figure of its beginning.
 
-    Beside a prediction are line and time of its target in the file, so that it can be joined with
-    the data. Rows of `unseen` classes are not among the predictions.
+    Beside a prediction are file, line and time of its target, so that it can be joined with the
+    data. Rows of `unseen` classes are not among the predictions.
     """
-    has_files = len({one.file for one in rows}) > 1
     has_times = any(one.times[0] for one in rows)
     header = [
-        *(["file"] if has_files else []),
+        "file",
         "series",
         "line",
         *(["time"] if has_times else []),
@@ -171,8 +170,7 @@ def write_report(
             else:
                 both = coder.unscale(np.stack([wanted, output.clip(-1.0, 1.0)]))
                 pair = both.T.ravel().tolist()
-            named = [one.file] * has_files + [one.name, line] + [time] * has_times
-            lines.append([*named, *pair])
+            lines.append([one.file, one.name, line, *([time] if has_times else []), *pair])
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say("Test part:", table)

@@ -112,7 +112,7 @@ def test_the_setting_reaches_the_windows_and_needs_conditions_and_a_speed():
     assert MetConditions(conditions=("fog",)).conditions_in(world).relabel is None  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="`limited_sight` must be left out without --conditions"):
         MetConditions(limited_sight=True).check_conditions([])
-    with pytest.raises(ValueError, match="without an observed `speed`"):
+    with pytest.raises(ValueError, match="except in RoadDriving-v0 with its observed speed"):
         MetConditions(conditions=("fog",), limited_sight=True).conditions_in(
             find_world("LaneKeeping-v0")
         )

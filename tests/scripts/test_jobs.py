@@ -119,7 +119,8 @@ def test_a_policy_can_be_judged_by_the_part_that_was_held_back(
     variance = steering.var()
     assert float(last["steering_variance"]) == pytest.approx(variance, rel=1e-5)
     assert float(whole["steering_variance"]) != pytest.approx(variance, rel=0.01)
-    persistence = np.sqrt((steering[0] ** 2 + (np.diff(steering) ** 2).sum()) / len(steering))
+    steps = np.diff(steering, prepend=steering.mean())
+    persistence = np.sqrt(np.mean(steps**2))
     error = float(last["mean_squared_error"])
     known = *np.sqrt([error, variance, np.mean(steering**2)]), persistence
     told = capsys.readouterr().out.splitlines()

@@ -11,12 +11,12 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
 from scripts.evaluate import evaluate_policy
-from scripts.evaluation.recorded import errors_table
+from scripts.evaluation.recorded import earlier_actions, errors_table
 from scripts.evaluation.settings import Evaluate
 
 
 def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
-    """Two episodes of a ramp: persistence lags by its step, and begins with the neutral command."""
+    """Two episodes of a ramp: persistence lags by its step, and begins with the mean."""
     ramp = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.3, 0.4, 0.5, 0.6, 0.7])
     actions = np.column_stack([ramp, np.full(10, 0.25)]).astype(np.float32)
     store = Demonstrations(
@@ -35,7 +35,7 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
     assert table.header == ["RMSE of", *drivers]
     (steering, *degrees), (throttle, *shares) = table.rows
     assert (steering, throttle) == ("steering [deg]", "throttle")
-    lag = (8 * 0.1**2 + 0.25**2 + 0.05**2) / 10
+    lag = (8 * 0.1**2 + 0.1**2 + 0.3**2) / 10
     assert degrees == pytest.approx(
         [
             40 * 0.2,
@@ -45,11 +45,40 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
         ],
         rel=1e-6,
     )
-    assert shares == pytest.approx([0.1, 0.0, 0.25, np.sqrt(2 * 0.25**2 / 10)], rel=1e-6)
+    assert shares == pytest.approx([0.1, 0.0, 0.25, 0.0], rel=1e-6)
     marked = dataclasses.replace(store, is_labelled=np.arange(10) < 5)
     acted = actions + np.array([-0.2, 0.1])
-    _, (_, *shares) = errors_table("mine", policy, acted, marked, action).rows
-    assert shares == pytest.approx([0.1, 0.0, 0.25, np.sqrt(0.25**2 / 5)], rel=1e-6)
+    (_, *degrees), (_, *shares) = errors_table("mine", policy, acted, marked, action).rows
+    assert degrees[-1] == pytest.approx(40 * np.sqrt((4 * 0.1**2 + 0.2**2) / 5), rel=1e-6)
+    assert shares == pytest.approx([0.1, 0.0, 0.25, 0.0], rel=1e-6)
+
+
+def test_a_command_is_measured_as_it_is_given():
+    """An output beyond the range is a command at its end."""
+    policy = VectorPolicy(LTC(fully_connected(1, 4, 1), frame_s=0.1), observation_size=1)
+    store = Demonstrations(
+        observations=np.zeros((2, 1), np.float32),
+        actions=np.float32([[1.0], [1.0]]),
+        dt_s=np.full(2, 0.1, np.float32),
+        episode_starts=np.array([0]),
+    )
+    action = [ActionContract(name="throttle")]
+    ((_, own, *_),) = errors_table("mine", policy, np.array([[2.0], [1.0]]), store, action).rows
+    assert own == 0.0
+
+
+def test_persistence_of_a_forecast_does_not_know_the_future():
+    """Each action is the value three rows later, so that of the row itself is three frames old."""
+    values = np.arange(8, dtype=np.float32) / 10.0
+    store = Demonstrations(
+        observations=np.zeros((8, 1), np.float32),
+        actions=values[:, None],
+        dt_s=np.full(8, 0.1, np.float32),
+        episode_starts=np.array([0]),
+        meta={"source": {"rows_ahead": 3}},
+    )
+    known = earlier_actions(store, np.array([-1.0]))
+    np.testing.assert_allclose(known[:, 0], [-1.0, -1.0, -1.0, *values[:5]])
 
 
 def test_choices_are_right_or_wrong():
@@ -94,7 +123,7 @@ def heater(tmp_path):
 def test_demonstrations_are_a_recording(type_command, tmp_path, capsys):
     assert type_command(evaluate_policy, Evaluate, "policy", "--log", "shown") == 0
     (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| heater [degC]")]
-    persistence = 5 * np.sqrt((2**2 + 3 * 2**2) / 4)  # neutral is -1, nearest to 0 degC
+    persistence = 5 * np.sqrt((1 + 3 * 2**2) / 4)  # it begins with the mean, 0
     assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(
         [5.0, 5.0, 5 * np.sqrt(2.0), persistence], rel=1e-3
     )

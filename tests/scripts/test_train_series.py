@@ -227,8 +227,8 @@ def test_nothing_is_forecast_across_a_gap(type_command, tmp_path, capsys):
         words = [*words, "--imitation.epochs", "1", *limit]
         assert type_command(train, JOBS, "series", *words, "--runs", f"runs{count}") == 0
         assert (
-            "by more than 10 times the usual step (count: 1, longest: 1001 s)"
-            in capsys.readouterr().out
+            "by more than 10 times the usual step (count: 1, longest: 1001 s). Nothing is forecast"
+            " across such gaps, so 3 rows have no target" in capsys.readouterr().out
         ) == told
         run, _ = results_in(tmp_path / f"runs{count}")
         with (run / "report" / "predictions.csv").open(newline="") as file:
@@ -282,6 +282,10 @@ def test_test_rows_of_a_class_that_was_never_seen_count_as_wrong(
     run, row = results_in(tmp_path / "runs")
     page = (run / "report" / "report.md").read_text()
     assert told in page
+    store = run / "demonstrations" / "test"
+    assert type_command(evaluate_policy, Evaluate, run / "policy", "--log", store) == 0
+    told = "note: 100 further rows are of classes that the policy never learned"
+    assert told in capsys.readouterr().out
     with (run / "report" / "predictions.csv").open(newline="") as file:
         said = [(one["side true"], one["side predicted"]) for one in csv.DictReader(file)]
     assert len(said) == 300
