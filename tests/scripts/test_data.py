@@ -181,6 +181,17 @@ def test_a_largest_angle_that_cannot_be_is_one_sentence(refuse, tmp_path, name, 
     refuse(data, COMMANDS, words, message)
 
 
+def test_the_angle_that_is_asked_for_is_taken(type_command, angles, capsys):
+    folder, _ = angles
+    table = folder / "frames.csv"
+    table.write_text(table.read_text().replace("20.000000", "21.833333"))
+    words = ["convert", folder, "tub", "--to", "tub", "--max-steer-deg"]
+    assert type_command(data, COMMANDS, *words, "20") == 2
+    asked = re.search(r"must be at least (\S+), the largest", capsys.readouterr().err)
+    assert asked is not None and asked[1] == "21.84"
+    assert type_command(data, COMMANDS, *words, asked[1]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
