@@ -38,7 +38,8 @@ def opened(
         ValueError: If it does not fit the policy, or no part of it can be used.
     """
     if is_store(log):
-        yield as_seen(Demonstrations.open(log), contract), "recorded"
+        store = Demonstrations.open(log)
+        yield as_seen(store, contract), store.meta.get("source", {}).get("driver", "recorded")
     elif is_drive(log) and not options and not marks_file(log).is_file():
         with drive_as_demonstrations(log, contract) as store:
             yield as_seen(store, contract), "recorded"

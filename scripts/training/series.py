@@ -31,6 +31,10 @@ from scripts.training.series_parts import PARTS, cut, cut_at_gaps, digest_of
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
 from scripts.training.series_settings import Series
 
+RECORDED, LAST_RECORDED = "recorded", "last recorded"
+"""What the targets of a store are in figures: the latter, if the last known one stands in for an
+unknown one."""
+
 
 def train_series(asked: Series) -> Policy:
     """Split the series, train, and compare with predictors that need no training."""
@@ -66,7 +70,11 @@ def train_series(asked: Series) -> Policy:
             name: write(
                 run.folder / "demonstrations" / name,
                 rows[name],
-                source | {"rows_of_unseen_classes": unseen[name].total()},
+                {
+                    **source,
+                    "driver": RECORDED if all(map(is_whole, rows[name])) else LAST_RECORDED,
+                    "rows_of_unseen_classes": unseen[name].total(),
+                },
             )
             for name in PARTS
         }
@@ -87,6 +95,11 @@ def train_series(asked: Series) -> Policy:
     for line in (f"policy: {run.policy}", f"report: {run.report}", f"results: {results.path}"):
         print(line)
     return policy
+
+
+def is_whole(one: SeriesRows) -> bool:
+    """True if all rows have a target."""
+    return bool(one.is_labelled.all())
 
 
 def warn(doubts: Sequence[str]) -> None:

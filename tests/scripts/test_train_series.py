@@ -19,6 +19,7 @@ from scripts.audit import audit
 from scripts.auditing.settings import Audit
 from scripts.evaluate import evaluate_policy
 from scripts.evaluation.settings import Evaluate
+from scripts.recordings import opened
 from scripts.running.calibration import calibrate
 from scripts.running.campaign import campaign
 from scripts.running.settings import Calibrate, Faults
@@ -245,6 +246,8 @@ def test_rows_without_a_target_are_seen_by_the_policy(type_command, tmp_path, ca
     store = Demonstrations.open(run / "demonstrations" / "train")
     assert (len(store), int(store.is_labelled.sum())) == (280, 35)
     np.testing.assert_array_equal(store.observations[:, 0], np.arange(280) % 7)
+    with opened(run / "demonstrations" / "train", None) as (_, driver):
+        assert driver == "last recorded", "the last known target stands in for an unknown one"
     assert len((run / "report" / "predictions.csv").read_text().splitlines()) == 1 + 8
 
 
