@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.launched import is_restarted, launch_name
-from ncp_control.learning.reinforcement.checkpoint import load_checkpoint
+from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, steps_done
 from ncp_control.learning.reinforcement.guard import guarded_learning
 from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.results import ResultsFile
@@ -208,9 +208,15 @@ def relevant_settings(settings: Any, *left_out: str) -> dict[str, Any]:
 
 
 def resume_model(model: BaseAlgorithm, settings: Any) -> int:
-    """Load the checkpoint into a model if its run is resumed; return the number of steps done."""
+    """Load the checkpoint into a model if its run is resumed; return the number of steps done.
+
+    A checkpoint from before the first step is left out. It holds nothing that a new model lacks,
+    but generators that were used to begin episodes, so other episodes would begin.
+    """
     if settings.resume is not None:
-        load_checkpoint(settings.resume / "checkpoints" / CHECKPOINT, model)
+        path = settings.resume / "checkpoints" / CHECKPOINT
+        if steps_done(path):
+            load_checkpoint(path, model)
     return model.num_timesteps
 
 

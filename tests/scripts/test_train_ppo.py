@@ -10,6 +10,8 @@ import torch
 
 from ncp_control import GRU, LSTM, Policy
 from ncp_control.learning.divergence import DivergenceError, has_diverged
+from ncp_control.learning.reinforcement.checkpoint import steps_done
+from ncp_control.learning.reinforcement.progress import CHECKPOINT, Progress
 from ncp_control.learning.settings import ImitationConfig
 from scripts.evaluation.worlds import WorldSettings, returns_in
 from scripts.train import train
@@ -146,6 +148,27 @@ def test_bad_settings_are_refused(tmp_path):
         train_ppo(PPO(resume=tmp_path, num_worlds=8))  # from which steps and others follow
     with pytest.raises(ValueError, match=r"`imitation.epochs` must be left out .*, got 4\. A run"):
         begun_with(Imitate(resume=tmp_path, imitation=ImitationConfig(epochs=4)))
+
+
+def test_a_training_stopped_before_its_first_step_is_resumed_as_a_new_one(tmp_path, monkeypatch):
+    """Its checkpoint is from before the first step, but after the first episodes began."""
+    whole = train_ppo(settings(tmp_path / "whole"))
+
+    def save_and_stop(progress, save=Progress._save):
+        save(progress)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "_save", save_and_stop)
+        train_ppo(settings(tmp_path))
+    (run,) = (tmp_path / "runs").iterdir()
+    assert steps_done(run / "checkpoints" / CHECKPOINT) == 0
+    resumed = train_ppo(PPO(resume=run))
+    wanted = whole.state_dict()
+    for name, value in resumed.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=0.0, atol=0.0, msg=name)
+    (row,), (one,) = rows(tmp_path), rows(tmp_path / "whole")
+    assert row["mean_return"] == one["mean_return"]
 
 
 @pytest.mark.parametrize(("drop_probability", "is_told"), [(0.0, False), (0.3, True)])
