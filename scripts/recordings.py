@@ -39,7 +39,7 @@ def opened(
     """
     if is_store(log):
         store = Demonstrations.open(log)
-        yield as_seen(store, contract), store.meta.get("source", {}).get("driver", "recorded")
+        yield as_seen(store, contract), store.source.get("driver", "recorded")
     elif is_drive(log) and not options and not marks_file(log).is_file():
         with drive_as_demonstrations(log, contract) as store:
             yield as_seen(store, contract), "recorded"

@@ -199,7 +199,7 @@ def evaluate_open_loop(
         action = action if policy.contract is None else policy.contract.action
         errors = errors_table(name, policy, predicted, store, action)
         print(rounded(errors))
-        if num_unseen := store.meta.get("source", {}).get("rows_of_unseen_classes"):
+        if num_unseen := store.source.get("rows_of_unseen_classes"):
             print(f"note: {num_unseen:,} further rows are of classes that the policy never learned")
         add_results(results, settings, policy, name, RECORDED_MEASURES, {described: measured})
         write_recorded_report(run, policy, store, errors)

@@ -89,7 +89,7 @@ def earlier_actions(store: Demonstrations, first: np.ndarray) -> np.ndarray:
         store: The recording.
         first: Action returned where none is known yet in an episode, shape (action,).
     """
-    frames_ago = max(store.meta.get("source", {}).get("rows_ahead", 1), 1)
+    frames_ago = max(store.source.get("rows_ahead", 1), 1)
     earlier = np.roll(store.actions.astype(np.float64), frames_ago, axis=0)
     for start in store.episode_starts.tolist():
         earlier[start : start + frames_ago] = first

@@ -188,7 +188,7 @@ def write_recorded_report(
     Returns:
         Path of the page, `report.md`.
     """
-    episode = replay(policy, store, actor=store.meta.get("source", {}).get("driver", "human"))
+    episode = replay(policy, store, actor=store.source.get("driver", "human"))
     with files.new_folder(run.report) as folder:
         report = Report(folder, run, run.folder.name)
         report.say(*(f"**Warning:** {doubt}" for doubt in doubts), rounded(errors))

@@ -135,7 +135,7 @@ def check_source(settings: Series, source: dict[str, Any]) -> None:
     if settings.resume is None:
         return
     found = Demonstrations.find(settings.resume / "demonstrations" / PARTS[0])
-    if found is not None and found.meta["source"].get("sha256") != source["sha256"]:
+    if found is not None and found.source.get("sha256") != source["sha256"]:
         raise ValueError(
             f"`data` must be unchanged since the run began, got other rows in"
             f" {', '.join(map(str, settings.data))}. Start the training anew."

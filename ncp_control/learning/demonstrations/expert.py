@@ -97,10 +97,9 @@ def failed_before(stores: Iterable[Demonstrations]) -> list[int]:
     """
     failed: dict[int, None] = {}
     for store in stores:
-        source = store.meta["source"]
-        for seed in source["seeds"]:
+        for seed in store.source["seeds"]:
             failed.pop(seed, None)
-        failed |= dict.fromkeys(source["failed"])
+        failed |= dict.fromkeys(store.source["failed"])
     return list(failed)[::-1]
 
 

@@ -130,6 +130,11 @@ class Demonstrations:
         files.restore(folder)
         return cls.open(folder) if Path(folder).is_dir() else None
 
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Where the frames come from, as the writer was told; empty if it was not."""
+        return self.meta.get("source", {})
+
     def __len__(self) -> int:
         return len(self.observations)
 
