@@ -40,9 +40,9 @@ def as_fractions(recording: Recording, max_steer_deg: float) -> Recording:
     if factor * largest > 1.0 + _ROUNDING:
         told_deg = math.ceil(100.0 * (1.0 - _ROUNDING) * math.degrees(unit_rad) * largest) / 100.0
         raise ValueError(
-            f"`max_steer_deg` must be at least {told_deg:g}, the largest"
-            f" steering in '{recording.folder}', got {max_steer_deg:g}. Measure the car's largest"
-            " angle at the wheels."
+            f"`max_steer_deg` must be at least {told_deg:g}, the largest steering in"
+            f" '{recording.folder}', got {max_steer_deg:g}. Measure the car's largest angle at the"
+            " wheels."
         )
     episodes = [
         replace(

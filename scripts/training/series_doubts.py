@@ -9,6 +9,7 @@ from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.learning.demonstrations import Demonstrations, windows
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy.scaling import RELATIVE_DEVIATION
+from scripts.training.series_report import most_frequent, without_inputs
 from scripts.training.series_settings import Series
 
 FEW_STEPS = 300
@@ -115,20 +116,14 @@ def doubts_of_result(
         answers: Outputs of the policy for each series of the test part, shape (rows, outputs).
     """
     wanted = np.concatenate([one.wanted for one in rows["test"]])
-    learned = np.concatenate([one.wanted for one in rows["train"]])
     outputs = np.concatenate(answers)
     if coder.classes:
-        common = np.bincount(learned[:, 0].astype(int)).argmax()
         own = np.mean(outputs.argmax(axis=1) != wanted[:, 0])
-        errors = {"always telling the most frequent class": np.mean(wanted != common)}
+        is_wrong = wanted != most_frequent(rows)
+        errors = {"always telling the most frequent class": np.mean(is_wrong)}
     else:
-        last, mean = np.concatenate([one.last_known for one in rows["test"]]), learned.mean(axis=0)
         own = np.mean((outputs.clip(-1.0, 1.0) - wanted) ** 2)
-        errors = {
-            "the last known value": np.mean(
-                (np.where(np.isfinite(last), last, mean) - wanted) ** 2
-            ),
-            "the training mean": np.mean((mean - wanted) ** 2),
-        }
+        simple = reversed(without_inputs(rows).items())
+        errors = {f"the {who}": np.mean((said - wanted) ** 2) for who, said in simple}
     better = [who for who, error in errors.items() if error < own]
     return [f"{' and '.join(better)} had a lower error than the policy. {REMEDY}"] if better else []

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from envs.series import TimeSeries
+from envs.series import USUAL_STEPS, TimeSeries
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control import files
 from ncp_control.audit.timescales import time_unit
@@ -21,8 +21,6 @@ CLASS_MEASURES = ("accuracy", "majority")
 the training part. Rows of classes that the training part has not are test rows, too."""
 SHOWN_ROWS, MOST_LABELS = 500, 12
 """Largest number of rows in the figure, and of its classes that are named."""
-GAP_ROWS = 10
-"""A step of the time across which no line is drawn is longer than so many usual ones."""
 LEAST_UNITS = 10
 """Least length of the time axis in its unit."""
 
@@ -66,9 +64,8 @@ def compare(
         A Markdown table, and the measures of the policy by name.
     """
     wanted = np.concatenate([one.wanted for one in rows["test"]])
-    learned = np.concatenate([one.wanted for one in rows["train"]])
     if coder.classes:
-        common = np.bincount(learned[:, 0].astype(int)).argmax()
+        common = most_frequent(rows)
         num_right = (np.concatenate(answers).argmax(axis=1) == wanted[:, 0]).sum()
         num_rows = len(wanted) + sum(unseen.values())
         shares = {
@@ -85,10 +82,8 @@ def compare(
             )
         majority, accuracy = shares.values()
         return table, dict(zip(CLASS_MEASURES, (accuracy, majority), strict=True))
-    last = np.concatenate([one.last_known for one in rows["test"]])
     predicted = {
-        "training mean": np.broadcast_to(learned.mean(axis=0), wanted.shape),
-        "last known value": np.where(np.isfinite(last), last, learned.mean(axis=0)),
+        **without_inputs(rows),
         "linear in this row": linear(rows),
         name: np.concatenate(answers).clip(-1.0, 1.0),
     }
@@ -105,6 +100,22 @@ def compare(
     ratio = float(np.mean(own[changes] / kept[changes])) if changes.any() else float("inf")
     names = measures_of(coder.targets, has_classes=False)
     return table, dict(zip(names, (*both[name].ravel().tolist(), ratio), strict=True))
+
+
+def most_frequent(rows: Mapping[str, Sequence[SeriesRows]]) -> int:
+    """Return the number of the class that is most frequent in the training part."""
+    learned = np.concatenate([one.wanted[:, 0] for one in rows["train"]])
+    return int(np.bincount(learned.astype(int)).argmax())
+
+
+def without_inputs(rows: Mapping[str, Sequence[SeriesRows]]) -> dict[str, np.ndarray]:
+    """Return scaled predictions for the test part that look at no input, by name."""
+    mean = np.concatenate([one.wanted for one in rows["train"]]).mean(axis=0)
+    last = np.concatenate([one.last_known for one in rows["test"]])
+    return {
+        "training mean": np.broadcast_to(mean, last.shape),
+        "last known value": np.where(np.isfinite(last), last, mean),
+    }
 
 
 def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
@@ -204,7 +215,7 @@ def draw(coder: RowCoder, rows: Sequence[SeriesRows], answers: Sequence[np.ndarr
         pairs = coder.unscale(np.stack([wanted, outputs.clip(-1.0, 1.0)], axis=1))
     steps_s = np.diff(time_s)
     usual_s = float(np.median(steps_s)) if len(steps_s) else 0.0
-    gaps = np.flatnonzero(steps_s > GAP_ROWS * usual_s) + 1
+    gaps = np.flatnonzero(steps_s > USUAL_STEPS * usual_s) + 1
     unit = time_unit((time_s[-1] - time_s[0]) / LEAST_UNITS)
     times = np.insert(time_s, gaps, np.nan) / unit.seconds
     pairs = np.insert(pairs, gaps, np.nan, axis=0)  # a line is not drawn across a gap

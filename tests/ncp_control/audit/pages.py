@@ -25,6 +25,18 @@ def nasty_episode(make_panel):
     )
 
 
+def lone_frame(make_panel):
+    """One frame of a cell that has nothing but a state."""
+    return make_panel(
+        name="one frame",
+        time_s=np.zeros(1),
+        neuron_names=["unit_0"],
+        states=np.zeros((1, 1)),
+        actions=np.zeros((1, 1)),
+        action_names=["torque"],
+    )
+
+
 def write_pages(folder, make_panel, make_episode, dense_episode):
     """Write one policy, two, one without pictures, one of a single frame, …"""
     time_s = np.arange(30) / 30
@@ -36,14 +48,7 @@ def write_pages(folder, make_panel, make_episode, dense_episode):
         actions=time_s[:, None],
         action_names=["torque"],
     )
-    lone = make_panel(
-        name="one frame",
-        time_s=np.zeros(1),
-        neuron_names=["unit_0"],
-        states=np.zeros((1, 1)),
-        actions=np.zeros((1, 1)),
-        action_names=["torque"],
-    )
+    lone = lone_frame(make_panel)
     one = [make_episode(maps={})]
     write_inspector(folder / "one.html", one)
     write_inspector(folder / "live.html", one, reload_s=600.0)

@@ -14,6 +14,7 @@ from ncp_control.audit import inspector
 from ncp_control.audit.inspector import write_inspector
 from ncp_control.audit.inspector_data import pack_images, pack_table
 from ncp_control.wiring_rules import auto_ncp
+from tests.ncp_control.audit.pages import lone_frame
 
 
 def read_data(path):
@@ -153,14 +154,7 @@ def test_a_wrong_array_is_refused_in_one_sentence(make_episode, small_parts, mak
 def test_a_single_frame_and_a_cell_without_anything_but_states_make_a_page(
     make_panel, dense_episode, tmp_path
 ):
-    lone = make_panel(
-        name="one frame",
-        time_s=np.zeros(1),
-        neuron_names=["unit_0"],
-        states=np.zeros((1, 1)),
-        actions=np.zeros((1, 1)),
-        action_names=["torque"],
-    )
+    lone = lone_frame(make_panel)
     episodes = read_data(write_inspector(tmp_path / "page.html", [lone, dense_episode]))
     assert episodes["episodes"][0]["frames"] is None
 
