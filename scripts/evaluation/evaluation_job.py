@@ -15,7 +15,7 @@ from ncp_control.contract import ActionContract, Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations, as_seen
-from ncp_control.learning.imitation import error_of, predict_all
+from ncp_control.learning.imitation import predict_all
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.policy import FramesPolicy, Policy, load
@@ -24,7 +24,7 @@ from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, pla
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
-from scripts.evaluation.recorded import error_of_mean, errors_table, rounded
+from scripts.evaluation.recorded import errors_table, measure, measure_names, rounded
 from scripts.evaluation.report import (
     FILM_S,
     write_recorded_report,
@@ -37,8 +37,6 @@ from scripts.recordings import check_log, is_store, recording_for
 
 DRIVE_FILM_S, LIVE_S = 20.0, 30.0
 """Length of the film of a drive, and of the live episode [s]."""
-RECORDED_MEASURES = ("mean_squared_error", "steering_variance")
-"""Measured columns of the results file for a recording."""
 
 
 def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
@@ -86,7 +84,9 @@ def _way_of(
         store = Demonstrations.open(settings.log)
         action = tuple(ActionContract(name=f"action {i}") for i in range(store.action_size))
         described = f"demonstrations {settings.log.resolve().name}"
-        return partial(evaluate_open_loop, nullcontext(store), action, described), RECORDED_MEASURES
+        return partial(evaluate_open_loop, nullcontext(store), action, described), measure_names(
+            policy
+        )
     options = read_options(settings.log_options, "log_options")
     recording = recording_for(settings.log, policy.contract, options)
     if settings.log_part is not None:
@@ -110,7 +110,7 @@ def _way_of(
     described += f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
     described += f" {settings.log_part} part" if settings.log_part is not None else ""
     frames = recording.as_demonstrations()
-    return partial(evaluate_open_loop, frames, recording.action, described), RECORDED_MEASURES
+    return partial(evaluate_open_loop, frames, recording.action, described), measure_names(policy)
 
 
 def _is_trained_on(recording: Recording, contract: Contract) -> bool:
@@ -160,11 +160,8 @@ def evaluate_in(
         )
         run.log(i, **{k: float(x) for k, x in place.strengths.items()}, **measures)
     print(results_table(rows))
-    measured = {
-        place.described: list(row.measures.values())
-        for place, row in zip(places, rows, strict=True)
-    }
-    add_results(results, settings, policy, name, list(rows[0].measures), measured)
+    measured = {place.described: row.measures for place, row in zip(places, rows, strict=True)}
+    add_results(results, settings, policy, name, measured)
     strips = draw_moments(worst)
     write_report(run, policy, rows, film_place, seconds=film_s, make_film=make_film, worst=strips)
 
@@ -194,14 +191,14 @@ def evaluate_open_loop(
     with recorded as frames:
         store = as_seen(frames, policy.contract)
         predicted = predict_all(policy, store)
-        measured = error_of(policy, predicted, store), error_of_mean(store)
-        run.log(0, **dict(zip(RECORDED_MEASURES, measured, strict=True)))
+        measured = measure(policy, predicted, store)
+        run.log(0, **measured)
         action = action if policy.contract is None else policy.contract.action
         errors = errors_table(name, policy, predicted, store, action)
         print(rounded(errors))
         if num_unseen := store.source.get("rows_of_unseen_classes"):
             print(f"note: {num_unseen:,} further rows are of classes that the policy never learned")
-        add_results(results, settings, policy, name, RECORDED_MEASURES, {described: measured})
+        add_results(results, settings, policy, name, {described: measured})
         write_recorded_report(run, policy, store, errors)
 
 
@@ -210,12 +207,11 @@ def add_results(
     settings: Evaluate,
     policy: Policy,
     name: str,
-    measures: Sequence[str],
-    measured: Mapping[str, Sequence[float]],
+    measured: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Add a row for each place or recording to the results file."""
     parameters = num_parameters(policy)
-    for described, values in measured.items():
-        row = {"parameters": parameters, **dict(zip(measures, values, strict=True))}
+    for described, measures in measured.items():
+        row = {"parameters": parameters, **measures}
         results.append(name, settings.seed, described, row, typed_command())
     print(f"results: {results.path}")

@@ -17,6 +17,7 @@ import numpy as np
 
 from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Demonstrations
+from ncp_control.learning.imitation import error_of
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy
 from scripts.reporting import Table
@@ -44,7 +45,7 @@ def errors_table(
     counted = store.is_labelled
     wanted = store.actions[counted].astype(np.float64)
     if policy.choices:
-        usual = np.array([np.bincount(one).argmax() for one in wanted.T.astype(int)])
+        usual = _usual_choices(wanted)
         drivers = {"most frequent choice": usual}
         measured, factors = "share of wrong choices of", np.ones(len(action))
     else:
@@ -68,9 +69,33 @@ def errors_table(
     return Table(header=[measured, *drivers], rows=rows)
 
 
-def error_of_mean(store: Demonstrations) -> float:
-    """Return the mean squared error of always predicting the mean of each action entry."""
-    return float(store.actions[store.is_labelled].var(axis=0, dtype=np.float64).mean())
+def measure_names(policy: Policy) -> tuple[str, str]:
+    """Return the columns of the results file: the policy's error, and that of the usual action."""
+    if policy.choices:
+        return "wrong_share", "usual_wrong_share"
+    return "mean_squared_error", "action_variance"
+
+
+def measure(policy: Policy, predicted: np.ndarray, store: Demonstrations) -> dict[str, float]:
+    """Return the values of `measure_names`, means over all actions.
+
+    Args:
+        policy: The policy.
+        predicted: Its outputs in all frames, shape (frames, outputs), see `predict_all`.
+        store: The recording.
+    """
+    wanted = store.actions[store.is_labelled]
+    if policy.choices:
+        usual_error = float(np.mean(wanted != _usual_choices(wanted)))
+    else:
+        usual_error = float(wanted.var(axis=0, dtype=np.float64).mean())
+    errors = error_of(policy, predicted, store), usual_error
+    return dict(zip(measure_names(policy), errors, strict=True))
+
+
+def _usual_choices(wanted: np.ndarray) -> np.ndarray:
+    """Return the most frequent choice of each action, shape (action,)."""
+    return np.array([np.bincount(one).argmax() for one in wanted.T.astype(int)])
 
 
 def rounded(errors: Table) -> str:

@@ -11,7 +11,7 @@ from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWri
 from ncp_control.policy import VectorPolicy
 from ncp_control.wiring_rules import fully_connected
 from scripts.evaluate import evaluate_policy
-from scripts.evaluation.recorded import earlier_actions, errors_table
+from scripts.evaluation.recorded import earlier_actions, errors_table, measure
 from scripts.evaluation.settings import Evaluate
 
 
@@ -94,6 +94,7 @@ def test_choices_are_right_or_wrong():
     scores = np.eye(3)[chosen.astype(int)]
     scores[3] = 5.0, 0.0, 0.0  # wrong in one frame
     action = [ActionContract(name="gear", choices=("low", "middle", "high"))]
+    assert measure(policy, scores, store) == {"wrong_share": 0.125, "usual_wrong_share": 0.375}
     table = errors_table("mine", policy, scores, store, action)
     assert table.header == [
         *("share of wrong choices of", "mine", "most frequent choice", "persistence"),
