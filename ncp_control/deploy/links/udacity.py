@@ -107,7 +107,7 @@ class UdacityLink:
             False,
             False,
         )
-        self._steering, self._now_mph = 0.0, 0.0
+        self._steering, self._now_mph = 0.0, math.nan
         self._server = _serve(self._talk, host, port)
         self.port: int = self._server.socket.getsockname()[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -128,10 +128,11 @@ class UdacityLink:
         return reading
 
     def send(self, command: np.ndarray) -> None:
-        """Steer and hold the speed."""
+        """Steer and hold the speed; without throttle while the speed is unknown."""
         self._steering = float(np.clip(self._scale * float(command[0]), -1.0, 1.0))
         # Full throttle if 10 mph too slow; no throttle if too fast.
-        self._steer(float(np.clip(0.1 * (self._speed_mph - self._now_mph), 0.0, 1.0)))
+        throttle = float(np.clip(0.1 * (self._speed_mph - self._now_mph), 0.0, 1.0))
+        self._steer(0.0 if math.isnan(throttle) else throttle)
 
     def stop(self) -> None:
         """Brake, with the steering of the last command."""
@@ -164,13 +165,15 @@ class UdacityLink:
     # --- in the server's thread -------------------------------------------------------------------
 
     def _talk(self, socket: Any) -> None:
-        """Serve the simulator until it closes the connection; a second client is refused."""
+        """Serve a client until it closes the connection.
+
+        The simulator is the first client that sends telemetry; clients after it are refused.
+        """
         from websockets.exceptions import ConnectionClosed
 
         with self._changed:
             if self._socket is not None:
                 return
-            self._socket = socket
         try:
             opened = {"sid": "1", "upgrades": [], "pingInterval": 25000, "pingTimeout": 60000}
             socket.send("0" + json.dumps(opened))
@@ -181,7 +184,7 @@ class UdacityLink:
             pass
         finally:
             with self._changed:
-                self._has_gone = True
+                self._has_gone = self._has_gone or self._socket is socket
                 self._changed.notify_all()
 
     def _hear(self, socket: Any, message: str | bytes) -> None:
@@ -196,11 +199,15 @@ class UdacityLink:
             name, values = (*json.loads(message[2:]), None)[:2]
         except (ValueError, TypeError, RecursionError):
             return
-        if name != "telemetry":
+        if name != "telemetry" or not isinstance(values, dict):
             return
+        with self._changed:
+            self._socket = self._socket or socket
+            if self._socket is not socket:
+                return
         if not values:
             socket.send('42["manual",{}]')
-        self._keep(values if isinstance(values, dict) else {})
+        self._keep(values)
 
     def _keep(self, values: dict[str, Any]) -> None:
         """Convert telemetry into a reading; without values, a person drives."""
@@ -210,10 +217,9 @@ class UdacityLink:
             words = [str(values.get(key, "")) for key in ("steering_angle", "throttle", "speed")]
             self._has_comma = any(_WITH_COMMA.fullmatch(word) for word in words)
             frame = see(self._framer, decode_image(values.get("image")))
-            speed_mph = read_number(words[2])
-            if math.isfinite(speed_mph):
-                self._now_mph = speed_mph
-                info["speed_mps"] = _MPS_PER_MPH * speed_mph
+            self._now_mph = read_number(words[2])
+            if not math.isnan(self._now_mph):
+                info["speed_mps"] = _MPS_PER_MPH * self._now_mph
         with self._changed:
             self._is_manual = not values
             self._reading = Reading(
@@ -224,11 +230,12 @@ class UdacityLink:
 
 
 def read_number(word: str) -> float:
-    """Parse a number with a decimal point or comma; NaN if it is not a number."""
+    """Parse a number with a decimal point or comma; NaN if it is not a finite number."""
     try:
-        return float(word.replace(",", "."))
+        number = float(word.replace(",", "."))
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _serve(handler: Any, host: str, port: int) -> Any:

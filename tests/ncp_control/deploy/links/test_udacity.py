@@ -1,10 +1,15 @@
+import contextlib
 import dataclasses
+import math
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.deploy.links.udacity import MAX_STEER_RAD, UdacityLink, read_number
@@ -125,7 +130,17 @@ def test_a_simulator_that_hangs_up_is_a_lost_link(contract, open_both):
 def test_messages_that_are_damaged_do_no_harm(open_both):
     link, simulator = open_both()
     link.read(5.0)
-    for message in (b"42", "42", "42{", '42["telemetry"]x', "42[]", '42["other",{}]', "9", ""):
+    for message in (
+        b"42",
+        "42",
+        "42{",
+        '42["telemetry"]x',
+        "42[]",
+        '42["other",{}]',
+        '42["telemetry",5]',
+        "9",
+        "",
+    ):
         simulator.socket.send(message)
     reading = None
     for _ in range(50):  # a whole telemetry may come before the damaged one is read
@@ -135,6 +150,51 @@ def test_messages_that_are_damaged_do_no_harm(open_both):
             break
     assert reading is not None and reading.observation is None
     assert not reading.is_manual and reading.info == {}
+
+
+def test_without_a_speed_the_car_gets_no_throttle_and_no_brake(open_both):
+    link, simulator = open_both()
+    simulator.speed_mph = math.nan
+    while not (reading := link.read(5.0)) or "speed_mps" in reading.info:
+        link.send(np.array([0.2]))
+    driven = len(simulator.steers)
+    link.send(np.array([0.2]))
+    link.read(5.0)
+    link.stop()
+    link.read(5.0)
+    assert [read_number(steer["throttle"]) for steer in simulator.steers[driven:]] == [0.0, 0.0]
+
+
+def test_clients_that_say_nothing_do_not_keep_the_simulator_out(contract):
+    port = _free_port()
+    url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
+    opened = []
+
+    def come_first():
+        for _ in range(500):
+            try:
+                with connect(url):
+                    pass
+                opened.append(stack.enter_context(connect(url)))
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        opened.append(Simulator(port))
+
+    with contextlib.ExitStack() as stack:
+        thread = threading.Thread(target=come_first)
+        thread.start()
+        link = UdacityLink(contract, clock=RealClock(), port=port, connect_s=20.0)
+        stack.callback(link.close)
+        thread.join()
+        silent, simulator = opened
+        stack.callback(simulator.close)
+        silent.send('42["telemetry",{}]')  # it speaks too late
+        silent.close()
+        for _ in range(5):
+            reading = link.read(5.0)
+            assert reading is not None and not reading.is_manual
+            link.send(np.array([0.0]))
 
 
 def test_no_simulator_is_told_after_a_while(contract):
