@@ -152,7 +152,8 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
         whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
         tables.append(table("feature_weights", whole, "int8_t"))
         tables.append(table("feature_scales", scales))
-        scratch.append(f"int16_t whole[{PLACES * patch}]")
+        # Behind numbers of 4 bytes, so that pairs of them are aligned.
+        scratch.append(f"int16_t whole[{PLACES * (patch + patch % 2)}]")
         constants |= {
             "FIRST_FEATURE(k)": "0.0f",
             "FINISH_FEATURE(x, k)": "((x) * feature_scales[k] + feature_biases[k])",
