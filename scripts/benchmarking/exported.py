@@ -33,7 +33,7 @@ SHIPPED = (
     "halfcheetah-ltc",
     "halfcheetah-positions-ltc",
 )
-DRIVER = "drive-ncp"
+DRIVER, ON_THE_ROAD = "drive-ncp", "road-ltc"
 DRIFT_STEPS = 1000
 
 
@@ -86,7 +86,7 @@ def controllers() -> dict[str, tuple[Policy, str]]:
     assert isinstance(circuit, LTC)
     alone = VectorPolicy(circuit, observation_size=circuit.input_size)
     found: dict[str, tuple[Policy, str]] = {f"{DRIVER}, circuit alone": (alone, "float32")}
-    for name in SHIPPED:
+    for name in (*SHIPPED, ON_THE_ROAD):
         policy = load(name)
         found[name] = (policy, "float32")
         if isinstance(policy, FramesPolicy):
