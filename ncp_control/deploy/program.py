@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,9 @@ class ProgramController:
         """Process id of the program."""
         return self._process.pid
 
-    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+    def act(
+        self, observation: np.ndarray | dict[str, Any], dt_s: float | None = None
+    ) -> np.ndarray:
         """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.contract import Contract
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
-from ncp_control.records import frames_in, numbers_in, record_size
+from ncp_control.records import frames_in, numbers_in, pack, record_size
 
 OK, BAD_INPUT, BAD_STATE = 0, 1, 2
 """Status codes of a controller's step in C."""
@@ -24,33 +25,44 @@ class Sensed:
     """np.uint8 for frames and records, np.float32 for numbers."""
     frame_shape: tuple[int, ...] | None = None
     """Shape of the frame in a record; None if observations are not records."""
+    contract: Contract | None = None
+    """Contract of the policy, whose parts a dictionary names."""
 
     @classmethod
     def of(cls, policy: Policy) -> "Sensed":
         """Return the format of a policy's observations."""
         if isinstance(policy, FramesPolicy):
-            return cls.frames(policy.frame_shape, policy.numbers)
+            return cls.frames(policy.frame_shape, policy.numbers, policy.contract)
         assert isinstance(policy, VectorPolicy)
-        return cls(shape=(policy.observation_size,), dtype=np.float32)
+        shape = (policy.observation_size,)
+        return cls(shape=shape, dtype=np.float32, contract=policy.contract)
 
     @classmethod
-    def frames(cls, shape: tuple[int, ...], numbers: int) -> "Sensed":
+    def frames(
+        cls, shape: tuple[int, ...], numbers: int, contract: Contract | None = None
+    ) -> "Sensed":
         """Return the format of a frame, with `numbers` numbers beside it."""
         if not numbers:
-            return cls(shape=shape, dtype=np.uint8)
-        return cls(shape=(record_size(shape, numbers),), dtype=np.uint8, frame_shape=shape)
+            return cls(shape=shape, dtype=np.uint8, contract=contract)
+        size = record_size(shape, numbers)
+        return cls(shape=(size,), dtype=np.uint8, frame_shape=shape, contract=contract)
 
     @property
     def num_bytes(self) -> int:
         """Size of an observation [bytes]."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def read(self, observation: np.ndarray) -> np.ndarray:
+    def read(self, observation: np.ndarray | dict[str, Any]) -> np.ndarray:
         """Convert an observation to the controller's type, as a contiguous array.
 
+        Args:
+            observation: An array, or the parts of the contract by name.
+
         Raises:
-            ValueError: If its shape or type is wrong.
+            ValueError: If its shape or type is wrong, or a part is missing.
         """
+        if isinstance(observation, dict):
+            observation = pack(observation, self.contract and self.contract.observation)
         observation = np.atleast_1d(observation)
         if observation.shape != self.shape or (
             self.dtype == np.uint8 and observation.dtype != np.uint8

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,9 @@ class CController:
         self.state = np.zeros(cell.state_size, np.float32)
         """Hidden state, shape (state,), float32; it may be set."""
 
-    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+    def act(
+        self, observation: np.ndarray | dict[str, Any], dt_s: float | None = None
+    ) -> np.ndarray:
         """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.contract import Contract
 from ncp_control.deploy.onnx.export import to_onnx
 from ncp_control.deploy.onnx.graph import find_package
 from ncp_control.deploy.sensed import Sensed
@@ -36,12 +37,15 @@ class OnnxController:
             inputs = {value.name: value for value in self.session.get_inputs()}
             self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
             self.frame_s = float(json.loads(self.properties["frame_s"]))
+            contract = json.loads(self.properties["contract"])
+            contract = None if contract is None else Contract.from_json(contract)
             observation, state = inputs["observation"], inputs["state"]
             numbers = inputs["numbers"].shape[1] if "numbers" in inputs else 0
+            shape = tuple(observation.shape[1:])
             if observation.type == "tensor(uint8)":
-                self._sensed = Sensed.frames(tuple(observation.shape[1:]), numbers)
+                self._sensed = Sensed.frames(shape, numbers, contract)
             else:
-                self._sensed = Sensed(shape=tuple(observation.shape[1:]), dtype=np.float32)
+                self._sensed = Sensed(shape=shape, dtype=np.float32, contract=contract)
             self.state = np.zeros(state.shape[1], np.float32)
             """Hidden state, shape (state,), float32; it may be set."""
         except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -50,7 +54,9 @@ class OnnxController:
                 f" inputs are others ({error}). Export the policy again."
             ) from error
 
-    def act(self, observation: np.ndarray, dt_s: float | None = None) -> np.ndarray:
+    def act(
+        self, observation: np.ndarray | dict[str, Any], dt_s: float | None = None
+    ) -> np.ndarray:
         """Return the action for one observation and update the state; see `Policy.act`.
 
         Raises:

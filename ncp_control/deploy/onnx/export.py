@@ -108,10 +108,13 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
     graph, exact = Graph(), copy.deepcopy(policy).cpu().double()
     cell = exact.circuit.cell
     features = _features(graph, exact)
-    state = graph.input("state", "FLOAT", ["batch", cell.state_size])
-    dt_s = graph.input("dt_s", "FLOAT", ["batch"])
-    # Longer times are limited to this one, so that products do not overflow.
-    dt_s = graph.reshape(graph.op("Min", dt_s, LONGEST_S), -1, 1)
+    state = graph.input(
+        "state", "FLOAT", ["batch", cell.state_size], "zeros at first, then `next_state`"
+    )
+    elapsed = "time since the previous observation [s], >= 0; at first the property `frame_s`"
+    dt_s = graph.input("dt_s", "FLOAT", ["batch"], elapsed)
+    # Longer times are limited to this one, so that products do not overflow; negative ones to 0.
+    dt_s = graph.reshape(graph.op("Clip", dt_s, 0.0, LONGEST_S), -1, 1)
     step, readout = find_cell_graph(cell)
     next_state = step(graph, cell, features, state, dt_s)
     outputs = readout(graph, cell, next_state)
@@ -120,11 +123,14 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
     if exact.choices:
         scores = graph.split(outputs, exact.choices)
         best = graph.join([graph.op("ArgMax", part, axis=1, keepdims=1) for part in scores])
-        graph.output("action", best, "INT64", ["batch", len(exact.choices)])
+        shape, doc = ["batch", len(exact.choices)], "number of each entry's choice"
+        graph.output("action", best, "INT64", shape, doc)
     else:
         limited = graph.op("Clip", outputs, -1.0, 1.0)
-        graph.output("action", limited, "FLOAT", ["batch", cell.output_size])
-    graph.output("next_state", next_state, "FLOAT", ["batch", cell.state_size])
+        shape, doc = ["batch", cell.output_size], "in [-1, 1], in the order of the contract"
+        graph.output("action", limited, "FLOAT", shape, doc)
+    shape, doc = ["batch", cell.state_size], "`state` of the next observation"
+    graph.output("next_state", next_state, "FLOAT", shape, doc)
     contract = policy.contract
     doc = "" if contract is None else contract.describe()
     content = graph.model(name, doc, _properties(policy), __version__)

@@ -1,7 +1,7 @@
 """ONNX graph under construction; its values support arithmetic like arrays.
 
     graph = Graph()
-    x = graph.input("x", FLOAT, ["batch", 3])
+    x = graph.input("x", FLOAT, ["batch", 3], "three numbers")
     y = graph.dense(x, weight, bias) * 0.5
     graph.output("y", y, FLOAT, ["batch", 2])
 
@@ -85,19 +85,21 @@ class Graph:
         """Number of operations so far."""
         return len(self._nodes)
 
-    def input(self, name: str, kind: str, shape: Sequence[int | str]) -> Value:
+    def input(self, name: str, kind: str, shape: Sequence[int | str], doc: str) -> Value:
         """Declare an input; `kind` is the name of an ONNX type, e.g. FLOAT."""
-        self._inputs.append(self._info(name, kind, shape))
+        self._inputs.append(self._info(name, kind, shape, doc))
         return Value(self, name)
 
-    def output(self, name: str, value: Value, kind: str, shape: Sequence[int | str]) -> None:
+    def output(
+        self, name: str, value: Value, kind: str, shape: Sequence[int | str], doc: str
+    ) -> None:
         """Declare an output."""
         self._nodes.append(self._onnx.helper.make_node("Identity", [value.name], [name]))
-        self._outputs.append(self._info(name, kind, shape))
+        self._outputs.append(self._info(name, kind, shape, doc))
 
-    def _info(self, name: str, kind: str, shape: Sequence[int | str]) -> Any:
+    def _info(self, name: str, kind: str, shape: Sequence[int | str], doc: str) -> Any:
         number = getattr(self._onnx.TensorProto, kind)
-        return self._onnx.helper.make_tensor_value_info(name, number, list(shape))
+        return self._onnx.helper.make_tensor_value_info(name, number, list(shape), doc)
 
     def constant(self, value: np.ndarray | float) -> Value:
         """Add a constant; real numbers become float32."""

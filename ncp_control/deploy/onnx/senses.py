@@ -23,7 +23,7 @@ def vector_features(graph: Graph, policy: VectorPolicy) -> Value:
 
 def _scaled(graph: Graph, policy: VectorPolicy | FramesPolicy, name: str, size: int) -> Value:
     """Add an input of numbers and return the scaled numbers."""
-    x = graph.input(name, "FLOAT", ["batch", size])
+    x = graph.input(name, "FLOAT", ["batch", size], "numbers in the order of the contract")
     mean, deviation = numbers(policy.observation_mean), numbers(policy.observation_std)
     if mean.any() or (deviation != 1.0).any():
         x = (x - mean) / deviation
@@ -38,7 +38,8 @@ def frames_features(graph: Graph, policy: FramesPolicy) -> Value:
         ValueError: If the head does not consist of square convolutions and ReLUs.
     """
     layers, head = square_convolutions(policy.head), cast(ConvHead, policy.head)
-    frame = graph.input("observation", "UINT8", ["batch", *head.frame_shape])
+    doc = "frames (height, width, channels), rows from the top, 0 to 255, cut as in the contract"
+    frame = graph.input("observation", "UINT8", ["batch", *head.frame_shape], doc)
     pixels = graph.op("Cast", frame, to=1)  # to float
     axes = {"axes": [1, 2, 3], "keepdims": 1}
     centred = pixels - graph.op("ReduceMean", pixels, **axes)

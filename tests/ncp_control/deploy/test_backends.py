@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, FramesPolicy, VectorPolicy
+from ncp_control import LTC, NCP19, FramesPolicy, VectorPolicy, load
 from ncp_control.deploy.backends import ControllerPilot, make_controller
 from ncp_control.deploy.onnx import to_onnx
+from ncp_control.records import join
 
 
 @pytest.fixture
@@ -23,6 +24,19 @@ def test_every_back_end_acts_as_the_policy(policy, tmp_path):
         controller = make_controller(policy, backend)
         controller.reset()
         np.testing.assert_allclose([controller.act(one, 0.1) for one in seen], wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize("backend", ["torch", "c", "onnx"])
+def test_parts_of_an_observation_may_be_given_by_name(backend):
+    policy = load("road-ltc")
+    frame = np.random.default_rng(0).integers(0, 256, (78, 200, 3), dtype=np.uint8)
+    controller = make_controller(policy, backend)
+    controller.reset()
+    named = controller.act({"frame": frame, "speed": 4.0}, 0.1)
+    controller.reset()
+    np.testing.assert_array_equal(named, controller.act(join(frame, np.float32([4.0])), 0.1))
+    with pytest.raises(ValueError, match=r"must have the parts \['frame', 'speed'\]"):
+        controller.act({"frame": frame}, 0.1)
 
 
 def test_words_behind_the_colon_choose_the_weights_of_the_head():

@@ -214,6 +214,14 @@ def test_a_batch_has_an_elapsed_time_for_each_of_its_samples(policy_on):
             np.testing.assert_allclose(found, part[here], atol=1e-6)
 
 
+def test_a_model_used_without_its_controller_takes_a_negative_time_for_0(policy_on):
+    policy = policy_on(LTC(NCP19, integrator="exponential_euler"))
+    session = open_session(to_onnx(policy).content)
+    feed = {"observation": draw_observations(policy, 1), "state": np.ones((1, 19), np.float32)}
+    _, state = session.run(None, {**feed, "dt_s": np.float32([-1.0])})
+    np.testing.assert_array_equal(state, feed["state"])
+
+
 def test_choices_are_those_of_the_policy():
     policy = VectorPolicy(CfC(4, 8, 5), observation_size=4, choices=(3, 2)).eval()
     controller = OnnxController(policy)
@@ -237,6 +245,7 @@ def test_the_file_tells_what_it_is(tmp_path):
     assert "thigh torque in [-1, 1]" in model.doc_string
     assert [x.name for x in model.graph.input] == ["observation", "state", "dt_s"]
     assert [x.name for x in model.graph.output] == ["action", "next_state"]
+    assert all(x.doc_string for x in (*model.graph.input, *model.graph.output))
     assert to_onnx(policy, name="walker").content == path.read_bytes()
     observation = draw_observations(policy, 1)[0]
     np.testing.assert_array_equal(
