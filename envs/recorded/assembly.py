@@ -390,6 +390,7 @@ def _cut_episodes(
             image_paths=tuple(frame.path for frame in run if frame.path is not None),
             numbers={name: values[begin:end] for name, values in numbers.items()},
             time_s=time_s[begin:end],
+            session=run[0].session,
         )
 
 

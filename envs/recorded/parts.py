@@ -36,7 +36,7 @@ class Parts:
     """Rows of each part."""
 
     by: str
-    """Criterion of the split: time, session or place."""
+    """Criterion of the split: time, session, episode or place."""
     why: str
     """Options of the command."""
     rows: Mapping[str, tuple[MarkedRows, ...]]

@@ -46,6 +46,8 @@ class Stretch:
     """Values of the quantities by name, each of shape (N,), float32; NaN where missing."""
     time_s: np.ndarray
     """Time stamps [s], shape (N,), float64, increasing."""
+    session: str = ""
+    """Episode or session that the data declare; "" if they declare none."""
 
     def __len__(self) -> int:
         return len(self.rows)

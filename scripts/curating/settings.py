@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tyro
 
 from ncp_control.keyword_options import read_options
-from ncp_control.ranges import check_not_negative, check_part, check_positive
+from ncp_control.ranges import check_not_negative, check_part, check_positive, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class Clean:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Split recordings into training, validation and test frames, by time, session or place.
+    """Split recordings into training, validation and test parts by time, session, episode or place.
 
     The parts are stored in parts.json in the recording's folder; nothing is copied. train.py
     recorded trains and validates on them, and evaluate.py --log-part test uses the test part.
@@ -110,10 +110,12 @@ class Split:
 
     log: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings, or folders of recordings."""
-    by: Literal["time", "session", "place"] = "time"
+    by: Literal["time", "session", "episode", "place"] = "time"
     """time: the last frames of each recording are for testing. session: whole recordings are in one
-    part; of a single recording, whole stretches between pauses. place: all frames on one square of
-    the ground, in any lap, are in one part."""
+    part; of a single recording, whole stretches between pauses. episode: whole episodes are in one
+    part, of one recording or several: those that the data declare (LeRobot, Minari, a column
+    `episode`, the sessions of a tub), or else every stretch without a gap. place: all frames on one
+    square of the ground, in any lap, are in one part."""
     train_share: float = 0.8
     """Share of the frames for training and validation; the rest is for testing."""
     validation_share: float = 0.15
@@ -122,6 +124,9 @@ class Split:
     """Frames closer than this to a validation or test frame are not used for training [s]."""
     pause_s: float = 5.0
     """Longest time between two frames of a session [s]."""
+    shuffle_seed: int | None = None
+    """Seed of a shuffled order in which sessions or episodes are given to the parts. If None: the
+    first ones train, the last ones test."""
     place: tuple[str, ...] = ()
     """Names of the numbers with the position, e.g. x y, for --by place."""
     cell_size: float = 20.0
@@ -141,6 +146,13 @@ class Split:
         check_part("validation_share", self.validation_share)
         check_not_negative("gap_s", self.gap_s)
         check_positive(self, "pause_s", "cell_size")
+        if self.shuffle_seed is not None:
+            check_seed(self, "shuffle_seed")
+            if self.by not in ("session", "episode"):
+                raise ValueError(
+                    f"`shuffle_seed` must come with --by session or --by episode, got it with --by"
+                    f" {self.by}."
+                )
         if (self.by == "place") != bool(self.place):
             raise ValueError(
                 f"`place` must name numbers with --by place, and only there, got"
@@ -159,6 +171,8 @@ class Split:
         options += [f"--gap-s {self.gap_s:g}"] * (self.gap_s > 0.0)
         if self.by == "session":
             options += [f"--pause-s {self.pause_s:g}"]
+        if self.shuffle_seed is not None:
+            options += [f"--shuffle-seed {self.shuffle_seed}"]
         if self.by == "place":
             options += [f"--place {' '.join(self.place)} --cell-size {self.cell_size:g}"]
         return " ".join(options)

@@ -37,7 +37,8 @@ def split(settings: Split) -> None:
         return
     times_s = [_times_s(recording) for recording in loaded]
     units = UNITS[settings.by](loaded, times_s, settings)
-    assigned = assign(units, settings)
+    advice = advise(loaded, settings)
+    assigned = assign(units, settings, advice)
     labels = [
         keep_apart(part, time_s, settings.gap_s)
         for part, time_s in zip(assigned, times_s, strict=True)
@@ -55,20 +56,23 @@ def split(settings: Split) -> None:
         write_parts(parts_file(recording.folder), parts)
         rows += _table(recording, parts)
     print(markdown_table(("recording", "part", "frames", "share", *_headings(loaded[0])), rows))
-    _tell_share(assigned, settings)
+    _tell_share(assigned, settings, advice)
     for recording, parts in zip(loaded, made, strict=True):
         for doubt in _doubts(recording, parts):
             print(f"note: {one_line(recording.folder.name)}: {doubt}")
         print(f"parts: {parts_file(recording.folder)}")
 
 
-def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
+def assign(units: Sequence[np.ndarray], settings: Split, advice: str) -> list[np.ndarray]:
     """Assign whole units to the parts in order: the first to training, the last to testing.
+
+    The order is shuffled if there is a `shuffle_seed`.
 
     Args:
         units: For each recording, the number of every frame's unit: from 0, in the order of the
             units.
-        settings: The shares.
+        settings: The shares, and the seed of the order.
+        advice: How to get more units, for the message.
 
     Returns:
         For each recording the part of every frame, an index into `PARTS`.
@@ -80,8 +84,12 @@ def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
     if len(sizes) < len(PARTS):
         raise ValueError(
             f"`by` must leave at least {len(PARTS)} {NAMES[settings.by]} to give to the parts, got"
-            f" {len(sizes)} by {settings.by}. {ADVICE[settings.by]}"
+            f" {len(sizes)} by {settings.by}. {advice}"
         )
+    if settings.shuffle_seed is not None:
+        rank = np.random.default_rng(settings.shuffle_seed).permutation(len(sizes))
+        units = [rank[one] for one in units]
+        sizes = np.bincount(np.concatenate(units))
     learn = settings.train_share
     ends = np.array([learn * (1.0 - settings.validation_share), learn]) * sizes.sum()
     begun = np.cumsum(sizes) - 0.5 * sizes  # the middle of a unit decides its part
@@ -92,20 +100,20 @@ def assign(units: Sequence[np.ndarray], settings: Split) -> list[np.ndarray]:
     return [part_of_unit[one] for one in units]
 
 
-def _tell_share(parts: Sequence[np.ndarray], settings: Split) -> None:
+def _tell_share(parts: Sequence[np.ndarray], settings: Split, advice: str) -> None:
     """Print a note if whole units made the training part much larger or smaller than asked.
 
     Args:
         parts: For each recording the part of every frame, as `assign` returns it.
         settings: The shares.
+        advice: How to get smaller units.
     """
     asked = settings.train_share * (1.0 - settings.validation_share)
     share = float(np.mean(np.concatenate(parts) == PARTS.index(TRAIN)))
     if abs(share - asked) > LARGEST_MISS:
         print(
             f"note: asked for {100 * asked:.0f} % of the frames in the training part, got"
-            f" {100 * share:.0f} %, since {NAMES[settings.by]} are not cut."
-            f" {ADVICE[settings.by]}"
+            f" {100 * share:.0f} %, since {NAMES[settings.by]} are not cut. {advice}"
         )
 
 
@@ -152,6 +160,19 @@ def by_session(
     return [np.append(0, np.cumsum(is_pause))]
 
 
+def by_episode(
+    recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
+) -> list[np.ndarray]:
+    """Make every declared episode a unit, gaps or not; without one, every stretch without gaps."""
+    units, numbers = [], {}
+    for i, recording in enumerate(recordings):
+        episodes = recording.center_only().episodes
+        names = [(i, one.session or k) for k, one in enumerate(episodes)]
+        found = [numbers.setdefault(name, len(numbers)) for name in names]
+        units.append(np.repeat(found, [len(one) for one in episodes]))
+    return units
+
+
 def by_place(
     recordings: Sequence[Recording], times_s: Sequence[np.ndarray], settings: Split
 ) -> list[np.ndarray]:
@@ -179,14 +200,26 @@ def by_place(
     return np.split(order[square.reshape(-1)], ends)
 
 
-UNITS = {"time": by_time, "session": by_session, "place": by_place}
+UNITS = {"time": by_time, "session": by_session, "episode": by_episode, "place": by_place}
 """Function that makes the units, by the value of `by`."""
-NAMES = {"time": "frames", "session": "sessions", "place": "squares"}
+NAMES = {"time": "frames", "session": "sessions", "episode": "episodes", "place": "squares"}
 ADVICE = {
     "time": "Record more.",
     "session": "Name several recordings, or lower --pause-s.",
+    "episode": "Name more recordings, or split --by time.",
     "place": "Lower --cell-size.",
 }
+
+
+def advise(recordings: Sequence[Recording], settings: Split) -> str:
+    """Return how to get more units, or smaller ones."""
+    if settings.by != "session":
+        return ADVICE[settings.by]
+    advice = "Name more recordings." if len(recordings) > 1 else ADVICE["session"]
+    num_episodes = 1 + max(one.max() for one in by_episode(recordings, (), settings))
+    if num_episodes >= len(PARTS):
+        advice += f" Or split --by episode, of which there are {num_episodes}."
+    return advice
 
 
 def _times_s(recording: Recording) -> np.ndarray:

@@ -23,16 +23,20 @@ def data(settings):
     run_command(COMMANDS, settings)
 
 
-def write(folder, *, laps=1, frames=100, pauses=(), begin_s=1000.0, radius=30.0):
-    """Write a drive of laps around a circle at 10 Hz, with a pause before some frames."""
+def write(folder, *, laps=1, frames=100, pauses=(), begin_s=1000.0, radius=30.0, episode=None):
+    """Write a drive of laps around a circle at 10 Hz, with a pause before some frames.
+
+    `episode` is the length of the episodes that it declares [frames], if it declares any.
+    """
     folder.mkdir()
-    lines = ["time_s,steering,speed,x [m],y [m]"]
+    lines = ["time_s,steering,speed,x [m],y [m]" + ",episode" * (episode is not None)]
     time_s = begin_s
     for i in range(frames * laps):
         angle = 2.0 * np.pi * i / frames
         time_s += 60.0 if i in pauses else 0.1
         x, y = 100.0 + radius * np.cos(angle), 100.0 + radius * np.sin(angle)
         lines.append(f"{time_s:.2f},{0.5 * np.sin(3 * angle):.4f},3.0,{x:.3f},{y:.3f}")
+        lines[-1] += f",ep{i // episode}" if episode is not None else ""
     (folder / "frames.csv").write_text("\n".join(lines))
     return folder
 
@@ -96,6 +100,58 @@ def test_recordings_are_sessions_where_there_are_several(type_command, tmp_path)
     _, parts, doubts = load(settings)
     assert [sum(len(one[name]) for one in parts) for name in PARTS] == [100, 80, 100]
     assert not doubts
+
+
+def episodes_of(folder, length):
+    """Return the declared episodes that have a frame in each part."""
+    first = rows(load_recording(folder))[0]
+    return {n: set((rows(part) - first) // length) for n, part in parts_of(folder).items()}
+
+
+def test_declared_episodes_are_never_cut_with_gaps_or_without(type_command, tmp_path):
+    drive = write(tmp_path / "drive", episode=20)
+    assert type_command(data, COMMANDS, "clean", drive, "--out-of", "2.75-3.25") == 0
+    assert len(load_recording(drive).episodes) == 6
+    words = ("--by", "episode", "--train-share", "0.6", "--validation-share", "0.5")
+    assert type_command(data, COMMANDS, "split", drive, *words) == 0
+    assert episodes_of(drive, 20) == {"train": {0, 1}, "validation": {2}, "test": {3, 4}}
+
+
+def test_episodes_of_several_recordings_are_dealt_together(type_command, tmp_path):
+    drives = [write(tmp_path / f"drive-{i}", episode=20) for i in range(2)]
+    gaps = write(tmp_path / "drive-2", pauses=(30, 60))
+    words = ("--by", "episode", "--validation-share", "0.3")
+    assert type_command(data, COMMANDS, "split", tmp_path, *words) == 0
+    assert [episodes_of(one, 20) for one in drives] == [
+        {"train": {0, 1, 2, 3, 4}, "validation": set(), "test": set()},
+        {"train": {0, 1, 2}, "validation": {3, 4}, "test": set()},
+    ]
+    counts = {name: len(part) for name, part in parts_of(gaps).items()}
+    assert counts == {"train": 0, "validation": 30, "test": 70}
+
+
+def test_a_seed_shuffles_the_episodes(type_command, tmp_path):
+    drive = write(tmp_path / "drive", frames=200, episode=20)
+    files, held = [], []
+    for seed in (0, 0, 1, 2, 3):
+        words = ("--by", "episode", "--shuffle-seed", seed)
+        assert type_command(data, COMMANDS, "split", drive, *words) == 0
+        files.append(parts_file(drive).read_bytes())
+        held.append(episodes_of(drive, 20))
+    assert files[0] == files[1] and len(set(files)) == 4
+    for one in held:
+        assert [len(one[name]) for name in PARTS] == [7, 1, 2]
+        assert set().union(*one.values()) == set(range(10))
+    assert any(9 in one["train"] for one in held), "the last episode trains under some seed"
+
+
+def test_a_split_that_episodes_allow_is_named(type_command, tmp_path, capsys):
+    write(tmp_path / "a", episode=20)
+    write(tmp_path / "b", episode=20)
+    assert type_command(data, COMMANDS, "split", tmp_path, "--by", "session") != 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert "got 2 by session. Name more recordings. Or split --by episode" in message
+    assert "of which there are 10" in message and "pause" not in message
 
 
 def test_no_square_of_the_ground_is_in_two_parts(type_command, tmp_path):
@@ -191,6 +247,8 @@ def test_damaged_parts_are_refused(tmp_path, told, fault):
     ("words", "message"),
     [
         (["--by", "session"], "`by` must leave at least 3 sessions .* got 1 by session"),
+        (["--by", "episode"], "at least 3 episodes .* got 1 by episode"),
+        (["--shuffle-seed", "1"], "`shuffle_seed` must come with --by session or --by episode"),
         (["--by", "place"], "`place` must name numbers with --by place"),
         (["--place", "x"], "`place` must name numbers with --by place, and only there"),
         (["--by", "place", "--place", "x", "up"], "`place` must be .* got 'up'"),
