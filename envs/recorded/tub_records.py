@@ -6,7 +6,7 @@ negative to the left in Donkeycar (`PWMSteering.LEFT_ANGLE = -1`) and therefore 
 All other numbers of a record are kept under their names: `user/throttle` as `throttle`.
 
 Records deleted by the driver or driven by an autopilot (a `user/mode` other than `user`) are left
-out before anything else is checked.
+out and counted before anything else is checked.
 """
 
 import json
@@ -26,6 +26,8 @@ from ncp_control.tally import Tally
 
 ANGLE_FIELDS = ("user/angle", "user/steering")
 """Names of the steering; the first one in a record is used."""
+DELETED = "deleted by the driver"
+AUTOPILOT = "driven by an autopilot"
 _NO_QUANTITIES = ("milliseconds", "timestamp")
 """Fields of version 1 with the time."""
 IMAGE_FIELD = "cam/image_array"
@@ -69,7 +71,6 @@ class TubRecords:
         self._images_folder = images
         self._image_field = image_field
         self._deleted = deleted
-        self._left_out = Tally()
         self._frames: list[LoggedFrame] = []
 
     def parse(self, text: str, place: str) -> dict[str, Any] | None:
@@ -82,7 +83,7 @@ class TubRecords:
             self.skipped.add("no whole JSON record", place)
             return None
         if record.get("user/mode", "user") != "user":
-            self._left_out.add("driven by an autopilot", place)
+            self.skipped.add(AUTOPILOT, place)
             return None
         return record
 
@@ -107,7 +108,7 @@ class TubRecords:
             changes: Changes made to the time.
         """
         if row in self._deleted:
-            self._left_out.add("deleted by the driver", place)
+            self.skipped.add(DELETED, place)
             return
         name = record.get(self._image_field)
         name = ntpath.basename(name) if isinstance(name, str) else ""
@@ -139,8 +140,8 @@ class TubRecords:
         Raises:
             ValueError: If no record was driven by the user, or all of these were deleted.
         """
-        if not self._frames and not self.skipped.total:
-            found = f" ({self._left_out})" if self._left_out.total else ""
+        if not self._frames and self.skipped.counts.keys() <= {DELETED, AUTOPILOT}:
+            found = f" ({self.skipped})" if self.skipped.total else ""
             raise ValueError(
                 "`folder` must be a tub with at least one record driven by the user, got none in"
                 f" '{self._folder}'{found}. Record a drive first."

@@ -25,10 +25,13 @@ def test_mixed_sizes_and_grey_images_become_one_shape(tmp_path, make_tub, store_
     np.testing.assert_allclose(store.observations[1].mean((0, 1)), [200] * 3, atol=2)
 
 
-def test_deleted_records_and_autopilots_are_left_out(tmp_path, make_tub):
+def test_deleted_records_and_autopilots_are_left_out_and_counted(tmp_path, make_tub):
     records = [{} for _ in range(14)]
     records[12] = {"user/mode": "local"}
-    recording = load_donkeycar(make_tub(tmp_path / "tub", records, deleted=[1, 4, 5, 6, 7]))
+    tub = make_tub(tmp_path / "tub", records, deleted=[1, 4, 5, 6, 7])
+    with pytest.warns(UserWarning, match=r"Skipped 6 of the 14 .*: deleted by the driver: 5"):
+        recording = load_donkeycar(tub)
+    assert recording.skipped == {"deleted by the driver": 5, "driven by an autopilot": 1}
     # One deleted record is bridged, four in a row are not.
     assert [episode.rows.tolist() for episode in recording.episodes] == [
         [0, 2, 3],
@@ -129,8 +132,10 @@ def test_what_is_left_out_on_purpose_is_not_judged(tmp_path, changes, selection,
     records = [{} for _ in range(8)]
     records[3] = changes | ({"user/mode": "local"} if selection == "autopilot" else {})
     tub = make_tub(tmp_path / "tub", records, deleted=[3] if selection == "deleted" else [])
-    recording = load_donkeycar(tub)  # without a warning
-    assert (len(recording), recording.num_listed, recording.num_skipped) == (7, 7, 0)
+    with pytest.warns(UserWarning, match="Skipped 1 of the 8"):
+        recording = load_donkeycar(tub)
+    reason = "deleted by the driver" if selection == "deleted" else "driven by an autopilot"
+    assert (len(recording), recording.skipped) == (7, {reason: 1})
 
 
 @pytest.mark.parametrize(
