@@ -12,14 +12,14 @@ from envs.recorded.likeness import compare_actions
 from envs.recorded.quantities import describe_quantities
 
 
-def recording_of(steering):
-    """A recording that steers over and over as given, left positive; it has no images."""
-    frames = np.arange(40)
+def recording_of(steering, **others):
+    """A recording with these actions, each as given over and over; it has no images."""
+    frames, actions = np.arange(40), {"steering": steering, **others}
     episode = Stretch(
         camera="center",
         rows=frames,
         image_paths=tuple(Path(f"{i}.jpg") for i in frames),
-        numbers={"steering": np.resize(np.float32(steering), 40)},
+        numbers={name: np.resize(np.float32(one), 40) for name, one in actions.items()},
         time_s=frames / 20,
     )
     return Recording(
@@ -29,7 +29,8 @@ def recording_of(steering):
         framing=Framing(image_size=(78, 200), crop=(0.0, 0.0)),
         frame_s=0.05,
         num_listed=40,
-        quantities=describe_quantities(["steering"], []),
+        quantities=describe_quantities(actions, []),
+        actions=tuple(actions),
     )
 
 
@@ -46,10 +47,10 @@ def recording_of(steering):
         (
             [0.2, -0.2],
             [0.41, -0.41],
-            "driven unlike .* mean 0.00 and deviation 0.41, .* 0.00 and 0.20",
+            "driven unlike .* its steering is -?0.00 ± 0.41 instead of -?0.00 ± 0.20 .mean ± dev",
         ),
-        ([0.2, -0.2], [0.09, -0.09], "driven unlike .* deviation 0.09"),
-        ([0.2, -0.2], [0.42, 0.02], "driven unlike .* mean 0.22 and deviation 0.20"),
+        ([0.2, -0.2], [0.09, -0.09], "driven unlike .* 0.00 ± 0.09 instead"),
+        ([0.2, -0.2], [0.42, 0.02], "driven unlike .* is 0.22 ± 0.20 instead"),
         ([0.2, -0.2], [0.0], r"never steers: its steering stays at 0.00 \(deviation 0.000\)"),
         ([0.2, -0.2], [0.3], "never steers: its steering stays at 0.30"),
         ([0.2, -0.2], [0.009, -0.009], "never steers"),
@@ -62,6 +63,22 @@ def test_a_part_that_steers_less_more_or_elsewhere_is_named(train, test, said):
     assert len(doubts) == (said is not None)
     for doubt in doubts:
         assert re.search(f"^The .*{said}", doubt)
+
+
+def test_a_note_names_all_actions_of_its_reason():
+    moving, larger, still = [0.2, -0.2], [0.5, -0.5], [0.1]
+    train = recording_of(moving, brake=moving, throttle=moving, hand=moving, foot=moving)
+    test = recording_of(moving, brake=larger, throttle=still, hand=larger, foot=still)
+    unlike, uniform = compare_actions(train, test, "test part")
+    assert re.match(
+        r"The test part is driven unlike the training part: its brake is -?0.00 ± 0.50 instead of"
+        r" -?0.00 ± 0.20, hand is .* 0.20 \(mean ± deviation\). Its error tells more",
+        unlike,
+    )
+    assert uniform.startswith(
+        "The test part is uniform: its throttle stays at 0.10 (deviation 0.000), foot stays at 0.10"
+        " (deviation 0.000). Its error tells nothing"
+    )
 
 
 def test_a_part_of_a_few_frames_is_named():
@@ -78,7 +95,7 @@ def test_a_part_of_a_few_frames_is_named():
         ("donkey_tub", "The test part never steers: its steering stays at 0.00"),
         (
             "udacity_other",
-            "The test part is driven unlike the training part: its steering has mean",
+            "The test part is driven unlike the training part: its steering is",
         ),
         ("more_tubs/tub_19_simulator", None),
     ],
