@@ -153,10 +153,10 @@ class Split:
                     f"`shuffle_seed` must come with --by session or --by episode, got it with --by"
                     f" {self.by}."
                 )
-        if (self.by == "place") != bool(self.place):
+        if self.place and self.by != "place":
             raise ValueError(
-                f"`place` must name numbers with --by place, and only there, got"
-                f" {' '.join(self.place) or 'none'} with --by {self.by}."
+                f"`place` must come with --by place, got {' '.join(self.place)} with --by"
+                f" {self.by}."
             )
 
     @property

@@ -179,11 +179,16 @@ def by_place(
     """Make every square of the ground a unit, in the order of the first visits.
 
     Raises:
-        ValueError: If a recording lacks the position, in all frames or in some.
+        ValueError: If no position is named, or a recording lacks it, in all frames or in some.
     """
     places = []
     for recording in recordings:
         known = [one.name for one in recording.quantities]
+        if not settings.place:
+            raise ValueError(
+                f"`place` must name the numbers with the position, got none. '{recording.folder}'"
+                f" has {', '.join(known) or 'no numbers'}: choose by --place, e.g. --place x y."
+            )
         names = find_names("place", settings.place, known)
         where = np.stack([_numbers(recording, name) for name in names], axis=1)
         if not np.isfinite(where).all():
