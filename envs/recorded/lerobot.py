@@ -9,7 +9,12 @@
 The name of a quantity is its column and its name in the column, e.g. `action.elbow` and
 `observation.state.elbow`; numbers without a name in `meta/info.json` are numbered. By default, all
 of `action` is learned. Times are those of the column `time_s` (float64, written by
-`write_lerobot`), or else of `timestamp`, the time since the episode began.
+`write_lerobot`), or else of `timestamp`, the time since the episode began, or of `frame_index` and
+the frame rate where most rows of an episode have the stamp of another one.
+
+The frame of a row is the one that is shown at its `timestamp`. If the times do not give each row a
+frame of its own, row i of an episode has frame i where there are as many frames as rows, with a
+warning.
 
 If videos are missing, only numbers are read, with a warning. A data set from `write_lerobot` also
 has units, ranges, signs and the crop (`meta/ncp_control.json`).
@@ -33,8 +38,8 @@ from envs.recorded.assembly import (
     check_folder,
     finite_number,
 )
-from envs.recorded.images import Framing
-from envs.recorded.lerobot_cameras import Cameras, choose_camera
+from envs.recorded.images import Framing, ImageFile
+from envs.recorded.lerobot_cameras import Cameras, choose_camera, rows_of_episodes
 from envs.recorded.own_notes import NAME, read_facts, read_notes, short
 from envs.recorded.parquet import ParquetTable, is_nested, is_number
 from envs.recorded.quantities import Quantity
@@ -48,6 +53,7 @@ _LATER = "next."
 """Prefix of columns about the time after a frame, e.g. the reward; they are never inputs."""
 _MOST_NUMBERS = 512
 """Largest width of a column of quantities; wider ones are e.g. images as lists."""
+_COUNTED = "time from frame_index and fps, as time stamps are repeated"
 
 
 def load_lerobot(
@@ -85,12 +91,21 @@ def load_lerobot(
     cameras = None if key is None else Cameras(folder, key, skipped)
     known: dict[str, Quantity] = {}
     frames: list[LoggedFrame] = []
+    first_row = 0
     for table in tables:
-        frames += _frames(table, info, own.quantities, cameras, len(frames), known, skipped)
+        frames += _frames(table, info, own.quantities, cameras, first_row, known, skipped)
+        first_row += table.num_rows
     if cameras is not None and frames and all(frame.path is None for frame in frames):
         warnings.warn(
             f"No frame of {key!r} in '{folder}' can be used ({cameras.fault or 'none is there'}):"
             " its numbers are read alone.",
+            stacklevel=3,
+        )
+    if cameras is not None and cameras.by_number:
+        warnings.warn(
+            f"The times of the frames of {key!r} in '{folder}' are not those of the rows (episodes:"
+            f" {len(cameras.by_number)}; first: {cameras.by_number[0]}). There are as many frames"
+            " as rows, so row i has frame i.",
             stacklevel=3,
         )
     recording = assemble_recording(
@@ -137,9 +152,15 @@ def _frames(
     """Return the frames of a table, and add its quantities to `known`."""
     columns = _numbers(table, skipped)
     rows = np.arange(table.num_rows)
-    time_s, stamps_s = _times(columns, info)
     nothing = np.full(len(rows), np.nan)
     episodes = columns.get("episode_index", nothing[:, None])[:, 0]
+    time_s, stamps_s, is_counted = _times(columns, info, episodes)
+    is_repeated = np.append(False, (np.diff(time_s) == 0.0) & (np.diff(episodes) == 0.0))[
+        : len(rows)
+    ]
+    paths: list[ImageFile | None] = [None] * len(rows)
+    if cameras is not None:
+        paths = cameras.find(table, episodes, np.where(is_repeated, np.nan, stamps_s))
     named: dict[str, np.ndarray] = {}
     for column, values in columns.items():
         if column in _INDEX or column.startswith(_LATER):
@@ -156,18 +177,18 @@ def _frames(
         if not (np.isfinite(time_s[i]) and np.isfinite(episodes[i])):
             skipped.add("no time or no episode", place)
             continue
-        path = None
-        if cameras is not None:
-            path = cameras.find(table, i, int(episodes[i]), float(stamps_s[i]))
+        if is_repeated[i]:
+            skipped.add("time stamp of the row before", place)
+            continue
         frames.append(
             LoggedFrame(
                 row=first_row + i,
                 time_s=float(time_s[i]),
                 numbers={n: float(v[i]) for n, v in named.items() if np.isfinite(v[i])},
-                path=path,
+                path=paths[i],
                 session=str(int(episodes[i])),
                 place=place,
-                changes=chunks,
+                changes=(*chunks, *([_COUNTED] if is_counted[i] else [])),
             )
         )
     return frames
@@ -190,20 +211,32 @@ def _numbers(table: ParquetTable, skipped: Tally) -> dict[str, np.ndarray]:
 
 
 def _times(
-    columns: Mapping[str, np.ndarray], info: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the time of each row [s], and its time since the episode began, as used by videos."""
-    fps = finite_number(info.get("fps"))
-    stamps_s = columns.get("timestamp")
-    if stamps_s is None and "frame_index" in columns and fps is not None and fps > 0.0:
-        stamps_s = columns["frame_index"] / fps
+    columns: Mapping[str, np.ndarray], info: Mapping[str, Any], episodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the times of rows.
+
+    Returns:
+        The time of each row [s]; its time since the episode began, as used by videos [s]; and
+        whether both were counted, because most rows of the episode have the stamp of another one.
+    """
+    fps, counted_s = finite_number(info.get("fps")), None
+    if "frame_index" in columns and fps is not None and fps > 0.0:
+        counted_s = columns["frame_index"] / fps
+    stamps_s = columns.get("timestamp", counted_s)
     time_s = columns.get(TIME, stamps_s)
     if time_s is None:
         raise ValueError(
             "`folder` must hold a data set with the column timestamp, or frame_index and fps, got"
             f" only {', '.join(columns)[:200] or 'no numbers'}. Download it again."
         )
-    return time_s[:, 0], (time_s if stamps_s is None else stamps_s)[:, 0]
+    time_s, stamps_s = time_s[:, 0], (time_s if stamps_s is None else stamps_s)[:, 0]
+    is_counted = np.zeros(len(time_s), bool)
+    if TIME in columns or counted_s is None:
+        return time_s, stamps_s, is_counted
+    for rows in rows_of_episodes(episodes):
+        is_counted[rows] = 2 * len(np.unique(stamps_s[rows])) <= len(rows)
+    time_s = np.where(is_counted, counted_s[:, 0], stamps_s)
+    return time_s, time_s, is_counted
 
 
 def _names(column: str, values: np.ndarray, info: Mapping[str, Any]) -> list[str]:

@@ -18,11 +18,11 @@ def picture(episode, i, size=(64, 96)):
     return image
 
 
-def write_video(path, frames, codec="libx264"):
-    """Write frames at FPS; the stamps begin at 0."""
+def write_video(path, frames, codec="libx264", fps=FPS):
+    """Write frames; the stamps begin at 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS)
+        stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
         stream.options = {"crf": "10", "g": "8"}
         for frame in frames:
@@ -45,6 +45,16 @@ def rows_of(episode, first, length):
     }
 
 
+def change_table(path, change):
+    """Write a table again with the columns that `change` returns for its columns as lists."""
+    table = pyarrow.parquet.read_table(path)
+    for name, values in change(table.to_pydict()).items():
+        at = table.schema.get_field_index(name)
+        column = pyarrow.array(values, table.schema.field(at).type)
+        table = table.set_column(at, table.schema.field(at), column)
+    pyarrow.parquet.write_table(table, path)
+
+
 def write_info(folder, version, cameras):
     features = {key: {"dtype": "float32", "shape": [2], "names": ["elbow", "wrist"]}
                 for key in ("action", "observation.state")}  # fmt: skip
@@ -55,7 +65,8 @@ def write_info(folder, version, cameras):
     (folder / "meta" / "info.json").write_text(json.dumps(info))
 
 
-def write_v2(folder, lengths=(12, 9), cameras=("observation.images.front",), codec="libx264"):
+def write_v2(folder, lengths=(12, 9), cameras=("observation.images.front",), codec="libx264",
+             video_fps=FPS):  # fmt: skip
     """Write version 2.1: a table and a video an episode."""
     write_info(folder, "v2.1", cameras)
     first = 0
@@ -66,12 +77,13 @@ def write_v2(folder, lengths=(12, 9), cameras=("observation.images.front",), cod
         for camera in cameras:
             frames = [picture(episode, i) for i in range(length)]
             name = f"videos/chunk-000/{camera}/episode_{episode:06d}.mp4"
-            write_video(folder / name, frames, codec)
+            write_video(folder / name, frames, codec, video_fps)
         first += length
     return folder
 
 
-def write_v3(folder, lengths=(12, 9), cameras=("observation.images.front",), codec="libx264"):
+def write_v3(folder, lengths=(12, 9), cameras=("observation.images.front",), codec="libx264",
+             video_fps=FPS):  # fmt: skip
     """Write version 3.0: all episodes in one table and one video of each camera."""
     write_info(folder, "v3.0", cameras)
     firsts = [sum(lengths[:episode]) for episode in range(len(lengths))]
@@ -82,7 +94,8 @@ def write_v3(folder, lengths=(12, 9), cameras=("observation.images.front",), cod
     about = {"episode_index": list(range(len(lengths))), "length": list(lengths)}
     for camera in cameras:
         frames = [picture(e, i) for e, length in enumerate(lengths) for i in range(length)]
-        write_video(folder / "videos" / camera / "chunk-000" / "file-000.mp4", frames, codec)
+        name = f"videos/{camera}/chunk-000/file-000.mp4"
+        write_video(folder / name, frames, codec, video_fps)
         about[f"videos/{camera}/chunk_index"] = [0] * len(lengths)
         about[f"videos/{camera}/file_index"] = [0] * len(lengths)
         about[f"videos/{camera}/from_timestamp"] = [first / FPS for first in firsts]

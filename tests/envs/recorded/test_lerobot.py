@@ -13,7 +13,14 @@ pytest.importorskip("av", reason="pip install ncp-control[lerobot]")
 from envs.recorded import load_recording
 from envs.recorded.images import read_image
 from envs.recorded.video import Video
-from tests.envs.recorded.lerobot_files import FPS, picture, write_v2, write_v3, write_video
+from tests.envs.recorded.lerobot_files import (
+    FPS,
+    change_table,
+    picture,
+    write_v2,
+    write_v3,
+    write_video,
+)
 
 FRONT, TOP = "observation.images.front", "observation.images.top"
 
@@ -84,6 +91,71 @@ def test_a_damaged_video_costs_its_episode(tmp_path):
         recording = load_recording(folder)
     assert [len(episode) for episode in recording.episodes] == [9]
     assert recording.skipped == {"damaged video": 1, "center image missing": 12}
+
+
+@pytest.mark.parametrize("write", [write_v2, write_v3])
+@pytest.mark.parametrize("video_fps", [5, 8, 20])
+def test_where_times_do_not_fit_row_i_has_frame_i(tmp_path, write, video_fps):
+    folder = write(tmp_path / "set", video_fps=video_fps)
+    words = (
+        r"\(episodes: 2; first: episode 0, with 12 rows 0.1 s apart and 12 frames .* so row i has"
+    )
+    with pytest.warns(UserWarning, match=words):
+        recording = load_recording(folder)
+    check_whole(recording)
+    assert not recording.skipped
+
+
+def test_frames_that_fit_neither_by_times_nor_by_number_are_left_out(tmp_path):
+    folder = write_v2(tmp_path / "set")
+    path = folder / "videos" / "chunk-000" / FRONT / "episode_000000.mp4"
+    write_video(path, [picture(0, i) for i in range(13)], fps=20)
+    words = r"number: 1 \(first: episode 0, with 12 rows 0.1 s apart and 13 frames 0.05 s apart\)"
+    with pytest.warns(UserWarning, match=words):
+        recording = load_recording(folder)
+    assert [len(episode) for episode in recording.episodes] == [9]
+    assert recording.skipped["center image missing"] == 12
+
+
+@pytest.mark.parametrize("fps, times", [(FPS, 1), (2 * FPS, 2)])
+def test_times_that_fit_find_frames_of_a_video_of_any_length(tmp_path, fps, times):
+    folder = write_v2(tmp_path / "set", lengths=(12,))
+    path = folder / "videos" / "chunk-000" / FRONT / "episode_000000.mp4"
+    write_video(path, [picture(0, i // times) for i in range(14 * times)], fps=fps)
+    check_whole(load_recording(folder), lengths=(12,))
+    write_video(path, [picture(0, i) for i in range(8)])
+    with pytest.warns(UserWarning, match="center image missing: 4 .first: row 8 of"):
+        check_whole(load_recording(folder), lengths=(8,))
+
+
+@pytest.mark.parametrize("write, table", [(write_v2, "episode_000000"), (write_v3, "file-000")])
+def test_rows_with_the_stamp_of_the_row_before_are_left_out(tmp_path, write, table):
+    folder = write(tmp_path / "set")
+    change_table(
+        folder / "data" / "chunk-000" / f"{table}.parquet",
+        lambda columns: {"timestamp": [t if i != 5 else 0.4
+                                       for i, t in enumerate(columns["timestamp"])]},
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match=r"Skipped 1 .* stamp of the row before: 1 .first: row 5"):
+        recording = load_recording(folder)
+    assert [len(episode) for episode in recording.episodes] == [11, 9]
+    kept = [*range(5), *range(6, 21)]
+    np.testing.assert_array_equal(np.concatenate([one.rows for one in recording.episodes]), kept)
+    for row, path in zip(kept[:11], recording.episodes[0].image_paths, strict=False):
+        assert np.abs(read_image(path).astype(int) - picture(0, row)).mean() < 3.0, f"{path}"
+
+
+def test_where_stamps_are_useless_times_are_counted(tmp_path):
+    folder = write_v3(tmp_path / "set")
+    change_table(
+        folder / "data" / "chunk-000" / "file-000.parquet",
+        lambda columns: {"timestamp": [t // 1 for t in columns["timestamp"]]},
+    )
+    with pytest.warns(UserWarning, match=r"changed: time from frame_index and fps.*: 21 .first"):
+        check_whole(load_recording(folder))
+    (folder / "meta" / "info.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"got only single frames .*stamp of the row before: 18"):
+        load_recording(folder)
 
 
 def test_damage_within_a_video_costs_frames_and_no_more(tmp_path):
