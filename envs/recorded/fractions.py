@@ -1,14 +1,17 @@
 """Convert steering that is recorded as an angle to fractions of the car's largest angle."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from envs.recorded.quantities import KNOWN, STEERING
+from envs.recorded.quantities import KNOWN, STEERING, Quantity
 from envs.recorded.recording import Recording
 from ncp_control.steering import angle_rad, check_largest_angle
 
+ANGLE = "steering_angle"
+"""Name of an angle in recordings that do not tell the largest one."""
 _ROUNDING = 1e-6
 """Share by which an angle may exceed the largest one, because it is recorded in float32."""
 
@@ -26,13 +29,9 @@ def as_fractions(recording: Recording, max_steer_deg: float) -> Recording:
     """
     check_largest_angle(max_steer_deg)
     known = {one.name: one for one in recording.quantities}
-    unit = known[STEERING].unit if STEERING in known else None
-    unit_rad = None if unit is None else angle_rad(unit)
+    unit_rad = angle_rad(known[STEERING].unit) if STEERING in known else None
     if unit_rad is None:
-        raise ValueError(
-            "`max_steer_deg` must be left out unless the steering of a recording is an angle, got"
-            f" {'none' if unit is None else repr(unit or 'no unit')} in '{recording.folder}'."
-        )
+        raise _no_angle(recording, known)
     factor = unit_rad / math.radians(max_steer_deg)
     largest = max(
         float(np.nan_to_num(np.abs(one.numbers[STEERING])).max()) for one in recording.episodes
@@ -62,4 +61,23 @@ def as_fractions(recording: Recording, max_steer_deg: float) -> Recording:
         quantities=tuple(quantities),
         contract=None,
         scales={name: one for name, one in recording.scales.items() if name != STEERING},
+    )
+
+
+def _no_angle(recording: Recording, known: Mapping[str, Quantity]) -> ValueError:
+    """Return the error for a recording whose steering is no angle, or that has no steering."""
+    got, advice = "none", "Leave it out."
+    if STEERING in known:
+        got = repr(known[STEERING].unit or "no unit")
+    elif ANGLE in known:
+        got = f"only {ANGLE} [{known[ANGLE].unit or 'no unit'}]"
+        advice = "Give --log-options max_steer_rad=RADIANS instead."
+        if recording.format != "ros2":
+            advice = (
+                f"{ANGLE} is taken as that of the steering wheel: leave the option out, or divide"
+                " it by the car's steering ratio and write it as steering [deg] into a frames.csv."
+            )
+    return ValueError(
+        "`max_steer_deg` must be left out unless the steering of a recording is an angle, got"
+        f" {got} in '{recording.folder}'. {advice}"
     )

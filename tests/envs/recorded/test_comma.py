@@ -1,9 +1,12 @@
 """Segments of comma2k19: numbers at the times of frames, with the video or alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from envs.recorded import load_recording
+from envs.recorded.fractions import as_fractions
 from envs.recorded.images import read_image
 
 START_S = 46408.0
@@ -42,6 +45,18 @@ def test_numbers_are_those_of_the_moment_of_each_frame(tmp_path):
     np.testing.assert_allclose(episode.numbers["steering_angle"], np.arange(40) / 2, atol=1e-4)
     np.testing.assert_allclose(episode.numbers["speed"], np.arange(40) * 1.5, atol=1e-4)
     assert (recording.action[0].unit, recording.action[0].positive) == ("deg", "left")
+
+
+@pytest.mark.filterwarnings("ignore:video.hevc of:UserWarning")
+def test_the_angle_of_the_steering_wheel_is_not_that_of_the_wheels(tmp_path):
+    recording = load_recording(write_segment(tmp_path / "segment"))
+    words = (
+        r"unless .* is an angle, got only steering_angle \[deg\] in .*of the steering wheel: leave"
+    )
+    with pytest.raises(ValueError, match=words):
+        as_fractions(recording, 30.0)
+    with pytest.raises(ValueError, match=r"Give --log-options max_steer_rad=RADIANS instead"):
+        as_fractions(replace(recording, format="ros2"), 30.0)
 
 
 def test_nothing_is_made_up_within_a_gap_or_beyond_the_ends(tmp_path):
