@@ -47,7 +47,8 @@ INTERNAL = {
     "envs": (
         "driving.bodies_view", "driving.body_shapes", "driving.car_shape", "driving.episode_start",
         "driving.spline", "driving.texture", "driving.track_shapes", "recorded.columns",
-        "recorded.hdf5", "recorded.lerobot_cameras", "recorded.own_notes", "recorded.parquet",
+        "recorded.hdf5", "recorded.lerobot_cameras", "recorded.lerobot_tasks", "recorded.own_notes",
+        "recorded.parquet",
         "recorded.text", "recorded.tub_records", "recorded.writing", "seeding",
     ),
     "policies": (),

@@ -52,6 +52,8 @@ class LoggedFrame:
     """Place in the log, e.g. "line 7"."""
     changes: tuple[str, ...] = ()
     """Changes made to the logged values, such as `CLIPPED`."""
+    task: str = ""
+    """What is done in the session, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,6 +393,7 @@ def _cut_episodes(
             numbers={name: values[begin:end] for name, values in numbers.items()},
             time_s=time_s[begin:end],
             session=run[0].session,
+            task=run[0].task,
         )
 
 

@@ -25,7 +25,7 @@ Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, v
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ from envs.recorded.assembly import (
     finite_number,
 )
 from envs.recorded.images import Framing, ImageFile
-from envs.recorded.lerobot_cameras import Cameras, choose_camera, rows_of_episodes
+from envs.recorded.lerobot_cameras import Cameras, choose_camera, list_cameras, rows_of_episodes
+from envs.recorded.lerobot_tasks import TASK_INDEX, read_tasks
 from envs.recorded.own_notes import NAME, read_facts, read_notes, short
 from envs.recorded.parquet import ParquetTable, is_nested, is_number
 from envs.recorded.quantities import Quantity
@@ -48,7 +49,7 @@ from ncp_control.tally import Tally
 
 INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
 TIME = "time_s"
-_INDEX = ("timestamp", "frame_index", "episode_index", "index", "task_index", TIME)
+_INDEX = ("timestamp", "frame_index", "episode_index", "index", TASK_INDEX, TIME)
 _LATER = "next."
 """Prefix of columns about the time after a frame, e.g. the reward; they are never inputs."""
 _MOST_NUMBERS = 512
@@ -89,12 +90,18 @@ def load_lerobot(
     tables = [*_tables(folder, skipped)]
     key = choose_camera(folder, info, tables, camera)
     cameras = None if key is None else Cameras(folder, key, skipped)
-    known: dict[str, Quantity] = {}
+    found = _Found(tasks=read_tasks(folder, skipped), skipped=skipped)
     frames: list[LoggedFrame] = []
     first_row = 0
     for table in tables:
-        frames += _frames(table, info, own.quantities, cameras, first_row, known, skipped)
+        frames += _frames(table, info, own.quantities, cameras, first_row, found)
         first_row += table.num_rows
+    if found.misnamed:
+        warnings.warn(
+            f"Names in '{INFO_FILE}' of '{folder}' do not fit their numbers, which are numbered:"
+            f" {', '.join(found.misnamed.values())[:200]}.",
+            stacklevel=3,
+        )
     if cameras is not None and frames and all(frame.path is None for frame in frames):
         warnings.warn(
             f"No frame of {key!r} in '{folder}' can be used ({cameras.fault or 'none is there'}):"
@@ -115,19 +122,42 @@ def load_lerobot(
             frames=frames,
             skipped=skipped,
             advice="Download the data set again.",
-            quantities=list(known.values()),
-            actions=own.actions or [name for name in known if name.split(".")[0] == "action"],
+            quantities=list(found.quantities.values()),
+            actions=own.actions
+            or [name for name in found.quantities if name.split(".")[0] == "action"],
         ),
         framing=framing,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
-    return replace(recording, driver=own.driver)
+    robot, unread = info.get("robot_type"), {*found.unread, *list_cameras(folder, tables)} - {key}
+    return replace(
+        recording,
+        driver=own.driver,
+        robot=robot if isinstance(robot, str) else "",
+        unread=tuple(sorted(unread)),
+    )
 
 
 def is_lerobot(path: Path) -> bool:
     """True for a folder with `meta` and Parquet files in `data`."""
     return (path / "meta").is_dir() and any((path / "data").glob("**/*.parquet"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What is found in the tables, in their order."""
+
+    tasks: Mapping[int, str]
+    """Words of the tasks by number."""
+    skipped: Tally
+    """Counts of unusable rows and columns."""
+    quantities: dict[str, Quantity] = field(default_factory=dict)
+    """Quantities by name."""
+    unread: set[str] = field(default_factory=set)
+    """Names of columns that are not read."""
+    misnamed: dict[str, str] = field(default_factory=dict)
+    """Descriptions of the columns with names that do not fit, by column."""
 
 
 def _tables(folder: Path, skipped: Tally) -> Iterator[ParquetTable]:
@@ -146,11 +176,10 @@ def _frames(
     own: Mapping[str, Quantity],
     cameras: Cameras | None,
     first_row: int,
-    known: dict[str, Quantity],
-    skipped: Tally,
+    found: _Found,
 ) -> list[LoggedFrame]:
-    """Return the frames of a table, and add its quantities to `known`."""
-    columns = _numbers(table, skipped)
+    """Return the frames of a table, and add to what is found."""
+    columns, skipped = _numbers(table, found.skipped), found.skipped
     rows = np.arange(table.num_rows)
     nothing = np.full(len(rows), np.nan)
     episodes = columns.get("episode_index", nothing[:, None])[:, 0]
@@ -161,13 +190,18 @@ def _frames(
     paths: list[ImageFile | None] = [None] * len(rows)
     if cameras is not None:
         paths = cameras.find(table, episodes, np.where(is_repeated, np.nan, stamps_s))
+    tasks = columns.get(TASK_INDEX, nothing[:, None])[:, 0]
+    read = {
+        column: values
+        for column, values in columns.items()
+        if column not in _INDEX and not column.startswith(_LATER)
+    }
+    found.unread.update({*table.schema.names} - {*read} - {*_INDEX})
     named: dict[str, np.ndarray] = {}
-    for column, values in columns.items():
-        if column in _INDEX or column.startswith(_LATER):
-            continue
-        for name, series in zip(_names(column, values, info), values.T, strict=True):
+    for column, values in read.items():
+        for name, series in zip(_names(column, values, info, found), values.T, strict=True):
             quantity = own.get(name, Quantity(name=name))
-            known.setdefault(quantity.name, quantity)
+            found.quantities.setdefault(quantity.name, quantity)
             named[quantity.name] = series
     nested = [one.name for one in table.schema if one.name in columns and is_nested(one.type)]
     chunks = tuple(f"first of several {name} of a row" for name in nested)
@@ -189,6 +223,7 @@ def _frames(
                 session=str(int(episodes[i])),
                 place=place,
                 changes=(*chunks, *([_COUNTED] if is_counted[i] else [])),
+                task=found.tasks.get(int(tasks[i]), "") if np.isfinite(tasks[i]) else "",
             )
         )
     return frames
@@ -239,7 +274,7 @@ def _times(
     return time_s, time_s, is_counted
 
 
-def _names(column: str, values: np.ndarray, info: Mapping[str, Any]) -> list[str]:
+def _names(column: str, values: np.ndarray, info: Mapping[str, Any], found: _Found) -> list[str]:
     """Return the names of the numbers of a column, from the data set or by their positions."""
     width = values.shape[1]
     features = info.get("features")
@@ -250,6 +285,8 @@ def _names(column: str, values: np.ndarray, info: Mapping[str, Any]) -> list[str
     words = [name for name in names if _is_name(name)] if isinstance(names, list) else []
     if len(words) == width == len(set(words)):
         return [f"{column}.{name}" for name in words]
+    if isinstance(names, list) and names:
+        found.misnamed[column] = f"{column} ({len(set(words))} names for {width} numbers)"
     return [column] if width == 1 else [f"{column}.{i}" for i in range(width)]
 
 

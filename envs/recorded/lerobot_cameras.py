@@ -34,8 +34,7 @@ def choose_camera(
     Raises:
         ValueError: If there is no such camera.
     """
-    columns = {one.name for table in tables for one in table.schema if is_image(one.type)}
-    there = sorted(columns | set(_video_folders(folder)))
+    there = list_cameras(folder, tables)
     features = info.get("features")
     items = features.items() if isinstance(features, dict) else ()
     declared = sorted(
@@ -66,9 +65,9 @@ def choose_camera(
     return there[0] if there else None
 
 
-def _video_folders(folder: Path) -> list[str]:
-    """Return the names of the cameras that have a video."""
-    found = []
+def list_cameras(folder: Path, tables: Sequence[ParquetTable]) -> list[str]:
+    """Return the names of the cameras that have images or a video."""
+    found = [one.name for table in tables for one in table.schema if is_image(one.type)]
     for path in (folder / "videos").glob("*/*/*.mp4"):
         is_old = _EPISODE.fullmatch(path.name) is not None
         found.append(path.parent.name if is_old else path.parent.parent.name)

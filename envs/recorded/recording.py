@@ -68,6 +68,10 @@ class Recording:
     """Contract of observations and actions, if the recording contains one."""
     driver: str = "human"
     """Name of the driver, for reports."""
+    robot: str = ""
+    """Type of the robot; "" if the recording does not name one."""
+    unread: tuple[str, ...] = ()
+    """Names of what the files hold beside frames and numbers, e.g. other cameras and rewards."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)

@@ -48,6 +48,8 @@ class Stretch:
     """Time stamps [s], shape (N,), float64, increasing."""
     session: str = ""
     """Episode or session that the data declare; "" if they declare none."""
+    task: str = ""
+    """What is done, in words; "" if the recording does not say it."""
 
     def __len__(self) -> int:
         return len(self.rows)

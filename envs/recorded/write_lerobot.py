@@ -9,6 +9,7 @@
 | time since the     | `timestamp`, float32, the true time, not a multiple of 1 / fps: give      |
 | episode began [s]  | LeRobot's own `LeRobotDataset` a `tolerance_s` if time steps vary         |
 | time [s]           | `time_s`, float64                                                         |
+| task               | `task_index`: that of the episode, or the one that is given               |
 | units, signs, crop | `meta/ncp_control.json`, which LeRobot's own tools ignore                 |
 
 Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, version 3.0.
@@ -16,7 +17,8 @@ Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, v
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,15 @@ import numpy as np
 from envs.recorded.images import as_file
 from envs.recorded.own_notes import NAME, notes_of
 from envs.recorded.parquet import import_parquet
+from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.stretches import CENTER, Stretch
-from envs.recorded.writing import new_folder, written_episodes
+from envs.recorded.writing import check_actions, new_folder, written_episodes
 
 CAMERA = f"observation.images.{CENTER}"
 ACTION, STATE = "action", "observation.state"
+TASK = "drive"
+"""Description of the task of episodes that have none."""
 _ROWS = 64
 """Number of rows of a row group, which a reader must read for a single frame."""
 _FILE_BYTES = 100 * 2**20
@@ -40,24 +45,29 @@ _SAMPLED_FRAMES, _SAMPLED_PIXELS = 100, 10_000
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
-def write_lerobot(recording: Recording, folder: str | Path, *, task: str = "drive") -> None:
+def write_lerobot(recording: Recording, folder: str | Path, *, task: str = TASK) -> None:
     """Write a recording as a LeRobotDataset.
 
     Args:
         recording: Any recording, with the chosen actions.
         folder: Folder of the data set; it must not exist yet.
-        task: Description of the task in words.
+        task: Description of the task in words. With the default, episodes that have a description
+            keep it.
 
     Raises:
-        ValueError: If pyarrow is not installed, `folder` exists, or an image has become unreadable.
+        ValueError: If pyarrow is not installed, `folder` exists, there is no action, or an image
+            has become unreadable.
     """
     import_parquet()
+    check_actions(recording, "LeRobot")
     episodes = written_episodes(recording)
+    if task != TASK:
+        episodes = [replace(episode, task=task) for episode in episodes]
     with new_folder(folder) as new:
         writer = _Writer(new, recording, episodes)
         for episode in episodes:
             writer.write(episode)
-        writer.finish(task)
+        writer.finish()
 
 
 class _Writer:
@@ -72,6 +82,7 @@ class _Writer:
         others = [name for name in known if name not in recording.actions]
         columns = {ACTION: list(recording.actions), STATE: others}
         self._columns = {key: [known[n] for n in names] for key, names in columns.items() if names}
+        self._tasks = list(dict.fromkeys(episode.task or TASK for episode in episodes))
         self._num_frames = sum(len(episode) for episode in episodes)
         self._file: Any = None
         self._file_number = -1
@@ -97,7 +108,7 @@ class _Writer:
         self._about.append(
             {
                 "episode_index": len(self._about),
-                "tasks": [],
+                "tasks": [episode.task or TASK],
                 "length": len(episode),
                 "data/chunk_index": self._file_number // 1000,
                 "data/file_index": self._file_number % 1000,
@@ -143,7 +154,7 @@ class _Writer:
             "frame_index": rows.astype(np.int64),
             "episode_index": np.full(len(rows), len(self._about), np.int64),
             "index": index.astype(np.int64),
-            "task_index": np.zeros(len(rows), np.int64),
+            "task_index": np.full(len(rows), self._tasks.index(episode.task or TASK), np.int64),
             "time_s": time_s,
         }
         for key, values in plain.items():
@@ -167,16 +178,19 @@ class _Writer:
                 self._sampled.append(pixels[:: -(-len(pixels) // _SAMPLED_PIXELS)] / 255.0)
             yield {"bytes": data, "path": f"frame-{number:06d}{suffix}"}
 
-    def finish(self, task: str) -> None:
+    def finish(self) -> None:
         """Write the metadata."""
         self._close()
         meta = self._folder / "meta"
         episodes = meta / "episodes" / "chunk-000" / "file-000.parquet"
         episodes.parent.mkdir(parents=True)
-        about = [{**one, "tasks": [task]} for one in self._about]
-        self._parquet.write_table(self._arrow.Table.from_pylist(about), episodes)
-        self._parquet.write_table(_tasks(self._arrow, task), meta / "tasks.parquet")
-        called = {f"{key}.{one.name}": one for key, them in self._columns.items() for one in them}
+        self._parquet.write_table(self._arrow.Table.from_pylist(self._about), episodes)
+        self._parquet.write_table(_tasks(self._arrow, self._tasks), meta / "tasks.parquet")
+        called = {
+            f"{key}.{name}": one
+            for key, them in self._columns.items()
+            for name, one in zip(_names(key, them), them, strict=True)
+        }
         for name, values in (
             ("info", self._info()),
             ("stats", self._stats()),
@@ -194,7 +208,7 @@ class _Writer:
 
     def _info(self) -> dict[str, Any]:
         features: dict[str, Any] = {
-            key: {"dtype": "float32", "shape": [len(them)], "names": [one.name for one in them]}
+            key: {"dtype": "float32", "shape": [len(them)], "names": _names(key, them)}
             for key, them in self._columns.items()
         }
         if self._sizes:
@@ -208,10 +222,10 @@ class _Writer:
             features[key] = {"dtype": kind, "shape": [1], "names": None}
         return {
             "codebase_version": "v3.0",
-            "robot_type": self._recording.format,
+            "robot_type": self._recording.robot or self._recording.format,
             "total_episodes": len(self._about),
             "total_frames": self._index,
-            "total_tasks": 1,
+            "total_tasks": len(self._tasks),
             "chunks_size": 1000,
             "data_files_size_in_mb": 100,
             "video_files_size_in_mb": 200,
@@ -234,6 +248,13 @@ class _Writer:
         return stats
 
 
+def _names(key: str, quantities: Sequence[Quantity]) -> list[str]:
+    """Return the names of numbers within their column: without its name, as the reader puts it."""
+    names = [one.name for one in quantities]
+    short = [name.removeprefix(f"{key}.") for name in names]
+    return short if len(set(short)) == len(names) else names
+
+
 def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
     """Return LeRobot's statistics of numbers, shape (N, columns), without missing ones."""
     columns = [column[np.isfinite(column)].astype(np.float64) for column in values.T]
@@ -246,8 +267,8 @@ def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
     return stats
 
 
-def _tasks(arrow: Any, task: str) -> Any:
-    """Return the table of tasks as pandas would write it, with the words of the task as index."""
+def _tasks(arrow: Any, tasks: Sequence[str]) -> Any:
+    """Return the table of tasks as pandas would write it, with the words of the tasks as index."""
     index = "__index_level_0__"
     about = {
         "index_columns": [index],
@@ -263,5 +284,6 @@ def _tasks(arrow: Any, task: str) -> Any:
         ],
         "pandas_version": "2.0.0",
     }  # fmt: skip
-    table = arrow.table({"task_index": arrow.array([0], arrow.int64()), index: [task]})
+    numbers = arrow.array(range(len(tasks)), arrow.int64())
+    table = arrow.table({"task_index": numbers, index: arrow.array(tasks, arrow.string())})
     return table.replace_schema_metadata({"pandas": json.dumps(about)})

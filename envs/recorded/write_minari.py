@@ -28,7 +28,7 @@ from envs.recorded.minari import ACTION, OBSERVATION
 from envs.recorded.own_notes import NAME, notes_of
 from envs.recorded.recording import Recording
 from envs.recorded.stretches import Stretch
-from envs.recorded.writing import new_folder, written_episodes
+from envs.recorded.writing import check_actions, new_folder, written_episodes
 
 
 def write_minari(recording: Recording, folder: str | Path) -> None:
@@ -51,10 +51,7 @@ def write_minari(recording: Recording, folder: str | Path) -> None:
             "`to` minari needs minari, which is not installed. Run"
             ' `pip install "ncp-control[minari]"`.'
         ) from error
-    if not recording.actions:
-        raise ValueError(
-            f"`actions` must be named for Minari, got none in '{recording.folder}'. Choose some."
-        )
+    check_actions(recording, "Minari")
     episodes = written_episodes(recording)
     others = [one.name for one in recording.quantities if one.name not in recording.actions]
     shape = _shape(recording, episodes)

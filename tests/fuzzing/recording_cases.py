@@ -93,7 +93,7 @@ def _make_lerobot(version: int) -> Callable[[Path], None]:
         from tests.envs.recorded import lerobot_files
 
         write = lerobot_files.write_v2 if version == 2 else lerobot_files.write_v3
-        write(folder, (6, 5))
+        lerobot_files.write_tasks(write(folder, (6, 5)), ["pick", "place"])
 
     return make
 

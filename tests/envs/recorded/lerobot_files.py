@@ -55,6 +55,29 @@ def change_table(path, change):
     pyarrow.parquet.write_table(table, path)
 
 
+def write_tasks(folder, tasks):
+    """Give episodes the tasks in turn, in the files of both versions."""
+    lines = [json.dumps({"task_index": i, "task": task}) for i, task in enumerate(tasks)]
+    (folder / "meta" / "tasks.jsonl").write_text("\n".join(lines))
+    if json.loads((folder / "meta" / "info.json").read_text())["codebase_version"] == "v3.0":
+        (folder / "meta" / "tasks.jsonl").unlink()
+        columns = {"task_index": range(len(tasks)), "__index_level_0__": tasks}
+        table = pyarrow.table({name: pyarrow.array(one) for name, one in columns.items()})
+        pyarrow.parquet.write_table(table, folder / "meta" / "tasks.parquet")
+    for path in folder.glob("data/*/*.parquet"):
+        change_table(
+            path,
+            lambda columns: {"task_index": [e % len(tasks) for e in columns["episode_index"]]},
+        )
+
+
+def change_info(folder, change):
+    path = folder / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    change(info)
+    path.write_text(json.dumps(info))
+
+
 def write_info(folder, version, cameras):
     features = {key: {"dtype": "float32", "shape": [2], "names": ["elbow", "wrist"]}
                 for key in ("action", "observation.state")}  # fmt: skip

@@ -1,5 +1,6 @@
 """LeRobotDatasets of both versions: each row's frame, numbers, names and time."""
 
+import json
 import os
 import shutil
 import sys
@@ -10,13 +11,16 @@ import pytest
 pytest.importorskip("pyarrow", reason="pip install ncp-control[lerobot]")
 pytest.importorskip("av", reason="pip install ncp-control[lerobot]")
 
-from envs.recorded import load_recording
+from envs.recorded import load_recording, write_lerobot
 from envs.recorded.images import read_image
+from envs.recorded.parquet import ParquetTable
 from envs.recorded.video import Video
 from tests.envs.recorded.lerobot_files import (
     FPS,
+    change_info,
     change_table,
     picture,
+    write_tasks,
     write_v2,
     write_v3,
     write_video,
@@ -177,6 +181,52 @@ def test_damaged_meta_leaves_numbered_names(tmp_path):
         recording = load_recording(folder)
     assert recording.actions == ("action.0", "action.1")
     assert recording.framing is not None
+
+
+def test_names_that_do_not_fit_are_told_once(tmp_path):
+    folder = write_v2(tmp_path / "set")
+    change_info(folder, lambda info: info["features"]["action"].update(names=["a", "b", "c"]))
+    with pytest.warns(UserWarning, match="names") as caught:
+        recording = load_recording(folder)
+    assert recording.actions == ("action.0", "action.1")
+    (only,) = caught
+    assert "are numbered: action (3 names for 2 numbers)." in str(only.message)
+
+
+@pytest.mark.parametrize("write", [write_v2, write_v3])
+def test_a_converted_data_set_has_names_tasks_and_robot_of_the_first(tmp_path, write):
+    folder = write(tmp_path / "set", lengths=(5, 4, 3), cameras=(FRONT, TOP))
+    write_tasks(folder, ["pick the cube", "wave"])
+    change_info(folder, lambda info: info.update(robot_type="so101"))
+    recording = load_recording(folder, options={"camera": "top"})
+    with pytest.warns(UserWarning, match=f"Not written of 'set': next.reward, {FRONT}.$"):
+        write_lerobot(recording, tmp_path / "again")
+    info = json.loads((tmp_path / "again" / "meta" / "info.json").read_text())
+    assert (info["robot_type"], info["total_tasks"]) == ("so101", 2)
+    for key in ("action", "observation.state"):
+        assert info["features"][key]["names"] == ["elbow", "wrist"]
+    again = load_recording(tmp_path / "again")
+    assert [one.task for one in again.episodes] == ["pick the cube", "wave", "pick the cube"]
+    assert again.quantities == recording.quantities
+    meta = tmp_path / "again" / "meta"
+    tasks = ParquetTable(meta / "tasks.parquet")
+    assert tasks.values("__index_level_0__") == ["pick the cube", "wave"]
+    episodes = ParquetTable(meta / "episodes" / "chunk-000" / "file-000.parquet")
+    assert episodes.values("tasks") == [["pick the cube"], ["wave"], ["pick the cube"]]
+    rows = ParquetTable(tmp_path / "again" / "data" / "chunk-000" / "file-000.parquet")
+    assert rows.values("task_index") == [0] * 5 + [1] * 4 + [0] * 3
+    write_lerobot(again, tmp_path / "other", task="stack")
+    assert {one.task for one in load_recording(tmp_path / "other").episodes} == {"stack"}
+
+
+@pytest.mark.parametrize("write, name", [(write_v2, "tasks.jsonl"), (write_v3, "tasks.parquet")])
+def test_damaged_tasks_are_left_out(tmp_path, write, name):
+    folder = write(tmp_path / "set")
+    write_tasks(folder, ["pick the cube"])
+    (folder / "meta" / name).write_text("[]")
+    with pytest.warns(UserWarning, match="damaged tasks: 1"):
+        recording = load_recording(folder)
+    assert len(recording) == 21 and {one.task for one in recording.episodes} == {""}
 
 
 def test_a_damaged_table_is_refused_in_one_sentence(tmp_path):

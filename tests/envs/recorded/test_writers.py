@@ -116,6 +116,17 @@ def test_numbers_alone_are_written_too(tmp_path, own_names):
     same(recording, load_recording(tmp_path / "set"))
 
 
+def test_a_lerobot_data_set_needs_an_action(tmp_path, own_names):
+    def read(path):
+        return [LoggedFrame(row=i, time_s=i / 9, numbers={"speed": i}) for i in range(4)]
+
+    register_reader("senses", recognises=lambda path: path.name == "senses", read=read)
+    words = "must be named for LeRobot, got none for .*has speed: choose with --actions"
+    with pytest.raises(ValueError, match=words):
+        write_lerobot(load_recording(tmp_path / "senses"), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
 def test_frames_of_several_sizes_are_kept_and_told(tub, tmp_path):
     import cv2
 
