@@ -52,32 +52,34 @@ def draw_times(frame_s: float, num_steps: int, seed: int = 0) -> np.ndarray:
 
 @torch.no_grad()
 def expected(
-    policy: Policy, observations: np.ndarray, dt_s: np.ndarray, head_weights: str
+    policy: Policy,
+    observations: np.ndarray,
+    dt_s: np.ndarray,
+    head_weights: str,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return actions (steps, action) or scores (steps, output), and the last state (state,).
 
-    They are computed by the policy in double precision. With int8 weights, the policy uses the
-    values that the int8 weights stand for.
+    They are computed by the policy in double precision, or in `dtype`. With int8 weights, the
+    policy uses the values that the int8 weights stand for.
     """
-    exact = copy.deepcopy(policy).double()
+    converted = copy.deepcopy(policy).to(dtype)
     if head_weights == "int8":
-        assert isinstance(exact, FramesPolicy)
-        dequantize(exact)
-    times = torch.from_numpy(dt_s.astype(np.float64))[None]
+        assert isinstance(converted, FramesPolicy)
+        dequantize(converted)
+    times = torch.from_numpy(dt_s).to(dtype)[None]
     inputs = torch.from_numpy(observations)[None]
-    actions, state = exact(inputs, dt_s=times)
+    actions, state = converted(inputs, dt_s=times)
     return policy.limit(actions[0]).numpy(), state[0].numpy()
 
 
-@torch.no_grad()
 def self_test_header(policy: Policy, head_weights: str) -> str:
-    """Return the header file with the test vectors; converts the policy to float32."""
+    """Return the header file with the test vectors."""
     observations = draw_observations(policy, NUM_STEPS)
     dt_s = draw_times(policy.circuit.frame_s, NUM_STEPS)
     actions, _ = expected(policy, observations, dt_s, head_weights)
-    inputs, times = torch.from_numpy(observations)[None], torch.from_numpy(dt_s)[None]
-    single, _ = policy.float()(inputs, dt_s=times)
-    rounding = np.abs(policy.limit(single[0]).numpy() - actions).max()
+    single, _ = expected(policy, observations, dt_s, head_weights, torch.float32)
+    rounding = np.abs(single - actions).max()
     allowed = TOLERANCES[head_weights] * max(1.0, np.abs(actions).max())  # scores are unbounded
     tolerance = number(max(allowed, 4.0 * rounding))
     text = "/* Vectors of the self-test: what the policy does in double precision. */\n"

@@ -182,6 +182,20 @@ def test_a_head_of_int8_weights_is_the_head_with_the_weights_these_stand_for():
     assert max(effects) > 2 * max(differences)  # the weights' rounding is what is seen
 
 
+def test_the_self_test_of_int8_weights_does_not_allow_for_their_rounding(tmp_path):
+    policy = load("road-ltc")
+    observations, dt_s = draw_observations(policy, 16), draw_times(policy.circuit.frame_s, 16)
+    actions = [expected(policy, observations, dt_s, weights)[0] for weights in TOLERANCES]
+    assert np.abs(actions[0] - actions[1]).max() > 0.01
+    controller = to_c(policy, head_weights="int8")
+    assert f"#define SELF_TEST_TOLERANCE {TOLERANCES['int8']}f\n" in controller.test_header
+    assert run(controller, tmp_path).returncode == 0
+    right = "action[k] = clip(output[k], 1.0f);"
+    wrong = controller.source.replace(right, "action[k] = clip(output[k] + 0.01f * k, 1.0f);")
+    assert wrong != controller.source
+    assert run(replace(controller, source=wrong), tmp_path).stdout.startswith("fail: 16 steps")
+
+
 def test_bad_input_is_refused_and_changes_nothing():
     policy = small_walker()
     controller = CController(policy, flags=QUICK)
