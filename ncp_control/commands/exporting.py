@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ncp_control.commands.export import Export
+from ncp_control.commands.int8_loss import loss_by_int8
 from ncp_control.deploy.c import CSource, to_c
 from ncp_control.deploy.c.targets import HOST
 from ncp_control.deploy.onnx import to_onnx
 from ncp_control.deploy.onnx.check import check_model
 from ncp_control.kernels.build import BuildError
 from ncp_control.learning.run import policy_name
-from ncp_control.policy import Policy, load
+from ncp_control.policy import Policy, load, policy_folder
 
 
 def export(settings: Export) -> None:
@@ -43,7 +44,10 @@ Written = tuple[list[Path], str, str]
 
 def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     controller = to_c(policy, name=settings.name, head_weights=settings.head_weights)
-    checked = _check_c(controller)
+    is_int8 = settings.head_weights == "int8"
+    checked = f"self-test here: {_check_c(controller, is_int8=is_int8)}"
+    if is_int8:
+        checked += f"\n{loss_by_int8(policy, policy_folder(settings.policy))}"
     paths = controller.write(folder)
     acts, tests = (_by_hand(folder, settings.name, part) for part in ("pipe", "test"))
     backend = shlex.quote(f"program:{acts.program}")
@@ -51,7 +55,7 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
         f"to act in a process of its own, compile it, and run a policy with --backend {backend}:\n"
         f"  {acts.compile}\nself-test by hand:\n  {tests.compile} && {tests.program}"
     )
-    return paths, f"self-test here: {checked}", hint
+    return paths, checked, hint
 
 
 class _ByHand(NamedTuple):
@@ -69,7 +73,7 @@ def _by_hand(folder: Path, name: str, part: str) -> _ByHand:
     return _ByHand(command, program)
 
 
-def _check_c(controller: CSource) -> str:
+def _check_c(controller: CSource, *, is_int8: bool) -> str:
     """Run the self-test on this machine and describe the result.
 
     Raises:
@@ -85,8 +89,9 @@ def _check_c(controller: CSource) -> str:
             "`policy` must act in C as it does here, got actions that differ by"
             f" {result.largest_difference:g}. Please report this."
         )
+    weights = " with these int8 weights" if is_int8 else ""
     return (
-        f"passed, actions within {result.largest_difference:.1g} of double precision;"
+        f"passed, actions within {result.largest_difference:.1g} of double precision{weights};"
         f" state {result.state_bytes} bytes, workspace {result.workspace_bytes} bytes"
     )
 

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from ncp_control import LTC, NCP19, VectorPolicy, load
+from ncp_control import LTC, NCP19, Feedforward, FramesPolicy, VectorPolicy, load
+from ncp_control.audit.excerpt import read_excerpt, write_excerpt
 from ncp_control.commands.export import Export, export
+from ncp_control.commands.int8_loss import loss_by_int8
+from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import SelfTest, Target
 from ncp_control.deploy.onnx import OnnxController, to_onnx
 from ncp_control.kernels.build import BuildError, find_compiler
+from ncp_control.replay import show
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +39,58 @@ def test_a_policy_becomes_c_that_compiles_and_passes_its_test(tmp_path):
     ran = subprocess.run(by_hand, shell=True, capture_output=True, text=True, check=False)
     assert ran.returncode == 0
     assert ran.stdout.startswith("pass: 16 steps")
+
+
+@pytest.fixture
+def with_outliers(tmp_path):
+    """Return a saved policy whose first convolution has a few weights that are far larger than the
+    others, and its folder."""
+    torch.manual_seed(0)
+    policy = FramesPolicy(Feedforward(32, 8, 1), head="light", frame_shape=(30, 40, 3)).eval()
+    with torch.no_grad():
+        policy.head.convolutions[0].weight[:, 0, 0, 0] *= 60.0
+        policy.circuit.cell.output.weight *= 50.0
+    policy.contract = Contract(
+        observation=FramesContract(shape=(30, 40, 3)),
+        action=(ActionContract(name="steering", unit="deg", scale=(0.0, 25.0)),),
+        frame_s=1 / 30,
+    )
+    policy.save(tmp_path / "policy")
+    return policy, tmp_path / "policy"
+
+
+def test_the_loss_by_int8_weights_is_that_of_the_c_on_the_excerpt(with_outliers, capsys):
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    policy, folder = with_outliers
+    frames = np.random.default_rng(0).integers(0, 256, (12, 30, 40, 3)).astype(np.uint8)
+    frames[:, :, 20:] //= 4
+    path = write_excerpt(folder / "excerpt.safetensors", show(policy, frames, np.full(12, 0.1)))
+    seen = read_excerpt(path).observations
+    controllers = [CController(policy, head_weights=of) for of in ("float32", "int8")]
+    exact, rounded = (np.array([of.act(frame, 0.1) for frame in seen]) for of in controllers)
+    largest = np.abs(exact - rounded).max()
+    assert 0.01 < largest < 0.1
+    export(Export(policy=str(folder), to="c", out=folder / "out", head_weights="int8"))
+    said = capsys.readouterr().out
+    assert "of double precision with these int8 weights;" in said
+    found = re.search(
+        r"on the 12 frames of excerpt.safetensors:\n  steering: at most (\S+) \(deg\)\n", said
+    )
+    assert found is not None
+    assert float(found[1]) == pytest.approx(25.0 * largest, rel=0.1)
+    assert "warning: int8" not in said
+
+
+def test_a_large_loss_by_int8_weights_is_warned_of(with_outliers):
+    policy, folder = with_outliers
+    assert "on 16 frames of noise, which say little" in loss_by_int8(policy, folder)
+    assert "warning" not in loss_by_int8(policy, folder)
+    with torch.no_grad():
+        policy.circuit.cell.output.weight *= 20.0
+    assert "warning: int8 weights change an action by more than 5%" in loss_by_int8(policy, folder)
 
 
 def test_a_policy_becomes_onnx_that_is_checked_and_acts(tmp_path, capsys):
