@@ -199,8 +199,9 @@ _BEGINNING = """\
 
 #include <float.h>
 
-#ifdef __FAST_MATH__
-#error "compile without -ffast-math: the functions below rely on IEEE arithmetic"
+#if defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__ || \\
+    (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
+#error "compile without -ffast-math and its parts: the functions below rely on IEEE arithmetic"
 #endif
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "float must be computed in single precision: on 32-bit x86 compile with -mfpmath=sse -msse2"

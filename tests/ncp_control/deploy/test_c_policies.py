@@ -281,6 +281,26 @@ def test_the_source_needs_no_library_and_keeps_nothing(tmp_path):
         assert not [name for kind, name in kinds if kind in "dDbBcC"]  # no variable
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-ffast-math",
+        "-funsafe-math-optimizations",
+        "-fassociative-math -fno-signed-zeros -fno-trapping-math",
+        "-freciprocal-math",
+        "-ffinite-math-only",
+    ],
+)
+def test_arithmetic_other_than_ieee_does_not_compile(flags, tmp_path):
+    to_c(small_walker()).write(tmp_path)
+    checked = [*find_compiler(), *WARNINGS, "-O2", "-fsyntax-only", "controller.c"]
+    subprocess.run(checked, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [*checked, *flags.split()], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode != 0 and "compile without -ffast-math" in done.stderr
+
+
 def test_two_controllers_fit_in_one_program(tmp_path):
     for name in ("left", "right"):
         to_c(small_walker(), name=name).write(tmp_path)
