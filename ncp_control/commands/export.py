@@ -7,8 +7,6 @@ from typing import Literal
 import tyro
 
 from ncp_control.command_line import find
-from ncp_control.deploy.naming import HEAD_WEIGHTS
-from ncp_control.names import check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +21,9 @@ class Export:
     """Folder to write into; if None: exported/<name of the policy>."""
     name: str = "controller"
     """Name of the files, and prefix of all declarations in C files."""
-    head_weights: str = "float32"
+    head_weights: Literal["float32", "int8"] = "float32"
     """Storage of a convolutional head's weights: float32, or, in C, int8 for a quarter of the flash
     memory."""
-
-    def __post_init__(self) -> None:
-        check_name("head_weights", self.head_weights, HEAD_WEIGHTS)
 
 
 def export(settings: Export) -> None:
