@@ -4,8 +4,8 @@
     python scripts/export.py drive-ncp --to c --head-weights int8 --out firmware
     python scripts/export.py drive-ncp --to onnx
 
-C: `controller.h` and `controller.c`, which need no C library and no heap, and a test program. If
-there is a C compiler, the test runs at once.
+C: `controller.h` and `controller.c`, which need no heap and include only stdint.h and float.h, and
+a test program. If there is a C compiler, the test runs at once.
 
 ONNX: `controller.onnx`, with observation, state and elapsed time as inputs, action and next state
 as outputs, and the contract in its properties. It is compared with the policy in ONNX Runtime

@@ -2,8 +2,9 @@
 
 Two programs come with them: one tests the controller, the other runs it for another process.
 
-The C code needs no heap and no C library except the headers stdint.h and float.h. Between calls it
-keeps nothing but the state that the caller holds.
+The C code needs no heap and includes only stdint.h and float.h. The compiler may still call memcpy,
+memset and its own runtime library. Between calls the code keeps nothing but the state that the
+caller holds.
 """
 
 import copy
@@ -118,7 +119,15 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     cell = cell_stage(policy.circuit.cell)
     return CSource(
         name=name,
-        header=header(policy, senses, cell, name=name, digest=digest, version=__version__),
+        header=header(
+            policy,
+            senses,
+            cell,
+            name=name,
+            head_weights=head_weights,
+            digest=digest,
+            version=__version__,
+        ),
         source=renamed(_source(policy, senses, cell), name),
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),

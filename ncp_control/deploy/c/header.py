@@ -11,6 +11,7 @@ from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import CellStage
 from ncp_control.deploy.c.tables import number
 from ncp_control.deploy.c.words import block_comment, renamed, string, strings
+from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import FramesPolicy, Policy
 from ncp_control.records import entries_of, frames_part
 
@@ -22,12 +23,28 @@ Use:
     for each observation: controller_step(&state, &workspace, observation, dt_s, action);
 
 Compile with -ffp-contract=off (GCC, Clang) and without -ffast-math: then every processor with
-IEEE single precision gives the same bits.
+IEEE single precision gives the same bits. The code includes stdint.h and float.h, and needs no
+heap. Compilers may call memcpy, memset and functions of their own runtime library (e.g. libgcc).
+
+A state and a workspace belong to one call at a time. Nothing else is written: the code has no
+variables of its own, so that calls with other states and workspaces may run at the same time.
+
+Not in this code is what run.py of ncp-control does around a policy. The caller must
+  - refuse observations that are frozen, late or out of their range, and black or white frames;
+  - limit actions to their range in the contract, which may be narrower than [-1, 1];
+  - stop the robot if no good observation comes.
 """
 
 
 def header(
-    policy: Policy, senses: Senses, cell: CellStage, *, name: str, digest: str, version: str
+    policy: Policy,
+    senses: Senses,
+    cell: CellStage,
+    *,
+    name: str,
+    head_weights: str,
+    digest: str,
+    version: str,
 ) -> str:
     """Return the text of the header.
 
@@ -36,12 +53,15 @@ def header(
         senses: Stage that turns observations into features.
         cell: Stage of the cell.
         name: Prefix of all declared names.
+        head_weights: Storage of the weights of a conv head.
         digest: Hash of the policy's weights.
         version: Version of this library.
     """
     names = policy.circuit.cell.neuron_names
+    has_head = isinstance(policy, FramesPolicy)
     constants = {
         "WEIGHTS_SHA256": string(digest),
+        **({"HEAD_WEIGHTS": string(head_weights)} if has_head else {}),
         "FRAME_S": number(policy.circuit.frame_s),
         "OBSERVATION_SIZE": senses.size,
         "ACTION_SIZE": policy.action_size,
@@ -55,26 +75,27 @@ def header(
     fields = "".join(f"    {field};\n" for field in (*senses.stage.scratch, *cell.scratch))
     beginning = "#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n#include <stdint.h>\n\n"
     declarations = (
-        f"\n{_STATUS}\n{senses.types}{cell.types}"
+        f"\n{_STATUS}\n{_frame(policy)}{senses.types}{cell.types}"
         "/* What the policy remembers. Only this must stay between two steps. */\n"
         f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
-        "/* Room to work in; the caller need not set it. Several states may share one. */\n"
+        "/* Room to work in, which the caller need not set. States may take turns with one. */\n"
         f"struct controller_workspace {{\n{fields}}};\n\n"
-        f"{_functions(policy, senses.kind, cell.num_time_constants)}\n#endif\n"
+        f"{_time(policy)}{_functions(policy, senses.kind, cell.num_time_constants)}\n#endif\n"
     )
     return (
-        block_comment(_top(policy, name, version))
+        block_comment(_top(policy, name, head_weights if has_head else None, version))
         + renamed(f"\n{beginning}{_EXPLAINED}", name)
         + lines  # texts of the contract stay as they are
         + renamed(declarations, name)
     )
 
 
-def _top(policy: Policy, name: str, version: str) -> list[str]:
+def _top(policy: Policy, name: str, head_weights: str | None, version: str) -> list[str]:
     """Return the lines of the comment at the top of the header."""
     kind, cell = type(policy).__name__, type(policy.circuit.cell).__name__
-    first = f"A {kind} with {cell} as plain C99, written by ncp-control {version}."
-    lines = [f"{first} Change the policy, not this file.", "", *_describe(policy.contract), ""]
+    head = "" if head_weights is None else f" and a conv head of {head_weights} weights"
+    first = f"A {kind} with {cell}{head} as plain C99, written by ncp-control {version}."
+    lines = [first, "Change the policy, not this file.", "", *_describe(policy.contract), ""]
     return lines + renamed(_USE, name).splitlines()
 
 
@@ -82,7 +103,8 @@ _EXPLAINED = """\
 /* WEIGHTS_SHA256 is the hash of weights.safetensors, FRAME_S the nominal interval between steps
  * [s]. Lists in braces initialise arrays, e.g. const char *names[] = CONTROLLER_NEURON_NAMES; Where
  * ACTION_OFFSET and ACTION_FACTOR are defined, as for a forecast, an action x stands for
- * ACTION_OFFSET + ACTION_FACTOR * x. */
+ * ACTION_OFFSET + ACTION_FACTOR * x. CERTIFIED_LOWEST and CERTIFIED_HIGHEST hold for actions before
+ * they are clipped. */
 """
 _STATUS = """\
 /* What controller_step returns. After BAD_INPUT (an observation that is not finite, a time that is
@@ -91,6 +113,44 @@ _STATUS = """\
 #define CONTROLLER_OK 0
 #define CONTROLLER_BAD_INPUT 1
 #define CONTROLLER_BAD_STATE 2
+"""
+
+
+_FRAME = """\
+/* A frame is FRAME_HEIGHT x FRAME_WIDTH x FRAME_CHANNELS bytes without gaps: the top row first,
+ * each row from left to right, the channels of a pixel side by side. Pixels are raw, from 0 to 255:
+ * controller_step standardises each frame. HEAD_WEIGHTS is how the weights of the conv head are
+ * stored here; WEIGHTS_SHA256 does not depend on it.
+"""
+_VIEW = """\
+ * COLOUR is the order of the channels. The frame is made of a camera image as follows: cut the
+ * shares VIEW_CROP_TOP and VIEW_CROP_BOTTOM of its height off, and scale the rest to the frame
+ * (VIEW_RESIZE "area": mean of the area that a new pixel covers; "linear": interpolation). The
+ * channels hold the last VIEW_STACK images, the oldest first; at the beginning, copies of one.
+"""
+
+
+def _frame(policy: Policy) -> str:
+    """Return the comment on the layout of a frame, if the policy senses frames."""
+    if not isinstance(policy, FramesPolicy):
+        return ""
+    text = _FRAME if policy.contract is None else _FRAME + _VIEW
+    return text.rstrip("\n") + " */\n\n"
+
+
+def _time(policy: Policy) -> str:
+    """Return the comment on the elapsed time, and on when to reset the state."""
+    frame_s, longest_s = policy.circuit.frame_s, math.inf
+    if policy.contract is not None:
+        longest_s = policy.contract.dt_s[1]
+    pause_s = min(LoopSettings().pause_s(frame_s), longest_s)
+    return f"""\
+/* The time `dt_s` is that between this observation and the one of the last step that returned OK,
+ * as they were taken [s]. In the first step, and in the first after a reset, it is FRAME_S. After
+ * BAD_INPUT hold the last action; its time counts in the next `dt_s`. Reset the state when an
+ * episode begins, and after a gap: run.py does so after {pause_s:.3g} s without a good
+ * observation. */
+
 """
 
 
@@ -106,7 +166,7 @@ extern "C" {{
 /* Prepare a state: nothing has been seen yet. */
 void controller_init(struct controller_state *state);
 
-/* Forget everything: call it when an episode begins. */
+/* Forget everything. */
 void controller_reset(struct controller_state *state);
 
 /* Act on an observation, `dt_s` seconds after the one before: OBSERVATION_SIZE numbers, or the
@@ -163,6 +223,8 @@ def _describe(contract: Contract | None) -> list[str]:
         ]
     if any(entry.bounds is None and not entry.choices for entry in contract.action):
         lines += ["bounds    not certified for every action"]
+    if any(entry.bounds is not None for entry in contract.action):
+        lines += ["bounds    certified before clipping to [-1, 1]"]
     lines += [
         f"{name:<9} {value}"
         for name, value in contract.provenance.items()

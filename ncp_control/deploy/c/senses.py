@@ -179,8 +179,8 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
 
 
 _OBSERVATION = """\
-/* What is sensed: a frame of OBSERVATION_SIZE pixels, row by row, and numbers in the order of
- * OBSERVATION_NAMES. */
+/* What is sensed: a frame of OBSERVATION_SIZE bytes, and numbers in the order of
+ * OBSERVATION_NAMES, in OBSERVATION_UNITS. */
 struct controller_observation {
     const uint8_t *frame;
     float numbers[NUMBERS];

@@ -10,8 +10,8 @@ from ncp_control.names import one_line
 
 
 def comment(text: str) -> str:
-    """Return a text as one line of ASCII that is safe inside a C comment."""
-    plain = one_line(text).encode("ascii", "backslashreplace").decode()
+    """Return a text as one line that is safe inside a C comment, which is UTF-8."""
+    plain = one_line(text)
     for mark, harmless in (("*/", "* /"), ("/*", "/ *"), ("??", "? ?")):
         while mark in plain:
             plain = plain.replace(mark, harmless)

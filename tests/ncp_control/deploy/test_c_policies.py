@@ -331,6 +331,33 @@ def test_the_self_test_fails_when_a_weight_is_wrong(tmp_path):
     assert done.stdout.startswith("fail: 16 steps")
 
 
+def test_the_header_tells_the_weights_of_the_head():
+    policy = load("drive-ncp")
+    headers = [to_c(policy, head_weights=weights).header for weights in TOLERANCES]
+    for weights, header in zip(TOLERANCES, headers, strict=True):
+        assert f'#define CONTROLLER_HEAD_WEIGHTS "{weights}"\n' in header
+        assert f"and a conv head of {weights} weights as plain C99" in header
+    assert headers[0] != headers[1]
+    assert "HEAD_WEIGHTS" not in to_c(small_walker()).header
+
+
+def test_the_header_tells_what_the_caller_must_know():
+    header = to_c(load("drive-ncp"), name="car").header
+    for sentence in (
+        "bounds    certified before clipping to [-1, 1]",
+        "A state and a workspace belong to one call at a time.",
+        "the top row first,\n * each row from left to right",
+        "shares VIEW_CROP_TOP and VIEW_CROP_BOTTOM of its height off",
+        "In the first step, and in the first after a reset, it is FRAME_S.",
+        "run.py does so after 0.5 s without a good\n",
+        "functions of their own runtime library",
+    ):
+        assert sentence in header
+    slow = VectorPolicy(LTC(NCP19, frame_s=2.0), observation_size=32)
+    assert "run.py does so after 6 s without" in to_c(slow).header
+    assert "A frame is" not in to_c(slow).header
+
+
 def test_the_header_tells_the_contract(tmp_path):
     policy = load("drive-ncp")
     header = to_c(policy).header
@@ -370,6 +397,7 @@ def test_texts_of_a_contract_cannot_become_code(tmp_path):
     """
     done = run(replace(controller, test_program=main), tmp_path, "-Wno-error=unused-variable")
     assert done.stdout == nasty + "°"
+    assert " [°]\n" in controller.header
 
 
 def test_a_prefix_leaves_the_texts_of_the_contract_alone():
