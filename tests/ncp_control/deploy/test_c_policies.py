@@ -23,6 +23,7 @@ from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import SAME_BITS, WARNINGS, CController
 from ncp_control.deploy.c.self_test import TOLERANCES, draw_observations, draw_times, expected
 from ncp_control.deploy.c.senses import dequantize, to_int8
+from ncp_control.deploy.c.stages import PARTS
 from ncp_control.deploy.c.targets import HOST
 from ncp_control.kernels.build import find_compiler
 from ncp_control.policy import shipped_policies
@@ -240,6 +241,10 @@ def test_weights_that_single_precision_cannot_hold_are_refused():
     [
         ({"name": "int"}, "`name` must be small letters, digits and underscores, and no word of C"),
         ({"name": "a b"}, "`name` must be small letters"),
+        ({"name": "stdint"}, "no word of C, .* their headers"),
+        ({"name": "class"}, "no word of C, C"),
+        ({"name": "main"}, "or the exported code"),
+        ({"name": "car_test"}, "must not end in _test or _pipe, got 'car_test'"),
         ({"head_weights": "int4"}, "`head_weights` must be one of .* Did you mean 'int8'"),
         ({"head_weights": "int8"}, "`head_weights` must be 'float32' for a policy without a conv"),
     ],
@@ -247,6 +252,18 @@ def test_weights_that_single_precision_cannot_hold_are_refused():
 def test_settings_that_do_not_fit_are_refused(settings, rule):
     with pytest.raises(ValueError, match=rule):
         to_c(small_walker(), **settings)
+
+
+def test_a_name_that_the_code_uses_itself_is_refused():
+    code = "".join(path.read_text() for path in PARTS.glob("*.c"))
+    declared = set(re.findall(r" controller_(\w+)\(", to_c(small_walker()).header))
+    assert {"step", "reset", "time_constants"} <= declared
+    ends = "|".join(declared | {"scores"})
+    names = set(re.findall(rf"\b(\w+?)_(?:{ends})\(", code)) - {"controller"}
+    assert {"cell", "gru"} <= names
+    for name in names:
+        with pytest.raises(ValueError, match="or the exported code"):
+            to_c(small_walker(), name=name)
 
 
 def test_a_head_of_other_layers_is_refused():
