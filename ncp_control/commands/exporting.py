@@ -1,5 +1,6 @@
 """Work of `ncp export` and `scripts/export.py`: write a policy's files and check them."""
 
+import re
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -48,6 +49,9 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     checked = f"self-test here: {_check_c(controller, is_int8=is_int8)}"
     if is_int8:
         checked += f"\n{loss_by_int8(policy, policy_folder(settings.policy))}"
+    header = folder / f"{controller.name}.h"
+    if _is_of_other_weights(header, controller):
+        checked += f"\nwarning: '{header}' was of other weights; it and its programs are replaced."
     paths = controller.write(folder)
     acts, tests = (_by_hand(folder, settings.name, part) for part in ("pipe", "test"))
     backend = shlex.quote(f"program:{acts.program}")
@@ -56,6 +60,17 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
         f"  {acts.compile}\nself-test by hand:\n  {tests.compile} && {tests.program}"
     )
     return paths, checked, hint
+
+
+def _is_of_other_weights(path: Path, controller: CSource) -> bool:
+    """True if there is a header at `path` that was not exported from these weights."""
+    if not path.is_file():
+        return False
+    before, now = (
+        dict(re.findall(r"#define \w+_(WEIGHTS_SHA256|HEAD_WEIGHTS) (.*)", text))
+        for text in (path.read_text(encoding="utf-8", errors="replace"), controller.header)
+    )
+    return not before or {**now, **before} != now
 
 
 class _ByHand(NamedTuple):

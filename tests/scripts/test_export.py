@@ -167,6 +167,24 @@ def test_without_onnx_one_sentence_says_what_to_install(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_files_of_other_weights_are_replaced_and_named(monkeypatch, tmp_path, capsys):
+    def export_to_out(policy, **settings):
+        export(Export(policy=policy, to="c", out=tmp_path / "out", **settings))
+        return (
+            f"'{tmp_path / 'out' / 'controller.h'}' was of other weights" in capsys.readouterr().out
+        )
+
+    monkeypatch.setattr("ncp_control.commands.exporting._check_c", lambda *_, **__: "passed")
+    monkeypatch.setattr("ncp_control.commands.exporting.loss_by_int8", lambda *_: "no loss")
+    assert not export_to_out("drive-ncp")
+    assert not export_to_out("drive-ncp")
+    assert export_to_out("drive-ncp", head_weights="int8")
+    assert export_to_out("walker2d-ltc")
+    assert not export_to_out("walker2d-ltc")
+    (tmp_path / "out" / "controller.h").write_text("/* of somebody else */")
+    assert export_to_out("walker2d-ltc")
+
+
 def test_without_a_compiler_the_files_are_written_and_not_checked(monkeypatch, tmp_path, capsys):
     def fail(*_):
         raise BuildError("no C compiler found")
