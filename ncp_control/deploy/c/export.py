@@ -9,6 +9,7 @@ caller holds.
 
 import copy
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,8 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
+    source = _source(policy, senses, cell)
+    checksum = f"0x{zlib.crc32(source.encode()):08x}"
     return CSource(
         name=name,
         header=header(
@@ -126,9 +129,10 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
             name=name,
             head_weights=head_weights,
             digest=digest,
+            checksum=checksum,
             version=__version__,
         ),
-        source=renamed(_source(policy, senses, cell), name),
+        source=renamed(_BEGINNING.replace("CHECKSUM", checksum) + source, name),
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
         pipe_program=renamed(_pipe_program(policy), name),
@@ -169,7 +173,7 @@ def _senses(policy: Policy, head_weights: str) -> Senses:
 
 
 def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
-    """Return the text of the source file."""
+    """Return the text of the source file after its beginning."""
     squash = getattr(policy, "squash_name", "clip")
     squashed = "    squash(output, CONTROLLER_ACTION_SIZE);\n" if squash == "tanh" else ""
     ending = _ENDING.replace("SENSES", senses.call).replace("KIND", senses.kind)
@@ -184,7 +188,7 @@ def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
         ending = re.sub(rf"\b{word}\b", text, ending)
     if cell.num_time_constants:
         ending += _TIME_CONSTANTS
-    return _BEGINNING + join_code([senses.stage, cell], ending)
+    return join_code([senses.stage, cell], ending)
 
 
 def _pipe_program(policy: Policy) -> str:
@@ -208,6 +212,9 @@ _BEGINNING = """\
 
 #include <float.h>
 
+#if CONTROLLER_SOURCE_CRC32 != CHECKSUM
+#error "the header is of another export: take header and source of the same one"
+#endif
 #if defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__ || \\
     (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
 #error "compile without -ffast-math and its parts: the functions below rely on IEEE arithmetic"

@@ -318,6 +318,20 @@ def test_arithmetic_other_than_ieee_does_not_compile(flags, tmp_path):
     assert done.returncode != 0 and "compile without -ffast-math" in done.stderr
 
 
+def test_header_and_source_of_different_exports_do_not_compile(tmp_path):
+    drivers = [to_c(load("drive-ncp"), head_weights=weights) for weights in TOLERANCES]
+    walkers = [to_c(small_walker()) for _ in range(2)]
+    for one, other in (drivers, walkers):
+        for header, is_right in ((one.header, True), (other.header, False)):
+            replace(one, header=header).write(tmp_path)
+            command = [*find_compiler(), "-std=c99", "-fsyntax-only", "controller.c"]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, cwd=tmp_path
+            )
+            assert (done.returncode == 0) == is_right
+            assert ("the header is of another export" in done.stderr) != is_right
+
+
 def test_two_controllers_fit_in_one_program(tmp_path):
     for name in ("left", "right"):
         to_c(small_walker(), name=name).write(tmp_path)
