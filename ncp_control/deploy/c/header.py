@@ -25,6 +25,7 @@ Use:
 Compile with -ffp-contract=off (GCC, Clang) and without -ffast-math: then every processor with
 IEEE single precision gives the same bits. The code includes stdint.h and float.h, and needs no
 heap. Compilers may call memcpy, memset and functions of their own runtime library (e.g. libgcc).
+A conv head of int8 weights on a Cortex-M4 or above also includes arm_acle.h of the compiler.
 
 A state and a workspace belong to one call at a time. Nothing else is written: the code has no
 variables of its own, so that calls with other states and workspaces may run at the same time.
