@@ -375,11 +375,12 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
 def _cut_episodes(
     frames: Sequence[LoggedFrame], names: Sequence[str], cuts: Cuts
 ) -> Iterator[Stretch]:
-    """Cut the frames of one camera into episodes at jumps in time or row, and between sessions."""
+    """Cut the frames of one camera at jumps in time or row, and between sessions and tasks."""
     rows = np.array([frame.row for frame in frames], np.int64)
     time_s = np.array([frame.time_s for frame in frames], np.float64)
     is_first = cuts.begins(rows, time_s)
-    is_other = [last.session != this.session for last, this in pairwise(frames)]
+    begun = [(frame.session, frame.task) for frame in frames]
+    is_other = [last != this for last, this in pairwise(begun)]
     is_first[1:] |= np.array(is_other, bool)
     numbers = {
         name: _as_float32([frame.numbers.get(name, math.nan) for frame in frames]) for name in names

@@ -54,7 +54,7 @@ _LATER = "next."
 """Prefix of columns about the time after a frame, e.g. the reward; they are never inputs."""
 _MOST_NUMBERS = 512
 """Largest width of a column of quantities; wider ones are e.g. images as lists."""
-_COUNTED = "time from frame_index and fps, as time stamps are repeated"
+_COUNTED = "time from frame_index and fps, as time stamps are repeated or missing"
 
 
 def load_lerobot(

@@ -71,7 +71,7 @@ class Recording:
     robot: str = ""
     """Type of the robot; "" if the recording does not name one."""
     unread: tuple[str, ...] = ()
-    """Names of what the files hold beside frames and numbers, e.g. other cameras and rewards."""
+    """Names of what a LeRobotDataset holds beside these frames and numbers, e.g. other cameras."""
 
     def __len__(self) -> int:
         return sum(len(episode) for episode in self.episodes)

@@ -45,14 +45,13 @@ _SAMPLED_FRAMES, _SAMPLED_PIXELS = 100, 10_000
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
-def write_lerobot(recording: Recording, folder: str | Path, *, task: str = TASK) -> None:
+def write_lerobot(recording: Recording, folder: str | Path, *, task: str | None = None) -> None:
     """Write a recording as a LeRobotDataset.
 
     Args:
         recording: Any recording, with the chosen actions.
         folder: Folder of the data set; it must not exist yet.
-        task: Description of the task in words. With the default, episodes that have a description
-            keep it.
+        task: Description of the task in words. If None: that of each episode, or "drive".
 
     Raises:
         ValueError: If pyarrow is not installed, `folder` exists, there is no action, or an image
@@ -61,7 +60,7 @@ def write_lerobot(recording: Recording, folder: str | Path, *, task: str = TASK)
     import_parquet()
     check_actions(recording, "LeRobot")
     episodes = written_episodes(recording)
-    if task != TASK:
+    if task is not None:
         episodes = [replace(episode, task=task) for episode in episodes]
     with new_folder(folder) as new:
         writer = _Writer(new, recording, episodes)
@@ -222,7 +221,7 @@ class _Writer:
             features[key] = {"dtype": kind, "shape": [1], "names": None}
         return {
             "codebase_version": "v3.0",
-            "robot_type": self._recording.robot or self._recording.format,
+            "robot_type": self._recording.robot or None,
             "total_episodes": len(self._about),
             "total_frames": self._index,
             "total_tasks": len(self._tasks),

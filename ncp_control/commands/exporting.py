@@ -1,6 +1,5 @@
 """Work of `ncp export` and `scripts/export.py`: write a policy's files and check them."""
 
-import re
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -50,8 +49,8 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     if is_int8:
         checked += f"\n{loss_by_int8(policy, policy_folder(settings.policy))}"
     header = folder / f"{controller.name}.h"
-    if _is_of_other_weights(header, controller):
-        checked += f"\nwarning: '{header}' was of other weights; it and its programs are replaced."
+    if _is_of_another_export(header, controller):
+        checked += f"\nwarning: '{header}' was of another export; it and its programs are replaced."
     paths = controller.write(folder)
     acts, tests = (_by_hand(folder, settings.name, part) for part in ("pipe", "test"))
     backend = shlex.quote(f"program:{acts.program}")
@@ -62,15 +61,11 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     return paths, checked, hint
 
 
-def _is_of_other_weights(path: Path, controller: CSource) -> bool:
-    """True if there is a header at `path` that was not exported from these weights."""
+def _is_of_another_export(path: Path, controller: CSource) -> bool:
+    """True if there is a header at `path` that is not the one of this export."""
     if not path.is_file():
         return False
-    before, now = (
-        dict(re.findall(r"#define \w+_(WEIGHTS_SHA256|HEAD_WEIGHTS) (.*)", text))
-        for text in (path.read_text(encoding="utf-8", errors="replace"), controller.header)
-    )
-    return not before or {**now, **before} != now
+    return path.read_text(encoding="utf-8", errors="replace") != controller.header
 
 
 class _ByHand(NamedTuple):

@@ -51,9 +51,9 @@ def loss_by_int8(policy: Policy, folder: Path) -> str:
     lines += [f"  {text}" for _, text in losses]
     if max(share for share, _ in losses) > LARGEST_SHARE:
         lines.append(
-            f"warning: int8 weights change an action by more than {LARGEST_SHARE:.0%} of its range."
-            " Compare both in the policy's world with evaluate.py --backend c c:int8, or keep"
-            " float32."
+            f"warning: int8 weights change an action by more than {LARGEST_SHARE:.0%} of its range,"
+            f" or more than {LARGEST_SHARE:.0%} of the choices. Compare both in the policy's world"
+            " with evaluate.py --backend c c:int8, or keep float32."
         )
     return "\n".join(lines)
 
@@ -73,4 +73,5 @@ def _loss(entry: ActionContract, exact: np.ndarray, rounded: np.ndarray) -> tupl
     low, high = np.clip(entry.range, -1.0, 1.0)
     in_unit = largest if entry.scale is None else largest * abs(entry.scale[1])
     unit = f" ({entry.unit})" if entry.unit else ""
-    return largest / float(high - low or 2.0), f"{entry.name}: at most {in_unit:.2g}{unit}"
+    share = largest / float(high - low or 2.0)
+    return share, f"{entry.name}: at most {in_unit:.2g}{unit}, {share:.1%} of its range"

@@ -15,9 +15,9 @@ struct switch template this thread_local throw true try typedef typeid typename
 typeof union unsigned using virtual void volatile wchar_t while xor xor_eq
 """
 _HEADERS = """
-assert complex ctype errno features fenv float inttypes iso646 limits locale math setjmp signal
-stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time
-uchar unistd wchar wctype
+arm_acle assert complex ctype errno features fenv float inttypes iso646 limits locale math setjmp
+signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath
+threads time uchar unistd wchar wctype
 """
 """Headers of the C library: `controller.h` must not hide one."""
 _OWN = "cell closed_form gru main mixed sub"

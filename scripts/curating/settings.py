@@ -51,8 +51,8 @@ class Convert:
     max_steer_deg: float | None = None
     """The car's largest steering angle [degrees]; a recorded angle is then written as a fraction of
     it, as a tub requires. If None: steering keeps its unit."""
-    task: str = "drive"
-    """Description of the task in words, for lerobot."""
+    task: str | None = None
+    """Description of the task in words, for lerobot. If None: that of each episode, or "drive"."""
     log_options: tuple[str, ...] = ()
     """Options of the recording's reader as name=value, e.g. camera=top."""
 

@@ -77,10 +77,13 @@ def test_the_loss_by_int8_weights_is_that_of_the_c_on_the_excerpt(with_outliers,
     said = capsys.readouterr().out
     assert "of double precision with these int8 weights;" in said
     found = re.search(
-        r"on the 12 frames of excerpt.safetensors:\n  steering: at most (\S+) \(deg\)\n", said
+        r"on the 12 frames of excerpt.safetensors:\n"
+        r"  steering: at most (\S+) \(deg\), (\S+)% of its range\n",
+        said,
     )
     assert found is not None
     assert float(found[1]) == pytest.approx(25.0 * largest, rel=0.1)
+    assert float(found[2]) == pytest.approx(50.0 * largest, abs=0.1)
     assert "warning: int8" not in said
 
 
@@ -167,11 +170,12 @@ def test_without_onnx_one_sentence_says_what_to_install(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_other_weights_are_replaced_and_named(monkeypatch, tmp_path, capsys):
+def test_files_of_another_export_are_replaced_and_named(monkeypatch, tmp_path, capsys):
     def export_to_out(policy, **settings):
         export(Export(policy=policy, to="c", out=tmp_path / "out", **settings))
         return (
-            f"'{tmp_path / 'out' / 'controller.h'}' was of other weights" in capsys.readouterr().out
+            f"'{tmp_path / 'out' / 'controller.h'}' was of another export"
+            in capsys.readouterr().out
         )
 
     monkeypatch.setattr("ncp_control.commands.exporting._check_c", lambda *_, **__: "passed")

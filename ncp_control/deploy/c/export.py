@@ -2,9 +2,9 @@
 
 Two programs come with them: one tests the controller, the other runs it for another process.
 
-The C code needs no heap and includes only stdint.h and float.h. The compiler may still call memcpy,
-memset and its own runtime library. Between calls the code keeps nothing but the state that the
-caller holds.
+The C code needs no heap and includes only stdint.h and float.h, and with int8 weights on Arm
+arm_acle.h of the compiler. The compiler may still call memcpy, memset and its own runtime library.
+Between calls the code keeps nothing but the state that the caller holds.
 """
 
 import copy
@@ -118,21 +118,22 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
-    source = _source(policy, senses, cell)
-    checksum = f"0x{zlib.crc32(source.encode()):08x}"
+    source = renamed(_BEGINNING + _source(policy, senses, cell), name)
+    declared = header(
+        policy,
+        senses,
+        cell,
+        name=name,
+        head_weights=head_weights,
+        digest=digest,
+        checksum=_CHECKSUM,
+        version=__version__,
+    )
+    checksum = f"0x{zlib.crc32((declared + source).encode()):08x}"
     return CSource(
         name=name,
-        header=header(
-            policy,
-            senses,
-            cell,
-            name=name,
-            head_weights=head_weights,
-            digest=digest,
-            checksum=checksum,
-            version=__version__,
-        ),
-        source=renamed(_BEGINNING.replace("CHECKSUM", checksum) + source, name),
+        header=declared.replace(_CHECKSUM, checksum),
+        source=source.replace(_CHECKSUM, checksum),
         test_header=self_test_header(policy, head_weights),
         test_program=renamed(read_part("self_test_main"), name),
         pipe_program=renamed(_pipe_program(policy), name),
@@ -205,14 +206,15 @@ def _pipe_program(policy: Policy) -> str:
     return read_part("pipe_main").replace("PIPE_CONSTANTS\n", defines(constants))
 
 
-_BEGINNING = """\
+_CHECKSUM = "CHECKSUM_OF_HEADER_AND_SOURCE"
+_BEGINNING = f"""\
 /* See controller.h. Rows of the tables have the names of their neurons and synapses behind them. */
 
 #include "controller.h"
 
 #include <float.h>
 
-#if CONTROLLER_SOURCE_CRC32 != CHECKSUM
+#if CONTROLLER_EXPORT_CRC32 != {_CHECKSUM}
 #error "the header is of another export: take header and source of the same one"
 #endif
 #if defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__ || \\

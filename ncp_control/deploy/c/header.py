@@ -57,14 +57,14 @@ def header(
         name: Prefix of all declared names.
         head_weights: Storage of the weights of a conv head.
         digest: Hash of the policy's weights.
-        checksum: Checksum of the source file, which refuses a header with another one.
+        checksum: Checksum of header and source; the source refuses a header with another one.
         version: Version of this library.
     """
     names = policy.circuit.cell.neuron_names
     has_head = isinstance(policy, FramesPolicy)
     constants = {
         "WEIGHTS_SHA256": string(digest),
-        "SOURCE_CRC32": checksum,
+        "EXPORT_CRC32": checksum,
         **({"HEAD_WEIGHTS": string(head_weights)} if has_head else {}),
         "FRAME_S": number(policy.circuit.frame_s),
         "OBSERVATION_SIZE": senses.size,
@@ -105,7 +105,7 @@ def _top(policy: Policy, name: str, head_weights: str | None, version: str) -> l
 
 _EXPLAINED = """\
 /* WEIGHTS_SHA256 is the hash of weights.safetensors. The source compiles only with a header of its
- * own SOURCE_CRC32. FRAME_S is the nominal interval between steps [s]. Lists in braces initialise
+ * own EXPORT_CRC32. FRAME_S is the nominal interval between steps [s]. Lists in braces initialise
  * arrays, e.g. const char *names[] = CONTROLLER_NEURON_NAMES; Where ACTION_OFFSET and ACTION_FACTOR
  * are defined, as for a forecast, an action x stands for ACTION_OFFSET + ACTION_FACTOR * x.
  * CERTIFIED_LOWEST and CERTIFIED_HIGHEST hold for actions before they are clipped. */

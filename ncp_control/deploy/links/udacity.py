@@ -21,8 +21,8 @@ since it would then read "0.1" as 1. Steering is positive to the right, in fract
 image is a JPEG of 160 x 320 pixels.
 
 `stop` brakes above `CREEP_MPH` and lets the car roll below, where the simulator's brake is its
-reverse gear. The simulator sends a frame after each command; if it falls silent, the loop sends the
-last command again.
+reverse gear, and while the speed is unknown. The simulator sends a frame after each command; if it
+falls silent, the loop sends the last command again.
 """
 
 import json
@@ -135,7 +135,7 @@ class UdacityLink:
         self._steer(0.0 if math.isnan(throttle) else throttle)
 
     def stop(self) -> None:
-        """Brake, with the steering of the last command."""
+        """Brake, with the steering of the last command; roll while the speed is unknown."""
         self._steer(-1.0 if self._now_mph > CREEP_MPH else 0.0)
 
     def close(self) -> None:

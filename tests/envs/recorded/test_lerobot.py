@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,8 +216,21 @@ def test_a_converted_data_set_has_names_tasks_and_robot_of_the_first(tmp_path, w
     assert episodes.values("tasks") == [["pick the cube"], ["wave"], ["pick the cube"]]
     rows = ParquetTable(tmp_path / "again" / "data" / "chunk-000" / "file-000.parquet")
     assert rows.values("task_index") == [0] * 5 + [1] * 4 + [0] * 3
-    write_lerobot(again, tmp_path / "other", task="stack")
-    assert {one.task for one in load_recording(tmp_path / "other").episodes} == {"stack"}
+    for name in ("stack", "drive"):
+        write_lerobot(replace(again, robot=""), tmp_path / name, task=name)
+        other = load_recording(tmp_path / name)
+        assert {one.task for one in other.episodes} == {name} and other.robot == ""
+
+
+def test_an_episode_is_cut_where_its_task_changes(tmp_path):
+    folder = write_v3(tmp_path / "set", lengths=(5, 4, 12))
+    write_tasks(folder, ["pick the cube", "wave"])
+    tables = folder.glob("data/*/*.parquet")
+    change_table(next(tables), lambda columns: {"task_index": [0] * 2 + [1] * 19})
+    episodes = load_recording(folder).episodes
+    assert [len(one) for one in episodes] == [2, 3, 4, 12]
+    assert [one.task for one in episodes] == ["pick the cube", "wave", "wave", "wave"]
+    assert [one.session for one in episodes] == ["0", "0", "1", "2"]
 
 
 @pytest.mark.parametrize("write, name", [(write_v2, "tasks.jsonl"), (write_v3, "tasks.parquet")])

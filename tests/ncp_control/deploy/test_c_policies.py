@@ -321,7 +321,10 @@ def test_arithmetic_other_than_ieee_does_not_compile(flags, tmp_path):
 def test_header_and_source_of_different_exports_do_not_compile(tmp_path):
     drivers = [to_c(load("drive-ncp"), head_weights=weights) for weights in TOLERANCES]
     walkers = [to_c(small_walker()) for _ in range(2)]
-    for one, other in (drivers, walkers):
+    turned = load("drive-ncp")
+    (steering,) = turned.contract.action
+    turned.contract = replace(turned.contract, action=(replace(steering, positive="right"),))
+    for one, other in (drivers, walkers, (drivers[0], to_c(turned))):
         for header, is_right in ((one.header, True), (other.header, False)):
             replace(one, header=header).write(tmp_path)
             command = [*find_compiler(), "-std=c99", "-fsyntax-only", "controller.c"]
