@@ -16,20 +16,21 @@ import numpy as np
 
 from envs.driving.bodies import Body
 from envs.driving.car_following import DriverModel, limit_at, speed_limits
-from envs.driving.passing import RAMP_M, line_m, shift_past_m
+from envs.driving.passing import RAMP_M, Passing
 from envs.driving.periodic import ahead_m
 from envs.driving.pure_pursuit import PurePursuit
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
 
-CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 5.5, 4.5
+CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 4.5, 4.5
 """Speeds on a free straight, beside a parked car, and where people stand beside the road. The last
 is low so that a person who steps out is near and large in the frame."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
 """Lateral acceleration in bends, and deceleration before bends, on dry asphalt."""
-CLEARANCE_M, FARTHEST_OUT_M = 0.8, 1.55
-"""Gap beside a parked car, and largest shift from the lane's middle to get it. The car leaves its
-lane at 1.75 m, so the widest parked cars are passed at 0.5 m."""
+PASSING = Passing(clearance_m=0.8, straight_m=3.5, most_m=1.55)
+"""The car leaves its lane at 1.75 m, so it passes the widest parked cars at 0.5 m. A parked car
+leaves the frame before the car is past it, so the straight is long enough for a learner who swings
+back a little early."""
 
 _DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
 _AIR_M = 0.35  # gap beside bodies that are passed without slowing down
@@ -69,13 +70,7 @@ def _steering(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
 def _line_m(world: RoadDrivingEnv, at_m: float) -> float:
     """Return the lateral position of the path at a place, to the left of the centre line [m]."""
     parked, lap_m = world.traffic.parked, world.road.length_m
-    return line_m(at_m, OWN_LANE_M, world.driven, CLEARANCE_M, parked, lap_m, most_m=FARTHEST_OUT_M)
-
-
-def _shift_m(driven: Body, parked: Body) -> float:
-    """Return the shift from the lane's middle when the car passes a parked car [m]."""
-    half_width_m = 0.5 * driven.width_m
-    return shift_past_m(parked, OWN_LANE_M, half_width_m, CLEARANCE_M, most_m=FARTHEST_OUT_M)
+    return PASSING.line_m(at_m, world.driven, OWN_LANE_M, parked, lap_m)
 
 
 def _pedal(world: RoadDrivingEnv, info: dict[str, Any]) -> float:
@@ -111,8 +106,8 @@ def _passing_limit_mps(world: RoadDrivingEnv, place_m: float) -> float:
     driven = world.driven
     for one in world.traffic.parked:
         along_m = ahead_m(place_m, one.arc_length_m, world.road.length_m)
-        reach_m = 0.5 * driven.length_m + one.reach_m
-        if _shift_m(driven, one) < 0.05:
+        reach_m = 0.5 * driven.length_m + one.reach_m + PASSING.straight_m
+        if PASSING.shift_m(driven, OWN_LANE_M, one) < 0.05:
             continue
         if -reach_m - RAMP_M < along_m < _SIGHT_M:
             way_m = along_m - reach_m - RAMP_M
@@ -164,12 +159,13 @@ def _obstacles(
 def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: float) -> bool:
     """Whether the car would meet oncoming traffic beside a parked car and can still stop before."""
     driven, lap_m = world.driven, world.road.length_m
-    if OWN_LANE_M + _shift_m(driven, parked) + 0.5 * driven.width_m < _MEETING_M:
+    shift_m = PASSING.shift_m(driven, OWN_LANE_M, parked)
+    if OWN_LANE_M + shift_m + 0.5 * driven.width_m < _MEETING_M:
         return False
     before_m = gap_m - RAMP_M  # distance to where the car starts to swing out
     if before_m < speed_mps**2 / (2.0 * 3.5):
         return False  # too late to stop: the car is already passing
-    length_m = 2.0 * RAMP_M + driven.length_m + 2.0 * parked.reach_m
+    length_m = 2.0 * (PASSING.straight_m + RAMP_M) + driven.length_m + 2.0 * parked.reach_m
     pass_s = _time_s(before_m + length_m, speed_mps, PASSING_MPS, 1.5) + 1.0
     for car in world.traffic.cars:
         if car.direction > 0:

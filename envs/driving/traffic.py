@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from envs.driving.bodies import Body, Rectangle
 from envs.driving.car_following import DriverModel, limit_at, speed_limits
-from envs.driving.passing import line_m
+from envs.driving.passing import Passing
 from envs.driving.periodic import ahead_m
 from envs.driving.road import Road
 
@@ -38,7 +38,7 @@ _LATERAL_MPS2, _TOP_MPS = 2.0, 16.0
 _FIRM_MPS2, _EMERGENCY_MPS2 = 4.0, 9.0
 _SIGHT_M = 60.0
 _BESIDE_M = 0.3  # gap between two bodies that pass each other
-_CLEARANCE_M = 0.3  # between a car of the traffic and a parked one
+_PASSING = Passing(clearance_m=0.3)
 _PERSON_WAITS_M = 1.0  # a person does not walk closer than this to the side of a car
 
 
@@ -273,8 +273,7 @@ class Traffic:
     def _line_m(self, car: DrivenCar) -> float:
         """Return the lateral position of a car's path at its place, left of the centre line [m]."""
         parked = self.parked if car.direction > 0 else ()
-        lap_m = self.road.length_m
-        return line_m(car.arc_length_m, car.lane_m, car, _CLEARANCE_M, parked, lap_m)
+        return _PASSING.line_m(car.arc_length_m, car, car.lane_m, parked, self.road.length_m)
 
     def _gap_m(self, driven: Body, person: Person) -> float:
         """Return the distance from the driven car to a person [m]; nearly a lap once passed."""

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from envs.driving.passing import Passing
 from envs.driving.periodic import ahead_m
 from envs.driving.road_config import RoadDrivingConfig
 from envs.driving.road_driving import RoadDrivingEnv
@@ -163,7 +164,7 @@ def test_wind_moves_the_car_although_the_filter_changed_the_command():
 
 
 def test_who_does_not_swing_out_stands_behind_a_parked_car(monkeypatch):
-    monkeypatch.setattr("envs.driving.road_expert.CLEARANCE_M", -0.3)
+    monkeypatch.setattr("envs.driving.road_expert.PASSING", Passing(clearance_m=-0.3))
     config = RoadDrivingConfig(camera="none", tracks="held_out", on_crash="recover")
     collisions = []
     for is_guarded in (False, True):

@@ -10,7 +10,7 @@ import pytest
 from envs.driving import make_road
 from envs.driving.bodies import Body, Rectangle, do_touch
 from envs.driving.car_following import DriverModel, speed_limits
-from envs.driving.passing import line_m
+from envs.driving.passing import Passing
 from envs.driving.periodic import ahead_m
 from envs.driving.traffic import FAIR_BRAKING_MPS2, OWN_LANE_M
 from envs.driving.traffic_draws import LEVELS, draw_traffic
@@ -89,7 +89,8 @@ def test_the_line_passes_a_parked_car_with_the_clearance_asked_for():
         kind="parked", length_m=4.2, width_m=1.8, height_m=1.4, arc_length_m=60.0, lateral_m=-3.2
     )  # fmt: skip
     places_m = np.arange(0.0, 120.0, 0.25)
-    line = np.array([line_m(s, OWN_LANE_M, car, 0.5, [parked], 400.0) for s in places_m])
+    passing = Passing(clearance_m=0.5)
+    line = np.array([passing.line_m(s, car, OWN_LANE_M, [parked], 400.0) for s in places_m])
     beside = np.abs(places_m - 60.0) < 0.5 * (4.2 + 3.6)
     assert line[beside] - 0.83 - (-3.2 + 0.9) == pytest.approx(0.5)
     assert line[0] == line[-1] == OWN_LANE_M
