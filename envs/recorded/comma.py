@@ -22,19 +22,18 @@ import numpy as np
 
 from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording, check_folder
 from envs.recorded.images import Framing
-from envs.recorded.quantities import SPEED_UNIT, Quantity
+from envs.recorded.quantities import SPEED_UNIT, STEERING_ANGLE, Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.video import Video, VideoFrame
 from ncp_control.tally import Tally
 
 LOG_FOLDER, VIDEO_FILE = "processed_log", "video.hevc"
-ANGLE = "steering_angle"
 _MAX_GAP_S = 0.2
 _MOST_COLUMNS = 4
 """Series with more columns are left out: they are not numbers of the car, e.g. radar."""
 _WHEELS = ("front_left", "front_right", "rear_left", "rear_right")
 QUANTITIES = (
-    Quantity(name=ANGLE, unit="deg", positive="left"),
+    Quantity(name=STEERING_ANGLE, unit="deg", positive="left"),
     *(Quantity(name=f"wheel_speed.{wheel}", unit=SPEED_UNIT) for wheel in _WHEELS),
 )
 
@@ -86,7 +85,7 @@ def load_comma(
             skipped=skipped,
             advice="Unpack the segment again.",
             quantities=QUANTITIES,
-            actions=(ANGLE,),
+            actions=(STEERING_ANGLE,),
         ),
         framing=framing,
         max_gap_s=max_gap_s,
@@ -160,7 +159,7 @@ def _frame_times(
     times_s = _load(path, skipped) if path.is_file() else None
     if times_s is not None and times_s.ndim == 1 and len(times_s):
         return times_s
-    return series.get(ANGLE, next(iter(series.values())))[0]
+    return series.get(STEERING_ANGLE, next(iter(series.values())))[0]
 
 
 def _at(time_s: np.ndarray, series_s: np.ndarray, values: np.ndarray) -> np.ndarray:

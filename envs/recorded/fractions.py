@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs.recorded.quantities import KNOWN, STEERING, Quantity
+from envs.recorded.quantities import KNOWN, STEERING, STEERING_ANGLE, Quantity
 from envs.recorded.recording import Recording
 from ncp_control.steering import angle_rad, check_largest_angle
 
-ANGLE = "steering_angle"
-"""Name of an angle in recordings that do not tell the largest one."""
 _ROUNDING = 1e-6
 """Share by which an angle may exceed the largest one, because it is recorded in float32."""
 
@@ -69,13 +67,14 @@ def _no_angle(recording: Recording, known: Mapping[str, Quantity]) -> ValueError
     got, advice = "none", "Leave it out."
     if STEERING in known:
         got = repr(known[STEERING].unit or "no unit")
-    elif ANGLE in known:
-        got = f"only {ANGLE} [{known[ANGLE].unit or 'no unit'}]"
+    elif STEERING_ANGLE in known:
+        got = f"only {STEERING_ANGLE} [{known[STEERING_ANGLE].unit or 'no unit'}]"
         advice = "Give --log-options max_steer_rad=RADIANS instead."
         if recording.format != "ros2":
             advice = (
-                f"{ANGLE} is taken as that of the steering wheel: leave the option out, or divide"
-                " it by the car's steering ratio and write it as steering [deg] into a frames.csv."
+                f"{STEERING_ANGLE} is taken as that of the steering wheel: leave the option out, or"
+                " divide it by the car's steering ratio and write it as steering [deg] into a"
+                " frames.csv."
             )
     return ValueError(
         "`max_steer_deg` must be left out unless the steering of a recording is an angle, got"

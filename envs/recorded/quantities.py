@@ -15,6 +15,8 @@ from ncp_control.contract_parts import ANY, Range
 from ncp_control.steering import LARGEST_ANGLE
 
 STEERING = "steering"
+STEERING_ANGLE = "steering_angle"
+"""Name of an angle that is not known as a fraction of the car's largest angle."""
 SPEED_UNIT = "m/s"
 MARGIN = 1.1
 """Half the range of a scaled action divided by half the range of the demonstrated values; above 1,

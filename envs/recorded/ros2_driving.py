@@ -20,7 +20,7 @@ from typing import Any
 
 from envs.recorded.assembly import finite_number, left_positive_steering
 from envs.recorded.bag import Bag
-from envs.recorded.quantities import KNOWN, STEERING, Quantity
+from envs.recorded.quantities import KNOWN, STEERING, STEERING_ANGLE, Quantity
 from ncp_control.ranges import check_above_zero
 from ncp_control.tally import Tally
 
@@ -32,7 +32,7 @@ STANDING = "standing, so that a yaw rate says no angle"
 STANDING_MPS = 0.01
 """Speed below which a yaw rate cannot be converted to a steering angle [m/s]."""
 YAW_RATE = Quantity(name="yaw_rate", unit="rad/s", positive="left")
-ANGLE = Quantity(name="steering_angle", unit="rad", positive="left")
+ANGLE = Quantity(name=STEERING_ANGLE, unit="rad", positive="left")
 Commanded = tuple[dict[str, float], tuple[str, ...]]
 """Numbers by name, and the changes made to them."""
 
