@@ -24,7 +24,7 @@ Source: https://github.com/huggingface/lerobot/blob/main/src/lerobot/datasets, v
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,25 +96,7 @@ def load_lerobot(
     for table in tables:
         frames += _frames(table, info, own.quantities, cameras, first_row, found)
         first_row += table.num_rows
-    if found.misnamed:
-        warnings.warn(
-            f"Names in '{INFO_FILE}' of '{folder}' do not fit their numbers, which are numbered:"
-            f" {', '.join(found.misnamed.values())[:200]}.",
-            stacklevel=3,
-        )
-    if cameras is not None and frames and all(frame.path is None for frame in frames):
-        warnings.warn(
-            f"No frame of {key!r} in '{folder}' can be used ({cameras.fault or 'none is there'}):"
-            " its numbers are read alone.",
-            stacklevel=3,
-        )
-    if cameras is not None and cameras.by_number:
-        warnings.warn(
-            f"The times of the frames of {key!r} in '{folder}' are not those of the rows (episodes:"
-            f" {len(cameras.by_number)}; first: {cameras.by_number[0]}). There are as many frames"
-            " as rows, so row i has frame i.",
-            stacklevel=3,
-        )
+    _warn(folder, found, frames, cameras)
     recording = assemble_recording(
         Listing(
             folder=folder,
@@ -158,6 +140,33 @@ class _Found:
     """Names of columns that are not read."""
     misnamed: dict[str, str] = field(default_factory=dict)
     """Descriptions of the columns with names that do not fit, by column."""
+
+
+def _warn(
+    folder: Path, found: _Found, frames: Sequence[LoggedFrame], cameras: Cameras | None
+) -> None:
+    """Warn of names that do not fit, and of frames without pictures or with pictures by number."""
+    if found.misnamed:
+        warnings.warn(
+            f"Names in '{INFO_FILE}' of '{folder}' do not fit their numbers, which are numbered:"
+            f" {', '.join(found.misnamed.values())[:200]}.",
+            stacklevel=4,
+        )
+    if cameras is None:
+        return
+    if frames and all(frame.path is None for frame in frames):
+        warnings.warn(
+            f"No frame of {cameras.key!r} in '{folder}' can be used"
+            f" ({cameras.fault or 'none is there'}): its numbers are read alone.",
+            stacklevel=4,
+        )
+    if cameras.by_number:
+        warnings.warn(
+            f"The times of the frames of {cameras.key!r} in '{folder}' are not those of the rows"
+            f" (episodes: {len(cameras.by_number)}; first: {cameras.by_number[0]}). There are as"
+            " many frames as rows, so row i has frame i.",
+            stacklevel=4,
+        )
 
 
 def _tables(folder: Path, skipped: Tally) -> Iterator[ParquetTable]:

@@ -135,7 +135,8 @@ class Cameras:
     """
 
     def __init__(self, folder: Path, key: str, skipped: Tally) -> None:
-        self._folder, self._key, self._skipped = folder, key, skipped
+        self.key = key
+        self._folder, self._skipped = folder, skipped
         self.fault: str | None = None
         """Reason why the last unreadable file could not be read; None if there is none."""
         self.by_number: list[str] = []
@@ -156,8 +157,8 @@ class Cameras:
             episodes: Number of the episode of each row, shape (rows,).
             stamps_s: Time of each row since its episode began [s], shape (rows,); NaN if unknown.
         """
-        if self._key in table.schema.names:
-            return [TableImage(table.path, self._key, i, table) for i in range(len(episodes))]
+        if self.key in table.schema.names:
+            return [TableImage(table.path, self.key, i, table) for i in range(len(episodes))]
         found: list[ImageFile | None] = [None] * len(episodes)
         for rows in rows_of_episodes(episodes):
             number = episodes[rows[0]]
@@ -232,17 +233,17 @@ class Cameras:
         videos = self._folder / "videos"
         found = {
             int(match.group(1)): _Place(path, 0.0, np.nan)
-            for path in videos.glob(f"*/{self._key}/episode_*.mp4")
+            for path in videos.glob(f"*/{self.key}/episode_*.mp4")
             if (match := _EPISODE.fullmatch(path.name))
         }
         files = {
             (int(match.group(1)), int(match.group(2))): path
-            for path in (videos / self._key).glob("*/*.mp4")
+            for path in (videos / self.key).glob("*/*.mp4")
             if (match := _FILE.fullmatch("/".join(path.parts[-2:])))
         }
         if not files:
             return found
-        names = [f"videos/{self._key}/{end}" for end in
+        names = [f"videos/{self.key}/{end}" for end in
                  ("chunk_index", "file_index", "from_timestamp")]  # fmt: skip
         for path in sorted((self._folder / "meta" / "episodes").glob("**/*.parquet")):
             try:

@@ -43,14 +43,14 @@ def compare_actions(train: Recording, other: Recording, name: str) -> list[str]:
         if lacking:
             return [*doubts, f"The {called} has no {', '.join(lacking)} in any frame."]
     scales = fit_scales([train])
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[str, list[str]] = {}
     for action in train.actions:
         straight = STRAIGHT * scales.get(action, (0.0, 1.0))[1]
         moments = _moments(train, action), _moments(other, action)
         if fault := _compare(action, *moments, straight, name):
-            begin, values, end = fault
-            found.setdefault((begin, end), []).append(values)
-    return doubts + [f"{begin}{', '.join(values)}{end}" for (begin, end), values in found.items()]
+            note, values = fault
+            found.setdefault(note, []).append(values)
+    return doubts + [note.format(", ".join(values)) for note, values in found.items()]
 
 
 def _compare(
@@ -59,43 +59,42 @@ def _compare(
     judged: tuple[float, float],
     straight: float,
     name: str,
-) -> tuple[str, str, str] | None:
+) -> tuple[str, str] | None:
     """Compare mean and standard deviation of one action in the training part and in another.
 
     Returns:
-        Begin of the note, the action with its values, and end of the note; None if all is well.
+        The note, with {} for actions and their values, and this action's; None if all is well.
     """
     (train_mean, train_deviation), (mean, deviation) = taught, judged
     never, bend = ("never steers", "bends") if action == STEERING else ("is uniform", "changes")
     if max(deviation, train_deviation) < straight and abs(mean - train_mean) < straight:
         return (
-            f"The recording {never}: its ",
+            f"The recording {never}: its {{}} in the training part and in the {name}. There is"
+            " nothing to learn. Is it the right column?",
             f"{action} is {mean:.2f}",
-            f" in the training part and in the {name}. There is nothing to learn. Is it the right"
-            " column?",
         )
     if deviation < straight:
         return (
-            f"The {name} {never}: its ",
+            f"The {name} {never}: its {{}}. Its error tells nothing about {bend}. Cut the recording"
+            " elsewhere.",
             f"{action} stays at {mean:.2f} (deviation {deviation:.3f})",
-            f". Its error tells nothing about {bend}. Cut the recording elsewhere.",
         )
     if train_deviation < straight:
         return (
-            f"The training part {never}: its ",
+            f"The training part {never}: its {{}}. There is no {bend.removesuffix('s')} in it to"
+            " learn.",
             f"{action} stays at {train_mean:.2f} (deviation {train_deviation:.3f})",
-            f". There is no {bend.removesuffix('s')} in it to learn.",
         )
     ratio = deviation / train_deviation
     is_alike = 1.0 / LARGEST_RATIO <= ratio <= LARGEST_RATIO
     if is_alike and abs(mean - train_mean) <= train_deviation:
         return None
     return (
-        f"The {name} is driven unlike the training part: its ",
+        f"The {name} is driven unlike the training part: its {{}} (mean ± deviation). Its error"
+        " tells more about this difference than about what was learned. Cut the recording"
+        " elsewhere, or record more of both kinds.",
         f"{action} is {mean:.2f} ± {deviation:.2f} instead of {train_mean:.2f} ±"
         f" {train_deviation:.2f}",
-        " (mean ± deviation). Its error tells more about this difference than about what was"
-        " learned. Cut the recording elsewhere, or record more of both kinds.",
     )
 
 
