@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from ncp_control.command_line import find
+from ncp_control.deploy.naming import HeadWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Export:
     """Folder to write into; if None: exported/<name of the policy>."""
     name: str = "controller"
     """Name of the files, and prefix of all declarations in C files."""
-    head_weights: Literal["float32", "int8"] = "float32"
+    head_weights: HeadWeights = "float32"
     """Storage of a convolutional head's weights: float32, or, in C, int8 for a quarter of the flash
     memory."""
 

@@ -1,8 +1,10 @@
 """Names and choices that all exporters check; imports nothing heavy."""
 
 import re
+from typing import Literal, get_args
 
-HEAD_WEIGHTS = ("float32", "int8")
+HeadWeights = Literal["float32", "int8"]
+HEAD_WEIGHTS = get_args(HeadWeights)
 """Formats in which the weights of a conv head may be stored in C."""
 _KEYWORDS = """
 alignas alignof and and_eq asm auto bitand bitor bool

@@ -79,14 +79,13 @@ def _way_of(
         refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
     refuse(settings, (*DRIVING, *ACTING), "a recording")
     check_log(settings.log, policy)
+    measures = measure_names(policy)
     if is_store(settings.log):
         refuse(settings, RECORDED[1:], "a folder of demonstrations")
         store = Demonstrations.open(settings.log)
         action = tuple(ActionContract(name=f"action {i}") for i in range(store.action_size))
         described = f"demonstrations {settings.log.resolve().name}"
-        return partial(evaluate_open_loop, nullcontext(store), action, described), measure_names(
-            policy
-        )
+        return partial(evaluate_open_loop, nullcontext(store), action, described), measures
     options = read_options(settings.log_options, "log_options")
     recording = recording_for(settings.log, policy.contract, options)
     if settings.log_part is not None:
@@ -110,7 +109,7 @@ def _way_of(
     described += f" last {settings.log_share:g}" if settings.log_share < 1.0 else ""
     described += f" {settings.log_part} part" if settings.log_part is not None else ""
     frames = recording.as_demonstrations()
-    return partial(evaluate_open_loop, frames, recording.action, described), measure_names(policy)
+    return partial(evaluate_open_loop, frames, recording.action, described), measures
 
 
 def _is_trained_on(recording: Recording, contract: Contract) -> bool:
