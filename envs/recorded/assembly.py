@@ -46,14 +46,14 @@ class LoggedFrame:
     path: ImageFile | None = None
     """Location of the image; None in a recording of numbers alone."""
     camera: str = CENTER
-    session: str = ""
-    """Recording session; a change of session starts a new episode."""
+    declared: str = ""
+    """Name of the episode or session that the data declare; a change starts a new episode."""
     place: str = ""
     """Place in the log, e.g. "line 7"."""
     changes: tuple[str, ...] = ()
     """Changes made to the logged values, such as `CLIPPED`."""
     task: str = ""
-    """What is done in the session, in words."""
+    """What is done, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +348,7 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
             shuffled.
     """
     center = [frame for frame in frames if frame.camera == CENTER]
-    pairs = [(last, this) for last, this in pairwise(center) if this.session == last.session]
+    pairs = [(last, this) for last, this in pairwise(center) if this.declared == last.declared]
     jumps = [this.row for last, this in pairs if this.time_s <= last.time_s]
     back = [this.row for last, this in pairs if this.time_s < last.time_s]
     if len(back) > max(2, len(center) / 3):
@@ -375,11 +375,11 @@ def _check_order(folder: Path, frames: Sequence[LoggedFrame], things: str) -> No
 def _cut_episodes(
     frames: Sequence[LoggedFrame], names: Sequence[str], cuts: Cuts
 ) -> Iterator[Stretch]:
-    """Cut the frames of one camera at jumps in time or row, and between sessions and tasks."""
+    """Cut the frames of one camera at jumps in time or row, new declared episodes and new tasks."""
     rows = np.array([frame.row for frame in frames], np.int64)
     time_s = np.array([frame.time_s for frame in frames], np.float64)
     is_first = cuts.begins(rows, time_s)
-    begun = [(frame.session, frame.task) for frame in frames]
+    begun = [(frame.declared, frame.task) for frame in frames]
     is_other = [last != this for last, this in pairwise(begun)]
     is_first[1:] |= np.array(is_other, bool)
     numbers = {
@@ -393,7 +393,7 @@ def _cut_episodes(
             image_paths=tuple(frame.path for frame in run if frame.path is not None),
             numbers={name: values[begin:end] for name, values in numbers.items()},
             time_s=time_s[begin:end],
-            session=run[0].session,
+            declared=run[0].declared,
             task=run[0].task,
         )
 

@@ -116,7 +116,7 @@ def _read_version_2(folder: Path) -> Listing:
                 place,
                 row=row,
                 time_s=None if time_ms is None else time_ms / 1000.0,
-                session=str(record.get("_session_id", "")),
+                declared=str(record.get("_session_id", "")),
             )
     return records.listing()
 

@@ -114,7 +114,7 @@ def load_lerobot(
     )
     robot, unread = info.get("robot_type"), {*found.unread, *list_cameras(folder, tables)} - {key}
     return replace(
-        recording,
+        own.name_episodes(recording),
         driver=own.driver,
         robot=robot if isinstance(robot, str) else "",
         unread=tuple(sorted(unread)),
@@ -229,7 +229,7 @@ def _frames(
                 time_s=float(time_s[i]),
                 numbers={n: float(v[i]) for n, v in named.items() if np.isfinite(v[i])},
                 path=paths[i],
-                session=str(int(episodes[i])),
+                declared=str(int(episodes[i])),
                 place=place,
                 changes=(*chunks, *([_COUNTED] if is_counted[i] else [])),
                 task=found.tasks.get(int(tasks[i]), "") if np.isfinite(tasks[i]) else "",

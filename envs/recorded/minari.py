@@ -110,7 +110,7 @@ def load_minari(
         max_missing_frames=max_missing_frames,
     )
     driver = notes.driver if notes.quantities else str(metadata.get("algorithm_name") or "agent")
-    recording = replace(recording, driver=driver[:100])
+    recording = replace(notes.name_episodes(recording), driver=driver[:100])
     if contract is not None and names.are_those_of_the_world(recording):
         recording = replace(
             recording,
@@ -272,7 +272,7 @@ def _frames(
             time_s=float(time_s[i]),
             numbers={n: float(v[i]) for n, v in named.items() if np.isfinite(v[i])},
             path=path,
-            session=str(number),
+            declared=str(number),
             place=f"step {i} of {place}",
         )
 

@@ -1,18 +1,19 @@
-"""Extra file for facts that other formats cannot store: units, ranges, signs, crop, driver.
+"""Extra file for facts that other formats cannot store, such as units, signs, crop and driver.
 
 `write_lerobot` and `write_minari` write the file `ncp_control.json` into the data set; the readers
 of both formats read it.
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from envs.recorded.images import Framing
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
+from envs.recorded.stretches import Stretch
 from ncp_control.contract_parts import range_from_json, range_to_json
 from ncp_control.json_files import read_json
 
@@ -30,6 +31,17 @@ class Notes:
     actions: tuple[str, ...] = ()
     crop: tuple[float, float] = (0.0, 0.0)
     driver: str = "human"
+    declared: tuple[str, ...] = ()
+    """For each written episode, the declared one of which it is a part; see `Stretch.declared`."""
+
+    def name_episodes(self, recording: Recording) -> Recording:
+        """Return a recording whose declared episodes have their names from before the writing."""
+        names = {str(number): name for number, name in enumerate(self.declared)}
+        named = [
+            replace(one, declared=names.get(one.declared, one.declared))
+            for one in recording.episodes
+        ]
+        return replace(recording, episodes=tuple(named))
 
 
 def read_notes(path: Path) -> Notes:
@@ -49,12 +61,15 @@ def read_notes(path: Path) -> Notes:
         Framing(image_size=(1, 1), crop=(top, bottom))
         actions = tuple(map(_word, values["actions"]))
         driver = _word(values["driver"])
+        declared = tuple(map(_word, values.get("declared", ())))
     except FileNotFoundError:
         return Notes()
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         warnings.warn(f"'{path}' is not used: {short(error)}.", stacklevel=4)
         return Notes()
-    return Notes(quantities=quantities, actions=actions, crop=(top, bottom), driver=driver)
+    return Notes(
+        quantities=quantities, actions=actions, crop=(top, bottom), driver=driver, declared=declared
+    )
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
@@ -78,12 +93,15 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
     return facts
 
 
-def notes_of(recording: Recording, called: Mapping[str, Quantity]) -> dict[str, Any]:
+def notes_of(
+    recording: Recording, called: Mapping[str, Quantity], episodes: Sequence[Stretch]
+) -> dict[str, Any]:
     """Return the content of the file for a recording, as JSON values.
 
     Args:
         recording: The recording.
         called: Its quantities by their names in the format.
+        episodes: Its episodes as they are written.
     """
     quantities = {
         key: {
@@ -100,6 +118,7 @@ def notes_of(recording: Recording, called: Mapping[str, Quantity]) -> dict[str, 
         "actions": list(recording.actions),
         "crop": [0.0, 0.0] if framing is None else list(framing.crop),
         "driver": recording.driver,
+        "declared": [one.declared for one in episodes],
         "source": recording.folder.name,
     }
 

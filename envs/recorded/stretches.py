@@ -46,8 +46,9 @@ class Stretch:
     """Values of the quantities by name, each of shape (N,), float32; NaN where missing."""
     time_s: np.ndarray
     """Time stamps [s], shape (N,), float64, increasing."""
-    session: str = ""
-    """Episode or session that the data declare; "" if they declare none."""
+    declared: str = ""
+    """Name of the episode or session that the data declare, of which this may be a part; "" if they
+    declare none."""
     task: str = ""
     """What is done, in words; "" if the recording does not say it."""
 

@@ -279,7 +279,7 @@ def _read(
         time_s=time_s,
         numbers=numbers,
         path=image,
-        session=texts.get(EPISODE, ""),
+        declared=texts.get(EPISODE, ""),
         place=place,
         changes=tuple(changes),
     )

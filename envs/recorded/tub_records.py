@@ -94,7 +94,7 @@ class TubRecords:
         *,
         row: int,
         time_s: float | None,
-        session: str = "",
+        declared: str = "",
         changes: tuple[str, ...] = (),
     ) -> None:
         """Keep a record, or count the reason why it is left out.
@@ -104,7 +104,7 @@ class TubRecords:
             place: Place of the record, for messages.
             row: Number of the record.
             time_s: Time of the record [s]; None if it has none.
-            session: Recording session.
+            declared: Recording session.
             changes: Changes made to the time.
         """
         if row in self._deleted:
@@ -128,7 +128,7 @@ class TubRecords:
                 path=self._images_folder / name,
                 numbers={**_numbers(record), STEERING: steering[0]},
                 time_s=time_s,
-                session=session,
+                declared=declared,
                 place=place,
                 changes=changes + steering[1],
             )

@@ -76,7 +76,7 @@ class _Writer:
         import pyarrow
 
         self._arrow, self._parquet = pyarrow, import_parquet()
-        self._folder, self._recording = folder, recording
+        self._folder, self._recording, self._episodes = folder, recording, episodes
         known = {one.name: one for one in recording.quantities}
         others = [name for name in known if name not in recording.actions]
         columns = {ACTION: list(recording.actions), STATE: others}
@@ -193,7 +193,7 @@ class _Writer:
         for name, values in (
             ("info", self._info()),
             ("stats", self._stats()),
-            (NAME, notes_of(self._recording, called)),
+            (NAME, notes_of(self._recording, called, self._episodes)),
         ):
             text = json.dumps(values, indent=4, allow_nan=False)
             (meta / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -80,7 +80,7 @@ def write_minari(recording: Recording, folder: str | Path) -> None:
                   for i, name in enumerate(recording.actions)}  # fmt: skip
         numbers = f"{OBSERVATION}.numbers"
         called |= {_called(numbers, i, len(others)): known[name] for i, name in enumerate(others)}
-        text = json.dumps(notes_of(recording, called), indent=4, allow_nan=False)
+        text = json.dumps(notes_of(recording, called, episodes), indent=4, allow_nan=False)
         (data / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
 
 

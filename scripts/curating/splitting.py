@@ -167,7 +167,7 @@ def by_episode(
     units, numbers = [], {}
     for i, recording in enumerate(recordings):
         episodes = recording.center_only().episodes
-        names = [(i, one.session or k) for k, one in enumerate(episodes)]
+        names = [(i, one.declared or k) for k, one in enumerate(episodes)]
         found = [numbers.setdefault(name, len(numbers)) for name in names]
         units.append(np.repeat(found, [len(one) for one in episodes]))
     return units

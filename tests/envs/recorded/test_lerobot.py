@@ -230,7 +230,7 @@ def test_an_episode_is_cut_where_its_task_changes(tmp_path):
     episodes = load_recording(folder).episodes
     assert [len(one) for one in episodes] == [2, 3, 4, 12]
     assert [one.task for one in episodes] == ["pick the cube", "wave", "wave", "wave"]
-    assert [one.session for one in episodes] == ["0", "0", "1", "2"]
+    assert [one.declared for one in episodes] == ["0", "0", "1", "2"]
 
 
 @pytest.mark.parametrize("write, name", [(write_v2, "tasks.jsonl"), (write_v3, "tasks.parquet")])

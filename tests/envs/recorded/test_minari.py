@@ -14,7 +14,11 @@ from minari.data_collector import EpisodeBuffer
 from envs.recorded import load_minari, load_recording, write_minari
 from envs.recorded.images import read_image
 from ncp_control.records import entries_of
-from tests.envs.recorded.test_writers import same, tub  # noqa: F401 - a fixture
+from tests.envs.recorded.test_writers import (  # noqa: F401 - a fixture
+    has_gaps_and_names,
+    same,
+    tub,
+)
 
 STEPS = 12
 
@@ -194,3 +198,7 @@ def test_choices_and_frames_of_several_sizes_are_refused(monkeypatch, tmp_path, 
     with pytest.raises(ValueError, match="frames of one size for Minari, got 24 x 32, 48 x 64"):
         write_minari(tub, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_declared_episode_with_gaps_stays_one(tub, tmp_path):  # noqa: F811
+    assert has_gaps_and_names(tub, write_minari, tmp_path / "set")

@@ -1,6 +1,7 @@
 """Recordings written as other formats come back with the same frames, numbers and times."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,22 @@ def test_tub_to_lerobot_to_tub_keeps_every_bit(tub, tmp_path):
     same(tub, again)
     first, last = tub.episodes[0].image_paths[0], again.episodes[0].image_paths[0]
     assert first.read_bytes() == last.read_bytes(), "the JPEG itself"
+
+
+def has_gaps_and_names(tub, write, folder):
+    """Whether an episode with gaps, once written, is read as the parts of one declared episode."""
+    first, second = tub.episodes
+    kept = np.arange(len(first)) % 30 < 20  # the last ten of thirty frames are missing
+    write(replace(tub, episodes=(*first.select(kept).cut(tub.cuts), second)), folder)
+    again = load_recording(folder).episodes
+    return [(len(one), one.declared) for one in again] == [
+        *[(20, "22-02-10_0")] * 3,
+        (60, "22-02-10_1"),
+    ]
+
+
+def test_a_declared_episode_with_gaps_stays_one(tub, tmp_path):
+    assert has_gaps_and_names(tub, write_lerobot, tmp_path / "set")
 
 
 def test_the_tables_of_a_data_set_agree(tub, tmp_path):
