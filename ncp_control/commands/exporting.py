@@ -14,7 +14,9 @@ from ncp_control.deploy.onnx import to_onnx
 from ncp_control.deploy.onnx.check import check_model
 from ncp_control.kernels.build import BuildError
 from ncp_control.learning.run import policy_name
+from ncp_control.loop.profile import InputProfile
 from ncp_control.policy import Policy, load, policy_folder
+from ncp_control.policy.folder import MONITOR_FILE
 
 
 def export(settings: Export) -> None:
@@ -43,11 +45,21 @@ Written = tuple[list[Path], str, str]
 
 
 def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
-    controller = to_c(policy, name=settings.name, head_weights=settings.head_weights)
+    source = policy_folder(settings.policy)
+    profile = InputProfile.load(source)
+    controller = to_c(
+        policy, name=settings.name, head_weights=settings.head_weights, profile=profile
+    )
     is_int8 = settings.head_weights == "int8"
     checked = f"self-test here: {_check_c(controller, is_int8=is_int8)}"
     if is_int8:
-        checked += f"\n{loss_by_int8(policy, policy_folder(settings.policy))}"
+        checked += f"\n{loss_by_int8(policy, source)}"
+    if profile is None:
+        checked += (
+            f"\nnote: there is no {MONITOR_FILE} beside the policy, so the code cannot tell inputs"
+            " that are far from training. scripts/monitor.py calibrate makes one in a clone of"
+            " ncp-control."
+        )
     header = folder / f"{controller.name}.h"
     if _is_of_another_export(header, controller):
         checked += f"\nwarning: '{header}' was of another export; it and its programs are replaced."

@@ -83,7 +83,7 @@ class ProgramController:
 
         Raises:
             ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
-                is no longer finite; the state is then reset.
+                is not finite or outside of its certified bounds; the state is then reset.
             ControllerLost: If the program has ended, or does not answer within `REPLY_S`.
         """
         converted = self._sensed.read(observation)

@@ -104,11 +104,12 @@ class Sensed:
         Args:
             observation: The observation.
             dt_s: The elapsed time [s].
-            is_state: Whether the state is no longer finite, instead of the input being invalid.
+            is_state: Whether the state is invalid and not the input: it is not finite, or outside
+                of its certified bounds.
         """
         rule = "finite numbers, and a time >= 0"
         if is_state:
-            rule = "such that the state stays finite"
+            rule = "such that the state stays finite and within its certified bounds"
         return ValueError(
             f"`observation` and `dt_s` must be {rule}, got {dt_s:g} s and an observation from"
             f" {observation.min():g} to {observation.max():g}."

@@ -52,7 +52,7 @@ from ncp_control.records import (
 _ROUNDING = 1e-3
 """Tolerance beyond certified bounds, as a fraction of their size: for rounding in single precision
 and in int8 heads."""
-_CLEARLY_FARTHER = 2.0
+CLEARLY_FARTHER = 2.0
 """Least ratio of the distances of a frame as it is and with red and blue swapped that shows swapped
 colours if both are beyond the limit."""
 
@@ -103,12 +103,8 @@ class Monitor:
         self._has_colours = has_colours(self._observed)
         ranges = [entry.range for entry in entries_of(self._observed)]
         self._ranges = np.array(ranges, np.float64).reshape(-1, 2)
-        example = statistics_of(np.zeros(self._shape, self._dtype), self._observed)
-        if profile is not None and len(profile.mean) != len(example):
-            raise ValueError(
-                f"`profile` must be of the policy's observations, got {len(profile.mean)} numbers."
-                " Calibrate the monitor of this policy."
-            )
+        if profile is not None:
+            profile.check_observations(contract)
         self.restart(0.0)
 
     def set_period(self, period_s: float) -> None:
@@ -284,7 +280,7 @@ class Monitor:
         if self._has_colours:
             swapped, ratio = profile.distance(swap_colours(numbers)), profile.swap_ratio
             is_nearer = ratio is not None and distance > ratio * swapped
-            is_clear = swapped <= profile.limit or distance > _CLEARLY_FARTHER * swapped
+            is_clear = swapped <= profile.limit or distance > CLEARLY_FARTHER * swapped
             if (is_nearer and is_clear) or swapped <= profile.limit < distance:
                 reason += f", {swapped:.2f} with red and blue swapped"
                 return Fault("colours", reason, is_unusable=False)

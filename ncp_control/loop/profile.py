@@ -29,7 +29,6 @@ Source: Lee et al. 2018 (arXiv 1807.03888), who use the distance to detect unusu
 features of a network.
 """
 
-import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,14 +39,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ncp_control import files
-from ncp_control.contract import ObservationContract
+from ncp_control.contract import Contract, ObservationContract
 from ncp_control.json_files import read_json
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
-from ncp_control.records import frames_in, frames_part, numbers_in, record_frame
+from ncp_control.records import array_of, frames_in, frames_part, numbers_in, record_frame
 
 _FORMAT, _MAX_BYTES = 1, 2**24
-_ROWS, _COLUMNS = 4, 6
+BLOCK_ROWS, BLOCK_COLUMNS = 4, 6
+"""Grid of blocks of a frame."""
 _KEYS = {"mean", "covariance", "limit", "least_sharpness", "provenance"}
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
@@ -64,9 +64,9 @@ def frame_statistics(frame: np.ndarray, *, is_coloured: bool = True) -> np.ndarr
     height, width, _ = frame.shape
     latest = frame[:, :, -3:] if is_coloured else frame[:, :, -1:]
     # Means over blocks of rows first, in one pass over the pixels.
-    over_rows = _block_means(height, _ROWS) @ latest.reshape(height, -1).astype(np.float32)
-    over_rows = over_rows.reshape(_ROWS, width, -1)
-    blocks = np.einsum("rwc,kw->rkc", over_rows, _block_means(width, _COLUMNS))
+    over_rows = _block_means(height, BLOCK_ROWS) @ latest.reshape(height, -1).astype(np.float32)
+    over_rows = over_rows.reshape(BLOCK_ROWS, width, -1)
+    blocks = np.einsum("rwc,kw->rkc", over_rows, _block_means(width, BLOCK_COLUMNS))
     one = latest[:, :, latest.shape[2] // 2]  # green, the sharpest of most cameras
     sharpness = float(np.abs(np.diff(one.astype(np.int16), axis=1)).mean())
     mean, deviation = float(one.mean()), float(one.std())
@@ -96,9 +96,15 @@ def has_colours(observation: ObservationContract) -> bool:
 def swap_colours(statistics: np.ndarray) -> np.ndarray:
     """Return the statistics of colour frames after swapping red and blue, shape (…, n)."""
     swapped, logs = statistics.copy(), statistics.shape[-1] - 4
-    red, blue = slice(logs - 2 * _ROWS, logs - _ROWS), slice(logs - _ROWS, logs)
+    red, blue = slice(logs - 2 * BLOCK_ROWS, logs - BLOCK_ROWS), slice(logs - BLOCK_ROWS, logs)
     swapped[..., red], swapped[..., blue] = statistics[..., blue], statistics[..., red]
     return swapped
+
+
+def block_ends(size: int, blocks: int) -> np.ndarray:
+    """Return begin and end of each of equal parts of an axis, shape (blocks, 2), int."""
+    edges = np.linspace(0, size, blocks + 1).round().astype(int)
+    return np.stack([edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)], axis=1)
 
 
 def _block_means(size: int, blocks: int) -> np.ndarray:
@@ -106,9 +112,8 @@ def _block_means(size: int, blocks: int) -> np.ndarray:
     key = size, blocks
     if key not in _MEANS:
         weights = np.zeros((blocks, size), np.float32)
-        edges = np.linspace(0, size, blocks + 1).round().astype(int)
-        for i, (first, stop) in enumerate(itertools.pairwise(edges)):
-            weights[i, first : max(stop, first + 1)] = 1.0 / max(stop - first, 1)
+        for i, (first, stop) in enumerate(block_ends(size, blocks)):
+            weights[i, first:stop] = 1.0 / (stop - first)
         _MEANS[key] = weights
     return _MEANS[key]
 
@@ -176,8 +181,21 @@ class InputProfile:
             )
 
     @cached_property
-    def _whitening(self) -> np.ndarray:
+    def whitening(self) -> np.ndarray:
+        """Lower triangular matrix W, shape (n, n), with which the distance is |W (x − m)|."""
         return np.linalg.inv(np.linalg.cholesky(self.covariance)) / np.sqrt(len(self.mean))
+
+    def check_observations(self, contract: Contract | None) -> None:
+        """Raise ValueError if the profile is not of the observations of a contract."""
+        if contract is not None:
+            shape, dtype = array_of(contract.observation)
+            size = len(statistics_of(np.zeros(shape, dtype), contract.observation))
+            if len(self.mean) == size:
+                return
+        raise ValueError(
+            f"`profile` must be of the policy's observations, got {len(self.mean)} numbers."
+            " Calibrate the monitor of this policy."
+        )
 
     def distance(self, statistics: np.ndarray) -> float:
         """Return the distance of an observation from good driving, given its statistics (n,)."""
@@ -185,7 +203,7 @@ class InputProfile:
 
     def distances(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distances, shape (time,), of statistics of shape (time, n)."""
-        return np.linalg.norm((statistics - self.mean) @ self._whitening.T, axis=1)
+        return np.linalg.norm((statistics - self.mean) @ self.whitening.T, axis=1)
 
     @classmethod
     def fit(

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ncp_control.deploy.c.export import CSource, to_c
+from ncp_control.deploy.c.faults import FAULTS
 from ncp_control.deploy.sensed import Sensed, action_of
 from ncp_control.kernels.build import BuildError, find_compiler
+from ncp_control.loop.profile import InputProfile
 from ncp_control.policy import Policy
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -37,6 +39,7 @@ class CController:
     Args:
         policy: The policy; its weights are copied.
         head_weights: Storage of the weights of a conv head: float32 or int8.
+        profile: Statistics of inputs in good driving, for `faults`.
         flags: Compiler flags, besides those for warnings and identical bits.
 
     Raises:
@@ -48,13 +51,19 @@ class CController:
     """
 
     def __init__(
-        self, policy: Policy, *, head_weights: str = "float32", flags: tuple[str, ...] = FAST
+        self,
+        policy: Policy,
+        *,
+        head_weights: str = "float32",
+        profile: InputProfile | None = None,
+        flags: tuple[str, ...] = FAST,
     ) -> None:
-        controller = to_c(policy, head_weights=head_weights)
+        controller = to_c(policy, head_weights=head_weights, profile=profile)
         library = _compile(controller, flags)
         self._step = library.controller_step
         self._time_constants = getattr(library, "controller_time_constants", None)
         self._scores = getattr(library, "controller_scores", None)
+        self._faults = getattr(library, "controller_faults", None)
         self._num_outputs = policy.circuit.cell.output_size
         self.frame_s = policy.circuit.frame_s
         cell = policy.circuit.cell
@@ -73,7 +82,7 @@ class CController:
 
         Raises:
             ValueError: If the observation or the time is invalid, as in `Policy.act`, or the state
-                is no longer finite; the state is then reset.
+                is not finite or outside of its certified bounds; the state is then reset.
         """
         converted = self._sensed.read(observation)
         elapsed_s = self.frame_s if dt_s is None else dt_s
@@ -95,6 +104,25 @@ class CController:
         struct = np.zeros((), [("frame", np.uintp), ("numbers", np.float32, numbers.shape)])
         struct["frame"], struct["numbers"] = frame.ctypes.data, numbers
         return struct, frame
+
+    def faults(self, observation: np.ndarray | dict[str, Any]) -> tuple[tuple[str, ...], float]:
+        """Return the faults of an observation, and its distance from good driving.
+
+        The faults are those of `ncp_control.loop.monitor` that a single observation can have. The
+        distance is about 1 for usual observations, and 0 where nothing was compared.
+
+        Raises:
+            ValueError: If the observation has another shape or type.
+        """
+        if self._faults is None:
+            return (), 0.0
+        pointed_at = self._pointed_at(self._sensed.read(observation))
+        distance = ctypes.c_float()
+        arrays = (self._workspace, pointed_at[0])
+        found = self._faults(
+            *(array.ctypes.data_as(ctypes.c_void_p) for array in arrays), ctypes.byref(distance)
+        )
+        return tuple(name for name, code in FAULTS.items() if found & code), distance.value
 
     def scores(self) -> np.ndarray:
         """Return the scores of all choices of all entries after the last step, shape (outputs,).

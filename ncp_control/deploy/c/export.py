@@ -36,14 +36,17 @@ from ncp_control.cells import (
     WiredCfC,
 )
 from ncp_control.deploy.c import dense_cells, wired
+from ncp_control.deploy.c.faults import FaultFinder, fault_finder, limit_tables
 from ncp_control.deploy.c.header import header
 from ncp_control.deploy.c.self_test import self_test_header
 from ncp_control.deploy.c.senses import Senses, frames_senses, vector_senses
-from ncp_control.deploy.c.stages import CellStage, join_code, read_part
+from ncp_control.deploy.c.stages import CellStage, Stage, join_code, read_part
 from ncp_control.deploy.c.tables import defines
 from ncp_control.deploy.c.words import renamed
 from ncp_control.deploy.naming import HEAD_WEIGHTS, check_prefix
 from ncp_control.deploy.sensed import Sensed
+from ncp_control.loop.monitor import certified_state
+from ncp_control.loop.profile import InputProfile
 from ncp_control.names import check_name
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.policy.folder import weights_sha256
@@ -99,16 +102,25 @@ class CSource:
         return paths
 
 
-def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float32") -> CSource:
+def to_c(
+    policy: Policy,
+    *,
+    name: str = "controller",
+    head_weights: str = "float32",
+    profile: InputProfile | None = None,
+) -> CSource:
     """Export a policy as C source.
 
     Args:
         policy: A FramesPolicy or a VectorPolicy.
         name: Prefix of the declared names and of the file names: an identifier of C.
         head_weights: Storage of the weights of a conv head: a name in `HEAD_WEIGHTS`.
+        profile: Statistics of inputs in good driving, with which `controller_faults` compares
+            observations.
 
     Raises:
-        ValueError: If a part of the policy has no C code, or a weight is not finite.
+        ValueError: If a part of the policy has no C code, a weight is not finite, or the profile
+            belongs to other observations.
 
     Example:
         >>> to_c(load("drive-ncp")).write("firmware")
@@ -118,11 +130,13 @@ def to_c(policy: Policy, *, name: str = "controller", head_weights: str = "float
     digest, policy = weights_sha256(policy), copy.deepcopy(policy).cpu()
     senses = _senses(policy, head_weights)
     cell = cell_stage(policy.circuit.cell)
-    source = renamed(_BEGINNING + _source(policy, senses, cell), name)
+    finder = fault_finder(policy, senses, profile)
+    source = renamed(_BEGINNING + _source(policy, senses, cell, finder), name)
     declared = header(
         policy,
         senses,
         cell,
+        finder,
         name=name,
         head_weights=head_weights,
         digest=digest,
@@ -173,7 +187,7 @@ def _senses(policy: Policy, head_weights: str) -> Senses:
     )
 
 
-def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
+def _source(policy: Policy, senses: Senses, cell: CellStage, finder: FaultFinder | None) -> str:
     """Return the text of the source file after its beginning."""
     squash = getattr(policy, "squash_name", "clip")
     squashed = "    squash(output, CONTROLLER_ACTION_SIZE);\n" if squash == "tanh" else ""
@@ -189,7 +203,17 @@ def _source(policy: Policy, senses: Senses, cell: CellStage) -> str:
         ending = re.sub(rf"\b{word}\b", text, ending)
     if cell.num_time_constants:
         ending += _TIME_CONSTANTS
-    return join_code([senses.stage, cell], ending)
+    stages = [senses.stage, cell]
+    if (bounds := certified_state(policy)) is not None:
+        stages.append(Stage(tables=limit_tables("state", bounds)))
+        limits = "state->value, state_lowest, state_highest, CONTROLLER_STATE_SIZE"
+        ending = ending.replace(
+            "are_finite(state->value, CONTROLLER_STATE_SIZE)", f"are_within({limits})"
+        )
+    if finder is not None:
+        stages.append(finder.stage)
+        ending += _FAULTS.replace("KIND", senses.kind).replace("FIND", finder.call)
+    return join_code(stages, ending)
 
 
 def _pipe_program(policy: Policy) -> str:
@@ -267,6 +291,15 @@ int controller_step(struct controller_state *state, struct controller_workspace 
 }
 """
 
+_FAULTS = """
+int controller_faults(struct controller_workspace *w, const KIND *observation, float *distance)
+{
+    int faults = 0;
+    *distance = 0.0f;
+    FIND
+    return faults;
+}
+"""
 _CLIP = "for (int k = 0; k < CONTROLLER_ACTION_SIZE; k++) action[k] = clip(output[k], 1.0f);"
 _CHOOSE = "choose(output, action);"
 _SCORES = """

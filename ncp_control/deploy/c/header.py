@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract, VectorContract
+from ncp_control.deploy.c.faults import FAULTS, UNUSABLE, FaultFinder
 from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import CellStage
-from ncp_control.deploy.c.tables import number
+from ncp_control.deploy.c.tables import defines, number
 from ncp_control.deploy.c.words import block_comment, renamed, string, strings
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import FramesPolicy, Policy
@@ -31,7 +32,7 @@ A state and a workspace belong to one call at a time. Nothing else is written: t
 variables of its own, so that calls with other states and workspaces may run at the same time.
 
 Not in this code is what run.py of ncp-control does around a policy. The caller must
-  - refuse observations that are frozen, late or out of their range, and black or white frames;
+  - check observations before each step (controller_faults), and refuse frozen and late ones;
   - limit actions to their range in the contract, which may be narrower than [-1, 1];
   - stop the robot if no good observation comes.
 """
@@ -41,6 +42,7 @@ def header(
     policy: Policy,
     senses: Senses,
     cell: CellStage,
+    finder: FaultFinder | None,
     *,
     name: str,
     head_weights: str,
@@ -54,6 +56,7 @@ def header(
         policy: The policy.
         senses: Stage that turns observations into features.
         cell: Stage of the cell.
+        finder: Code that finds faults of observations; None if there is none.
         name: Prefix of all declared names.
         head_weights: Storage of the weights of a conv head.
         digest: Hash of the policy's weights.
@@ -76,15 +79,19 @@ def header(
         "NEURON_NAMES": strings(names),
     }
     lines = "".join(f"#define {name.upper()}_{key} {value}\n" for key, value in constants.items())
-    fields = "".join(f"    {field};\n" for field in (*senses.stage.scratch, *cell.scratch))
+    checked = () if finder is None else finder.stage.scratch
+    scratch = (*senses.stage.scratch, *cell.scratch, *checked)
+    fields = "".join(f"    {field};\n" for field in scratch)
+    functions = _functions(policy, senses.kind, cell.num_time_constants, finder)
+    faults = "" if finder is None else _FAULTS + _codes()
     beginning = "#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n#include <stdint.h>\n\n"
     declarations = (
-        f"\n{_STATUS}\n{_frame(policy)}{senses.types}{cell.types}"
+        f"\n{_STATUS}\n{faults}{_frame(policy)}{senses.types}{cell.types}"
         "/* What the policy remembers. Only this must stay between two steps. */\n"
         f"struct controller_state {{\n    float value[{len(names)}];\n}};\n\n"
         "/* Room to work in, which the caller need not set. States may take turns with one. */\n"
         f"struct controller_workspace {{\n{fields}}};\n\n"
-        f"{_time(policy)}{_functions(policy, senses.kind, cell.num_time_constants)}\n#endif\n"
+        f"{_time(policy)}{functions}\n#endif\n"
     )
     return (
         block_comment(_top(policy, name, head_weights if has_head else None, version))
@@ -112,14 +119,20 @@ _EXPLAINED = """\
 """
 _STATUS = """\
 /* What controller_step returns. After BAD_INPUT (an observation that is not finite, a time that is
- * not from 0 up) state and action are as they were. After BAD_STATE (the state or the action was
- * not finite) the state is reset and the action is as it was. */
+ * not from 0 up) state and action are as they were. After BAD_STATE (the state was outside of its
+ * certified bounds, where the cell has some, or state or action were not finite) the state is reset
+ * and the action is as it was. */
 #define CONTROLLER_OK 0
 #define CONTROLLER_BAD_INPUT 1
 #define CONTROLLER_BAD_STATE 2
 """
 
 
+_FAULTS = """\
+/* What controller_faults returns: 0, or a sum of these, as in docs/robots.md. Do not step on an
+ * observation with one of FAULTS_UNUSABLE. With the others it is doubtful: run.py of ncp-control
+ * lets commands change slowly then, holds the last one after 0.1 s and stops after 0.3 s. */
+"""
 _FRAME = """\
 /* A frame is FRAME_HEIGHT x FRAME_WIDTH x FRAME_CHANNELS bytes without gaps: the top row first,
  * each row from left to right, the channels of a pixel side by side. Pixels are raw, from 0 to 255:
@@ -158,7 +171,9 @@ def _time(policy: Policy) -> str:
 """
 
 
-def _functions(policy: Policy, kind: str, num_time_constants: int) -> str:
+def _functions(
+    policy: Policy, kind: str, num_time_constants: int, finder: FaultFinder | None
+) -> str:
     written, action = "numbers from -1 to 1", "float"
     if policy.choices:
         written, action = "numbers of choices, counted from 0,", "int32_t"
@@ -192,7 +207,21 @@ void controller_scores(const struct controller_state *state, float *scores);
 void controller_time_constants(const struct controller_state *state,
                                struct controller_workspace *workspace, float *tau_s);
 """
+    if finder is not None:
+        text += f"""
+/* Return the faults of an observation, and write its distance from good driving, about 1 for usual
+ * ones; 0 where it is not compared. The workspace may be that of a step. */
+int controller_faults(struct controller_workspace *workspace, const {kind} *observation,
+                      float *distance);
+"""
     return text + "\n#ifdef __cplusplus\n}\n#endif\n"
+
+
+def _codes() -> str:
+    """Return the codes of the faults as C macros."""
+    codes = {f"FAULT_{name.upper().replace(' ', '_')}": code for name, code in FAULTS.items()}
+    codes["FAULTS_UNUSABLE"] = sum(FAULTS[name] for name in UNUSABLE)
+    return defines({f"CONTROLLER_{name}": code for name, code in codes.items()}) + "\n"
 
 
 def _choice_constants(policy: Policy) -> dict[str, Any]:

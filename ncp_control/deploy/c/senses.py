@@ -45,6 +45,12 @@ class Senses:
     """Number of entries of an observation, or height x width x channels of its frame."""
     types: str = ""
     """C declaration of the observation's struct, if it is a struct."""
+    frame: str = ""
+    """C expression of the frame in `observation`; "" if there is none."""
+    numbers: str = ""
+    """C expression of the numbers in `observation`; "" if there are none."""
+    num_numbers: int = 0
+    """How many numbers an observation has."""
 
 
 def vector_senses(policy: VectorPolicy) -> Senses:
@@ -71,7 +77,14 @@ def vector_senses(policy: VectorPolicy) -> Senses:
         parts=scale.parts,
         scratch=tuple(scratch),
     )
-    return Senses(stage=stage, call="\n    ".join(lines), kind="float", size=size)
+    return Senses(
+        stage=stage,
+        call="\n    ".join(lines),
+        kind="float",
+        size=size,
+        numbers="observation",
+        num_numbers=size,
+    )
 
 
 def _scale(
@@ -171,11 +184,12 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
         parts, constants = (*parts, *scale.parts), constants | scale.constants
         fields |= {"kind": "struct controller_observation"}
         fields |= {"types": _OBSERVATION.replace("NUMBERS", str(policy.numbers))}
+        fields |= {"numbers": numbers, "num_numbers": policy.numbers}
     stage = Stage(
         constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
     )
     call = "\n    ".join([*lines, f"see(w, {frame}, w->features);"])
-    return Senses(stage=stage, call=call, **fields)
+    return Senses(stage=stage, call=call, frame=frame, **fields)
 
 
 _OBSERVATION = """\

@@ -15,6 +15,7 @@ PARTS = Path(__file__).parent / "parts"
 
 LIBRARY = (
     "are_finite",
+    "are_within",
     "clip",
     "choose",
     "exp2_limited",
@@ -23,6 +24,7 @@ LIBRARY = (
     "sigmoid",
     "hyperbolic_tangent",
     "square_root",
+    "natural_logarithm",
     "rectify",
     "squash",
     "unrolled",
