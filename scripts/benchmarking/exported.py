@@ -15,11 +15,13 @@ from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import LTC, FramesPolicy, Policy, VectorPolicy, load
 from ncp_control.acting.closed_loop import Info, PolicyPilot, closed_loop
 from ncp_control.deploy.backends import ControllerPilot
-from ncp_control.deploy.c import to_c
+from ncp_control.deploy.c import CSource, to_c
 from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.targets import CORTEX_M4
 from ncp_control.loop.pilot import Controller
+from ncp_control.loop.profile import InputProfile
 from ncp_control.markdown import markdown_table
+from ncp_control.policy import policy_folder
 from ncp_control.worlds import find_world
 from scripts.evaluation.driving import drive_km
 from scripts.timing import Action
@@ -48,6 +50,8 @@ class ControllerCost:
     stack_bytes: int
     instructions: int
     """Of one step."""
+    fault_instructions: int | None
+    """Of one call of `controller_faults`; None without this function."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +84,17 @@ class ExportedDrive:
     largest_difference: float
 
 
-def controllers() -> dict[str, tuple[Policy, str]]:
-    """Return what is exported, with how its head's weights are stored."""
+def controllers() -> dict[str, CSource]:
+    """Return the C code of shipped policies, and of a circuit alone, by name."""
     circuit = load(DRIVER).circuit.cell
     assert isinstance(circuit, LTC)
     alone = VectorPolicy(circuit, observation_size=circuit.input_size)
-    found: dict[str, tuple[Policy, str]] = {f"{DRIVER}, circuit alone": (alone, "float32")}
+    found = {f"{DRIVER}, circuit alone": to_c(alone)}
     for name in (*SHIPPED, ON_THE_ROAD):
-        policy = load(name)
-        found[name] = (policy, "float32")
+        policy, profile = load(name), InputProfile.load(policy_folder(name))
+        found[name] = to_c(policy, profile=profile)
         if isinstance(policy, FramesPolicy):
-            found[f"{name}, int8 head"] = (policy, "int8")
+            found[f"{name}, int8 head"] = to_c(policy, head_weights="int8", profile=profile)
     return found
 
 
@@ -103,8 +107,7 @@ def measure_costs() -> list[ControllerCost]:
     if CORTEX_M4.missing:
         raise ValueError(f"`parts` must not hold 'export' here: {CORTEX_M4.missing}")
     costs = []
-    for name, (policy, weights) in controllers().items():
-        controller = to_c(policy, head_weights=weights)
+    for name, controller in controllers().items():
         with tempfile.TemporaryDirectory() as folder:
             size = CORTEX_M4.measure_size(controller, Path(folder))
             result = CORTEX_M4.run(CORTEX_M4.build(controller, Path(folder)), steps=5)
@@ -118,6 +121,7 @@ def measure_costs() -> list[ControllerCost]:
                 workspace_bytes=result.workspace_bytes,
                 stack_bytes=size.stack_bytes,
                 instructions=result.instructions,
+                fault_instructions=result.fault_instructions,
             )
         )
     return costs
@@ -260,12 +264,14 @@ def costs_table(costs: list[ControllerCost]) -> str:
             f"{cost.workspace_bytes:,}",
             f"{cost.stack_bytes:,}",
             f"{cost.instructions:,}",
+            "–" if cost.fault_instructions is None else f"{cost.fault_instructions:,}",
         ]
         for cost in costs
     ]
     header = ["controller", "flash [B]", "state [B]", "workspace [B]", "stack [B]"]
+    header += ["instructions a step", "to find faults"]
     title = "### C on a Cortex-M4 with FPU (GCC -O2, QEMU), beside the observation"
-    return f"{title}\n\n{markdown_table([*header, 'instructions a step'], rows)}"
+    return f"{title}\n\n{markdown_table(header, rows)}"
 
 
 def drift_table(drifts: list[Drift]) -> str:

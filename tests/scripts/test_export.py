@@ -137,6 +137,7 @@ def test_a_policy_that_acts_otherwise_in_c_is_not_written(monkeypatch, tmp_path)
         state_bytes=0,
         workspace_bytes=0,
         instructions=None,
+        fault_instructions=None,
         step_us=0.0,
     )
     monkeypatch.setattr(Target, "build", lambda *_: None)

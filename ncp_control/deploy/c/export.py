@@ -148,7 +148,7 @@ def to_c(
         name=name,
         header=declared.replace(_CHECKSUM, checksum),
         source=source.replace(_CHECKSUM, checksum),
-        test_header=self_test_header(policy, head_weights),
+        test_header=self_test_header(policy, head_weights, profile),
         test_program=renamed(read_part("self_test_main"), name),
         pipe_program=renamed(_pipe_program(policy), name),
     )

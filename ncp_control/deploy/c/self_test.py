@@ -12,6 +12,7 @@ import torch
 from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.deploy.c.senses import dequantize
 from ncp_control.deploy.c.tables import defines, number, table
+from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.policy import FramesPolicy, Policy, VectorPolicy
 from ncp_control.records import join, numbers_in
 
@@ -73,7 +74,7 @@ def expected(
     return policy.limit(actions[0]).numpy(), state[0].numpy()
 
 
-def self_test_header(policy: Policy, head_weights: str) -> str:
+def self_test_header(policy: Policy, head_weights: str, profile: InputProfile | None) -> str:
     """Return the header file with the test vectors."""
     observations = draw_observations(policy, NUM_STEPS)
     dt_s = draw_times(policy.circuit.frame_s, NUM_STEPS)
@@ -93,4 +94,10 @@ def self_test_header(policy: Policy, head_weights: str) -> str:
         text += table("self_test_observations", observations)
     text += table("self_test_dt_s", dt_s)
     name = "self_test_scores" if policy.choices else "self_test_actions"
-    return text + table(name, to_float32(actions))
+    text += table(name, to_float32(actions))
+    if profile is not None and policy.contract is not None:
+        seen = policy.contract.observation
+        distances = profile.distances(np.stack([statistics_of(one, seen) for one in observations]))
+        text += defines({"SELF_TEST_DISTANCES": 1})
+        text += table("self_test_distances", to_float32(distances))
+    return text

@@ -33,6 +33,8 @@ class SelfTest:
     workspace_bytes: int
     instructions: int | None
     """Number of instructions of one step; None if they are not counted."""
+    fault_instructions: int | None
+    """The same of one call of `controller_faults`, and None without this function."""
     step_us: float
     """Duration of one step [µs]; meaningless in QEMU."""
 
@@ -130,7 +132,6 @@ class Target:
                 f"the test program must print its result on {self.name}, got status"
                 f" {result.returncode} and {(result.stdout + result.stderr)[-300:]!r}."
             )
-        ticks = [int(number) for number in re.findall(r"ticks: (\d+)", result.stdout)]
         took = re.search(r"microseconds a step: (\S+)", result.stdout)
         return SelfTest(
             passed=found[1] == "pass" and result.returncode == 0,
@@ -138,7 +139,8 @@ class Target:
             bits=found[3],
             state_bytes=int(found[4]),
             workspace_bytes=int(found[5]),
-            instructions=round(sum(ticks) / len(ticks) * _INSTRUCTIONS_PER_TICK) if ticks else None,
+            instructions=_instructions("step", result.stdout),
+            fault_instructions=_instructions("faults", result.stdout),
             step_us=float(took[1]) if took else float("nan"),
         )
 
@@ -158,6 +160,12 @@ class Target:
             flash_bytes=int(size.splitlines()[1].split()[0]),
             stack_bytes=deepest_stack(graph, f"{controller.name}_step"),
         )
+
+
+def _instructions(name: str, output: str) -> int | None:
+    """Return the mean number of instructions that a test program printed; None if none."""
+    ticks = [int(number) for number in re.findall(rf"^{name}: (\d+) ticks$", output, re.MULTILINE)]
+    return round(sum(ticks) / len(ticks) * _INSTRUCTIONS_PER_TICK) if ticks else None
 
 
 def deepest_stack(graph: str, root: str) -> int:

@@ -89,6 +89,20 @@ static float largest_error(uint32_t step, const acted *action)
 }
 #endif
 
+/* Write the distance of an observation from good driving; tell whether it is as expected. */
+static int finds_distance(uint32_t step, float *distance)
+{
+    *distance = 0.0f;
+#ifdef SELF_TEST_DISTANCES
+    controller_faults(&workspace, observe(step), distance);
+    const float error = *distance / self_test_distances[step] - 1.0f;
+    return error < 2e-3f && error > -2e-3f;
+#else
+    (void)step;
+    return 1;
+#endif
+}
+
 /* Of numbers of 32 bits; the order of bytes in memory does not count. */
 static uint32_t hash_numbers(uint32_t hash, const void *numbers, int count)
 {
@@ -119,7 +133,13 @@ static void take_steps(long steps)
 #ifdef SELF_TEST_TICKS
         const unsigned long start = self_test_ticks();
         controller_step(&state, &workspace, observation, CONTROLLER_FRAME_S, action);
-        printf("ticks: %lu\n", self_test_ticks() - start);
+        printf("step: %lu ticks\n", self_test_ticks() - start);
+#ifdef CONTROLLER_FAULTS_UNUSABLE
+        float distance;
+        const unsigned long before = self_test_ticks();
+        controller_faults(&workspace, observation, &distance);
+        printf("faults: %lu ticks\n", self_test_ticks() - before);
+#endif
 #else
         controller_step(&state, &workspace, observation, CONTROLLER_FRAME_S, action);
 #endif
@@ -135,6 +155,13 @@ int main(int count, char **words)
     controller_init(&state);
     for (uint32_t step = 0; step < SELF_TEST_STEPS; step++) {
         acted action[CONTROLLER_ACTION_SIZE];
+        float distance;
+        if (!finds_distance(step, &distance)) {
+            printf("fail: step %u is at distance %g from good driving\n", (unsigned)step,
+                   (double)distance);
+            return 1;
+        }
+        hash = hash_numbers(hash, &distance, 1);
         const int status =
             controller_step(&state, &workspace, observe(step), self_test_dt_s[step], action);
         if (status != CONTROLLER_OK) {
