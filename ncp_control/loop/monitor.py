@@ -18,7 +18,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 | blurred      | less than half as sharp as the blurriest calibration frames    | doubtful       |
 | colours      | nearer to the calibration data with red and blue swapped, and  | doubtful       |
 |              | then within the limit or at most half as far                   |                |
-| far          | far from the calibration data (`profile`)                      | doubtful       |
+| far          | far from the calibration data, or a number of it is            | doubtful       |
+|              | (`profile`)                                                    |                |
 | range        | a number outside the range of its entry in the contract        | doubtful       |
 
 A reading may have several faults, and the worst counts: a black frame makes a reading unusable even
@@ -274,6 +275,12 @@ class Monitor:
         if sharpness is not None and numbers[-2] < sharpness:
             reason = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
             return Fault("blurred", reason, is_unusable=False)
+        if (outside := profile.find_outside(numbers)) is not None:
+            assert profile.number_ranges is not None  # found outside of it
+            low, high = profile.number_ranges[outside]
+            name = entries_of(self._observed)[outside].name
+            reason = f"{name} {numbers[outside]:.4g}, usually {low:.4g} to {high:.4g}"
+            return Fault("far", reason, is_unusable=False)
         with np.errstate(over="ignore", invalid="ignore"):  # numbers may be far out of range
             distance = profile.distance(numbers)
         reason = f"distance {distance:.2f}, limit {profile.limit:.2f}"

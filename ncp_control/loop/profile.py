@@ -9,6 +9,9 @@ The limit is set by drives on other roads, which the fit has not seen. For each 
 there is a lowest limit at which the loop would never hold or stop (`levels.tolerated`), because
 inputs that are far for only a moment just slow the commands. The limit of the profile is the
 quantile of these limits that a fraction `held_share` (1 %) of the drives exceeds, times a margin.
+One wrong number among many, e.g. a speed in km/h, hardly changes the distance. So each observed
+number also has a range: its values in all drives, widened on both sides by half of their span.
+
 For an observation of numbers, x is the observation itself. For a frame and numbers, x holds the
 numbers and then the statistics of the frame. For a frame:
 
@@ -43,7 +46,14 @@ from ncp_control.contract import Contract, ObservationContract
 from ncp_control.json_files import read_json
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
-from ncp_control.records import array_of, frames_in, frames_part, numbers_in, record_frame
+from ncp_control.records import (
+    array_of,
+    entries_of,
+    frames_in,
+    frames_part,
+    numbers_in,
+    record_frame,
+)
 
 _FORMAT, _MAX_BYTES = 1, 2**24
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 6
@@ -52,6 +62,8 @@ _KEYS = {"mean", "covariance", "limit", "least_sharpness", "provenance"}
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
 """Index of the log of sharpness among the statistics of a frame."""
+_WIDENED = 0.5
+"""How far a number's range goes beyond its values in good driving, as a share of their span."""
 
 
 def frame_statistics(frame: np.ndarray, *, is_coloured: bool = True) -> np.ndarray:
@@ -166,6 +178,9 @@ class InputProfile:
     swap_ratio: float | None = None
     """Largest allowed ratio, at least 1, of a frame's distance to its distance with red and blue
     swapped; None if it was not calibrated or the frames have no colours."""
+    number_ranges: np.ndarray | None = None
+    """Range of each observed number in good driving, shape (numbers, 2); None if it was not
+    calibrated."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """How the profile was made: driving, frames, distances on other roads, margin."""
 
@@ -205,14 +220,25 @@ class InputProfile:
         """Return the distances, shape (time,), of statistics of shape (time, n)."""
         return np.linalg.norm((statistics - self.mean) @ self.whitening.T, axis=1)
 
+    def find_outside(self, statistics: np.ndarray) -> int | None:
+        """Return the index of the first observed number that is outside of its range, if any.
+
+        Args:
+            statistics: Statistics of an observation, shape (n,); see `statistics_of`.
+        """
+        if self.number_ranges is None:
+            return None
+        low, high = self.number_ranges.T
+        outside = (statistics[: len(low)] < low) | (statistics[: len(low)] > high)
+        return int(outside.argmax()) if outside.any() else None
+
     @classmethod
     def fit(
         cls,
         fitted: Sequence[SeenDrive],
         held_out: Sequence[SeenDrive],
+        seen: ObservationContract,
         *,
-        is_frames: bool,
-        is_coloured: bool = False,
         margin: float = 1.25,
         held_share: float = 0.01,
         provenance: dict[str, Any] | None = None,
@@ -222,8 +248,7 @@ class InputProfile:
         Args:
             fitted: Drives that give mean and covariance.
             held_out: Drives on other roads, which set the limit.
-            is_frames: Whether the observations have frames, alone or with numbers.
-            is_coloured: Whether these frames have colours.
+            seen: Contract of the observations.
             margin: Factor on the limit found from the held-out drives.
             held_share: Fraction of the held-out drives in which the loop would hold if the margin
                 were 1, from 0 to below 1; interpolated between drives.
@@ -236,14 +261,18 @@ class InputProfile:
         distances = [profile.distances(drive.numbers) for drive in held_out]
         usual = _usual(distances, held_out, held_share)
         sharpness = ratio = None
-        if is_frames:  # the limit is half as sharp as the least sharp frames
-            drives = [*fitted, *held_out]
+        drives = [*fitted, *held_out]
+        if frames_part(seen) is not None:  # the limit is half as sharp as the least sharp frames
             blurs = [-drive.numbers[:, _SHARPNESS] for drive in drives]
             sharpness = -_usual(blurs, drives, held_share) - float(np.log(2.0))
-        if is_coloured:
+        if has_colours(seen):
             swapped = [profile.distances(swap_colours(drive.numbers)) for drive in held_out]
             ratios = [one / (other + 1e-9) for one, other in zip(distances, swapped, strict=True)]
             ratio = max(margin * _usual(ratios, held_out, held_share), 1.0)
+        size = len(entries_of(seen))
+        low = np.min([drive.numbers[:, :size].min(axis=0) for drive in drives], axis=0)
+        high = np.max([drive.numbers[:, :size].max(axis=0) for drive in drives], axis=0)
+        room = _WIDENED * (high - low)
         largest = max(float(one.max()) for one in distances)
         found = {"usual_distance": round(usual, 4), "largest_distance": round(largest, 4),
                  "margin": margin, "held_share": held_share,
@@ -254,6 +283,7 @@ class InputProfile:
             limit=margin * usual,
             least_sharpness=sharpness,
             swap_ratio=ratio,
+            number_ranges=np.stack([low - room, high + room], axis=1),
             provenance={**(provenance or {}), **found},
         )
 
@@ -265,6 +295,7 @@ class InputProfile:
             "limit": self.limit,
             "least_sharpness": self.least_sharpness,
             "swap_ratio": self.swap_ratio,
+            "number_ranges": _listed(self.number_ranges),
             "provenance": self.provenance,
             "mean": _rounded(self.mean),
             "covariance": [_rounded(row) for row in lower],
@@ -297,6 +328,7 @@ class InputProfile:
                 limit=float(values["limit"]),
                 least_sharpness=_number(values["least_sharpness"]),
                 swap_ratio=_number(values.get("swap_ratio")),
+                number_ranges=_ranges(values.get("number_ranges")),
                 provenance=dict(values["provenance"]),
             )
             profile.distance(mean)  # fails unless the covariance is positive definite
@@ -317,6 +349,14 @@ def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _listed(ranges: np.ndarray | None) -> list[list[float]] | None:
+    return None if ranges is None else [_rounded(one) for one in ranges]
+
+
+def _ranges(values: Any) -> np.ndarray | None:
+    return None if values is None else np.array(values, np.float64).reshape(-1, 2)
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -11,9 +11,9 @@ from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
 from ncp_control.loop.pilot import needed_contract
-from ncp_control.loop.profile import InputProfile, SeenDrive, has_colours, statistics_of
+from ncp_control.loop.profile import InputProfile, SeenDrive, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
-from ncp_control.records import array_of, frames_part
+from ncp_control.records import array_of
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, threads_for
 from scripts.recordings import check_log, opened
@@ -54,8 +54,7 @@ def calibrate(settings: Calibrate) -> None:
     profile = InputProfile.fit(
         fitted,
         others,
-        is_frames=frames_part(contract.observation) is not None,
-        is_coloured=has_colours(contract.observation),
+        contract.observation,
         margin=settings.margin,
         held_share=settings.held_share,
         provenance={"world": contract.world, **described(settings, seconds), "policy": folder.name},

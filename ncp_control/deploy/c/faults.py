@@ -134,6 +134,9 @@ def _likeness(policy: Policy, senses: Senses, profile: InputProfile) -> FaultFin
     lower = profile.whitening[np.tril_indices(size)]
     tables = table("profile_mean", to_float32(profile.mean))
     tables += table("whitening", to_float32(lower))
+    if senses.numbers and profile.number_ranges is not None:
+        constants["SEEN_NUMBERS"] = senses.num_numbers
+        tables += limit_tables("seen", Interval(*profile.number_ranges.T))
     parts: tuple[str, ...] = ("profile_distance", "likeness_fault")
     lines = []
     if senses.numbers:

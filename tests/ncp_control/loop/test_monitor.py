@@ -23,6 +23,7 @@ from ncp_control.policy import load, shipped_policies
 from ncp_control.records import array_of, frames_in, join, record_frame
 
 SHAPE, FRAME_S = (24, 36, 3), 0.05
+FRAMES = FramesContract(shape=SHAPE)
 
 
 def scene(rng, blue_sky=True):
@@ -47,13 +48,14 @@ def profile():
     rng = np.random.default_rng(0)
     fitted, others = ([drive_of(frame_statistics(scene(rng)) for _ in range(20)) for _ in range(n)]
                       for n in (20, 10))  # fmt: skip
-    return InputProfile.fit(fitted, others, is_frames=True, provenance={"driving": "test"})
+    fit = InputProfile.fit(fitted, others, FRAMES, provenance={"driving": "test"})
+    return replace(fit, swap_ratio=None)
 
 
 @pytest.fixture
 def frames_contract():
     steering = ActionContract(name="steering")
-    return Contract(observation=FramesContract(shape=SHAPE), action=(steering,), frame_s=FRAME_S)
+    return Contract(observation=FRAMES, action=(steering,), frame_s=FRAME_S)
 
 
 def kinds(monitor, frame, count=1, age_s=0.0, start_s=0.0):
@@ -104,13 +106,12 @@ def test_swapped_colours_are_told_within_the_limit_by_the_nearer_of_the_two(fram
     rng = np.random.default_rng(0)
     fitted, others = ([drive_of(frame_statistics(scene(rng)) for _ in range(20)) for _ in range(n)]
                       for n in (20, 10))  # fmt: skip
-    fits = [InputProfile.fit(fitted, others, is_frames=True, is_coloured=is_coloured,
-                             margin=1000.0) for is_coloured in (True, False)]  # fmt: skip
+    fit = InputProfile.fit(fitted, others, FRAMES, margin=1000.0)
     frame = scene(np.random.default_rng(7))[:, :, ::-1]
-    assert fits[0].distance(frame_statistics(frame)) < fits[0].limit
+    assert fit.distance(frame_statistics(frame)) < fit.limit
     # The margin is that of the ratio, too: take one that is as narrow as the colours are.
-    assert fits[1].swap_ratio is None
-    for profile, found in ((replace(fits[0], swap_ratio=1.0), ["colours"]), (fits[1], [])):
+    for swap_ratio, found in ((1.0, ["colours"]), (None, [])):
+        profile = replace(fit, swap_ratio=swap_ratio)
         assert kinds(Monitor(frames_contract, profile=profile), frame) == found
         clean = Monitor(frames_contract, profile=profile)
         assert all(kinds(clean, scene(rng), start_s=i) == [] for i in range(100))
@@ -149,7 +150,7 @@ def test_the_ratio_of_swapped_colours_is_calibrated_and_kept(tmp_path):
 
     for is_grey, low, high in ((False, 1.0, 1.0), (True, 1.05, 1.5)):
         fitted, others = drives(20, is_grey), drives(10, is_grey)
-        profile = InputProfile.fit(fitted, others, is_frames=True, is_coloured=True)
+        profile = InputProfile.fit(fitted, others, FRAMES)
         assert low <= profile.swap_ratio <= high
         profile.save(tmp_path)
         loaded = InputProfile.load(tmp_path)
@@ -235,7 +236,9 @@ def test_a_profile_of_numbers_is_their_mahalanobis_distance(tmp_path):
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(3, 3))
     fitted, others = (rng.normal(size=(n, 3)) @ mixing for n in (2000, 500))
-    profile = InputProfile.fit([drive_of(fitted)], [drive_of(others)], is_frames=False, margin=1.5)
+    profile = InputProfile.fit(
+        [drive_of(fitted)], [drive_of(others)], _vector_contract(3).observation, margin=1.5
+    )
     one = np.array([1.0, -2.0, 0.5])
     away = one - fitted.mean(0)
     expected = np.sqrt(away @ np.linalg.solve(np.cov(fitted.T), away) / 3)
@@ -255,7 +258,9 @@ def test_a_share_of_the_drives_does_not_set_the_limit():
     # Drive k is k standard deviations away all the time: its limit is about k.
     others = [drive_of(np.full((10, 1), float(k))) for k in rng.permutation(101)]
     found = {
-        share: InputProfile.fit(fitted, others, is_frames=False, margin=2.0, held_share=share)
+        share: InputProfile.fit(
+            fitted, others, _vector_contract(1).observation, margin=2.0, held_share=share
+        )
         for share in (0.0, 0.01, 0.1)
     }
     unit = found[0.0].provenance["largest_distance"] / 100.0
@@ -273,8 +278,7 @@ def test_a_few_blurred_frames_of_a_drive_do_not_set_the_least_sharpness():
 
     clean, others = [drive(0) for _ in range(10)], [drive(0) for _ in range(5)]
     sharp, with_two, with_many = (
-        InputProfile.fit([*clean, drive(n)], others, is_frames=True, held_share=0.0)
-        for n in (0, 2, 8)
+        InputProfile.fit([*clean, drive(n)], others, FRAMES, held_share=0.0) for n in (0, 2, 8)
     )
     assert with_two.least_sharpness == pytest.approx(sharp.least_sharpness, abs=0.1)
     assert with_many.least_sharpness < sharp.least_sharpness - 0.5
@@ -347,7 +351,7 @@ def test_a_blurred_grey_frame_is_noticed_at_once_though_those_before_it_are_shar
 
     fitted, others = ([drive_of(statistics_of(stacked(), seen) for _ in range(20))
                        for _ in range(n)] for n in (20, 10))  # fmt: skip
-    monitor = Monitor(contract, profile=InputProfile.fit(fitted, others, is_frames=True))
+    monitor = Monitor(contract, profile=InputProfile.fit(fitted, others, seen))
     frame = stacked()
     assert kinds(monitor, frame) == []
     frame = stacked()

@@ -46,7 +46,7 @@ def profile():
         [drive_of(statistics_of(record(rng), sensed) for _ in range(20)) for _ in range(n)]
         for n in (20, 10)
     )
-    return InputProfile.fit(fitted, others, is_frames=True)
+    return InputProfile.fit(fitted, others, sensed)
 
 
 def kinds(monitor, observations, start_s=0.0):
@@ -128,12 +128,33 @@ def test_a_number_out_of_its_range_may_be_far_as_well(profile):
     assert kinds(monitor, [record(rng, 60.0)]) == ["range", "far"]
 
 
+def test_a_speed_in_the_wrong_unit_is_far_though_the_frame_is_usual(tmp_path):
+    rng, contract = np.random.default_rng(0), CONTRACT.observation
+    drives = [
+        drive_of(statistics_of(record(rng, rng.uniform(0.0, 12.0)), contract) for _ in range(60))
+        for _ in range(20)
+    ]
+    InputProfile.fit(drives, drives, contract).save(tmp_path)
+    profile = InputProfile.load(tmp_path)
+    (low, high), *others = profile.number_ranges
+    assert not others and low == pytest.approx(-6.0, abs=0.1) and high == pytest.approx(18, abs=0.1)
+    parts = CONTRACT.observation.parts
+    free = {"frame": parts["frame"], "speed": VectorContract(entries=(Entry(name="speed"),))}
+    monitor = Monitor(replace(CONTRACT, observation=DictContract(parts=free)), profile=profile)
+    for speed, found in ((0.0, []), (12.0, []), (17.9, []), (18.1, ["far"]), (3.6 * 8, ["far"])):
+        assert kinds(monitor, [record(rng, speed)], start_s=speed) == found
+    wrong = statistics_of(record(rng, 3.6 * 8), contract)
+    assert profile.distance(wrong) < profile.limit, "the distance alone does not tell"
+    untold = replace(profile, number_ranges=None)
+    assert kinds(Monitor(CONTRACT, profile=untold), [record(rng, 28.8)]) == []
+
+
 @pytest.mark.parametrize("speed_mps", [60.0, 1e200, 1.5e308])
 def test_a_number_whose_distance_overflows_is_far(speed_mps):
     rng = np.random.default_rng(0)
     fitted = [drive_of(rng.normal(8.0, 0.5, (60, 1)))]
     contract = replace(CONTRACT, observation=VectorContract(entries=(SPEED,)))
-    monitor = Monitor(contract, profile=InputProfile.fit(fitted, fitted, is_frames=False))
+    monitor = Monitor(contract, profile=InputProfile.fit(fitted, fitted, contract.observation))
     assert kinds(monitor, [np.array([8.0])]) == []
     assert kinds(monitor, [np.array([speed_mps])], start_s=1.0) == ["range", "far"]
 
@@ -183,7 +204,7 @@ def test_numbers_of_a_record_are_its_own_and_those_of_its_frame():
 def test_a_profile_of_frames_alone_is_refused():
     rng = np.random.default_rng(0)
     fitted = [drive_of(frame_statistics(scene(rng)) for _ in range(60))]
-    profile = InputProfile.fit(fitted, fitted, is_frames=True)
+    profile = InputProfile.fit(fitted, fitted, FramesContract(shape=SHAPE))
     with pytest.raises(ValueError, match="`profile` must be of the policy's observations"):
         Monitor(CONTRACT, profile=profile)
 

@@ -4,6 +4,9 @@ static int likeness_fault(float *x, float *distance)
 {
     *distance = profile_distance(x);
     if (x[STATISTICS - 2] < LEAST_SHARPNESS) return CONTROLLER_FAULT_BLURRED;
+#ifdef SEEN_NUMBERS
+    if (!are_within(x, seen_lowest, seen_highest, SEEN_NUMBERS)) return CONTROLLER_FAULT_FAR;
+#endif
 #if COLOURS == 3
     float *red = x + STATISTICS - 4 - 2 * BLOCK_ROWS, *blue = red + BLOCK_ROWS;
     for (int k = 0; k < BLOCK_ROWS; k++) {
