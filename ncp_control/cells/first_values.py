@@ -253,12 +253,7 @@ def _set_lstm(cell: Cell, frames: Tensor) -> None:
 
 
 def _set_gru(cell: Cell, frames: Tensor) -> None:
-    assert isinstance(cell, GRU)
-    _set_forget_gates(_biases(cell.gru), frames, enter=None, forget=1)
-
-
-def _set_ode_rnn(cell: Cell, frames: Tensor) -> None:
-    assert isinstance(cell, ODERNN)
+    assert isinstance(cell, GRU | ODERNN)
     _set_forget_gates(_biases(cell.gru), frames, enter=None, forget=1)
 
 
@@ -295,7 +290,7 @@ def _set_forget_gates(
 
 def _keep_bias(frames: Tensor) -> Tensor:
     """Return β with 1 / (1 + exp(−β)) = exp(−1 / frames)."""
-    return -torch.log(torch.expm1(1.0 / frames))
+    return -inverse_softplus(1.0 / frames)
 
 
 def _gate_biases(frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -353,7 +348,7 @@ _SETTERS: dict[type[Cell], Callable[[Cell, Tensor], None]] = {
     CTRNN: _set_ctrnn,
     LSTM: _set_lstm,
     GRU: _set_gru,
-    ODERNN: _set_ode_rnn,
+    ODERNN: _set_gru,
     MixedMemory: _set_mixed_memory,
     CfC: _set_cfc,
     WiredCfC: _set_wired_cfc,
