@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ncp_control.cells.base import reference_tensor
-from ncp_control.learning.demonstrations import Batch, Demonstrations, windows
+from ncp_control.learning.demonstrations import Batch, Demonstrations, Windows
 from ncp_control.learning.losses import choice_cross_entropy
 from ncp_control.learning.read_ahead import read_ahead
 from ncp_control.learning.run import Run
@@ -177,7 +177,7 @@ class _Lessons(Lessons[Batch]):
             self._add(epoch, self.aggregate(kept, epoch) if known is None else known)
         config, augment = self.config, self.augment
         if config.epoch_steps is None:
-            batches = windows(self.stores, config.window, config.batch_size, config.seed, epoch)
+            batches = Windows(self.stores, config.window, config.batch_size, config.seed, epoch)
             count = len(batches)
         else:
             batches, count = self._steps(config.epoch_steps, epoch), config.epoch_steps
@@ -193,7 +193,7 @@ class _Lessons(Lessons[Batch]):
         config, left = self.config, count
         for i in itertools.count():
             number = epoch * count + i  # of the pass; an epoch has at most `count`
-            passed = windows(self.stores, config.window, config.batch_size, config.seed, number)
+            passed = Windows(self.stores, config.window, config.batch_size, config.seed, number)
             yield from itertools.islice(passed, left)
             left -= len(passed)
             if left <= 0:

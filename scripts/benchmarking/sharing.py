@@ -24,7 +24,7 @@ import torch
 from torch import distributed
 from torch.nn.utils import parameters_to_vector
 
-from ncp_control.learning.demonstrations import Batch, Demonstrations, DemonstrationWriter, windows
+from ncp_control.learning.demonstrations import Batch, Demonstrations, DemonstrationWriter, Windows
 from ncp_control.learning.imitation import ImitationLoss
 from ncp_control.learning.launched import rank
 from ncp_control.learning.settings import ImitationConfig
@@ -115,7 +115,7 @@ def _measure(head: str, rounds: int) -> Costs:
 
     with tempfile.TemporaryDirectory() as folder:
         store = _store(Path(folder) / "store")
-        batches = windows(store, FRAMES, ROWS, seed=0)
+        batches = Windows(store, FRAMES, ROWS, seed=0)
         times = np.array([
             [
                 _processor_s(gradient, whole),

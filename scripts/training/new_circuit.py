@@ -83,8 +83,8 @@ class NewCircuit:
             return
         import torch
 
-        from ncp_control.learning.demonstrations import windows
+        from ncp_control.learning.demonstrations import Windows
 
-        batch = next(iter(windows(demonstrations, window, 16, seed)))
+        batch = next(iter(Windows(demonstrations, window, 16, seed)))
         with torch.no_grad():
             self.begin(policy.circuit.cell, policy.features(batch.observations), seed)

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.series import MISSING, TimeSeries
 from envs.series_rows import RowCoder, SeriesRows
-from ncp_control.learning.demonstrations import Demonstrations, windows
+from ncp_control.learning.demonstrations import Demonstrations, Windows
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy.scaling import RELATIVE_DEVIATION
 from scripts.training.series_report import most_frequent, without_inputs
@@ -98,7 +98,7 @@ def doubts_of_steps(store: Demonstrations, config: ImitationConfig) -> list[str]
     """Return a sentence if a training on a store has few optimizer steps."""
     count = config.epoch_steps
     if count is None:
-        count = len(windows(store, config.window, config.batch_size, config.seed))
+        count = len(Windows(store, config.window, config.batch_size, config.seed))
     planned = config.epochs * count
     if planned >= FEW_STEPS:
         return []

@@ -14,7 +14,7 @@ from gymnasium.wrappers import RescaleAction
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, windows
+from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, Windows
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, save_checkpoint
 from ncp_control.learning.reinforcement.ppo import SequencePPO
 from ncp_control.learning.results import ResultsFile
@@ -65,7 +65,7 @@ def _make_store(folder: Path, frames_as: str = "raw") -> None:
 
 def _read_store(folder: Path) -> None:
     store = Demonstrations.open(folder)
-    batch = next(iter(windows([store], length=4, batch_size=2, seed=0)))
+    batch = next(iter(Windows([store], length=4, batch_size=2, seed=0)))
     assert torch.isfinite(batch.actions).all() and torch.isfinite(batch.dt_s).all()
 
 

@@ -17,7 +17,7 @@ from ncp_control import load
 from ncp_control.acting.closed_loop import PolicyPilot
 from ncp_control.acting.recorder import run_episodes
 from ncp_control.learning import trainer
-from ncp_control.learning.demonstrations import Demonstrations, windows
+from ncp_control.learning.demonstrations import Demonstrations, Windows
 from ncp_control.learning.imitation import ImitationConfig
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import TrainingState
@@ -179,7 +179,7 @@ def test_conditions_are_met_in_frames_and_refused_without(tmp_path, monkeypatch)
         imitate_expert(policy, task, asked, run)
     (store,) = (tmp_path / "data").iterdir()  # made once, and found again
     shown = Demonstrations.open(store)
-    (batch,) = windows(shown, 6, 4, seed=0)
+    (batch,) = Windows(shown, 6, 4, seed=0)
     changed = seen[-1](batch, torch.Generator().manual_seed(1)).observations
     assert numbers_in(changed, (78, 200, 3)).equal(numbers_in(batch.observations, (78, 200, 3)))
     assert not frames_in(changed, (78, 200, 3)).any(dim=(-1, -2, -3)).all()

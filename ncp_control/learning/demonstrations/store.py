@@ -51,7 +51,7 @@ class Demonstrations:
 
     Raises:
         ValueError: If the arrays disagree in length, shape or dtype, are empty, or hold an action
-            or time step that is not finite. Observations on disk are not read here; `windows`
+            or time step that is not finite. Observations on disk are not read here; `Windows`
             checks them when it reads them.
     """
 

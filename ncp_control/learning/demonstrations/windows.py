@@ -69,6 +69,10 @@ class Windows:
     Raises:
         ValueError: If a number is out of range, there is no store, or the stores differ in shape or
             dtype; during iteration, if an observation is not finite.
+
+    Example:
+        >>> for batch in Windows(store, length=16, batch_size=32, seed=0, epoch=epoch):
+        ...     actions, _ = policy(batch.observations, dt_s=batch.dt_s)
     """
 
     def __init__(
@@ -79,13 +83,10 @@ class Windows:
         seed: int,
         epoch: int = 0,
     ) -> None:
-        for name, value, low in (
-            ("length", length, 1),
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("epoch", epoch, 0),
-        ):
-            check_count(name, value, low)
+        check_count("length", length)
+        check_count("batch_size", batch_size)
+        check_count("seed", seed, 0)
+        check_count("epoch", epoch, 0)
         if isinstance(demonstrations, Demonstrations):
             demonstrations = [demonstrations]
         stores = list(demonstrations)
@@ -109,22 +110,6 @@ class Windows:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._windows), self.batch_size):
             yield _gather(self._windows[start : start + self.batch_size], self.length)
-
-
-def windows(
-    demonstrations: Demonstrations | Sequence[Demonstrations],
-    length: int,
-    batch_size: int,
-    seed: int,
-    epoch: int = 0,
-) -> Windows:
-    """Return the shuffled batches of one epoch; see `Windows` for the arguments.
-
-    Example:
-        >>> for batch in windows(store, length=16, batch_size=32, seed=0, epoch=epoch):
-        ...     actions, _ = policy(batch.observations, dt_s=batch.dt_s)
-    """
-    return Windows(demonstrations, length, batch_size, seed, epoch)
 
 
 def _check_stores(stores: Sequence[Demonstrations]) -> None:
@@ -166,18 +151,15 @@ def _gather(chosen: Sequence[_Window], length: int) -> Batch:
     dt_s = np.zeros(shape, np.float32)
     mask = np.zeros(shape, np.bool_)
     for row, window in enumerate(chosen):
-        frames = slice(window.start, window.stop)
+        source, frames = window.store, slice(window.start, window.stop)
         count = window.stop - window.start
-        for block, source in (
-            (observations, window.store.observations),
-            (actions, window.store.actions),
-        ):
-            block[row, :count] = source[frames]
-            if block is observations:
-                check_observations(block[row, :count], first=window.start)
+        observations[row, :count] = source.observations[frames]
+        check_observations(observations[row, :count], first=window.start)
+        actions[row, :count] = source.actions[frames]
+        dt_s[row, :count] = source.dt_s[frames]
+        for block in (observations, actions):
             block[row, count:] = block[row, count - 1]
-        dt_s[row, :count] = window.store.dt_s[frames]
-        counted = window.store.is_labelled[window.first : window.last]
+        counted = source.is_labelled[window.first : window.last]
         mask[row, window.first - window.start : window.last - window.start] = counted
     return Batch(
         observations=torch.from_numpy(observations),

@@ -4,7 +4,7 @@ import pytest
 
 from envs.recorded import load_recording
 from envs.recorded.images import Framing
-from ncp_control.learning.demonstrations import windows
+from ncp_control.learning.demonstrations import Windows
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def test_the_real_tub(recordings, tmp_path, store_of, lengths):
     store = store_of(train, tmp_path / "train")
     assert (len(store), len(test)) == (878, 220)
     assert store.dt_s.max() <= 1.0
-    counted = sum(int(batch.mask.sum()) for batch in windows(store, 16, 8, seed=0))
+    counted = sum(int(batch.mask.sum()) for batch in Windows(store, 16, 8, seed=0))
     assert counted == len(store)

@@ -10,7 +10,7 @@ import pytest
 from ncp_control.learning.demonstrations import (
     Demonstrations,
     DemonstrationWriter,
-    windows,
+    Windows,
 )
 from ncp_control.learning.demonstrations.store import MAX_META_BYTES
 
@@ -402,7 +402,7 @@ def test_damaged_observations_are_found_when_they_are_read(tmp_path):
     np.save(tmp_path / "s" / "observations.npy", seen)
     store = Demonstrations.open(tmp_path / "s")
     with pytest.raises(ValueError, match="`observations` must be finite, got .* at frame 7"):
-        list(windows(store, 2, 1, seed=0))
+        list(Windows(store, 2, 1, seed=0))
 
 
 def test_a_source_that_json_cannot_hold_is_refused_before_recording(tmp_path):

@@ -12,9 +12,9 @@ import pytest
 from ncp_control.learning.demonstrations import (
     Demonstrations,
     DemonstrationWriter,
+    Windows,
     encoded,
     stacked,
-    windows,
 )
 from ncp_control.learning.read_ahead import read_ahead
 from ncp_control.records import join
@@ -63,7 +63,7 @@ def test_png_keeps_every_pixel(tmp_path, channels):
 def test_windows_are_those_of_raw_frames(tmp_path):
     frames = make_frames(12)
     raw, png = (write(tmp_path / kind, frames, kind) for kind in ("raw", "png"))
-    for one, other in zip(windows(raw, 4, 2, 3), windows(png, 4, 2, 3), strict=True):
+    for one, other in zip(Windows(raw, 4, 2, 3), Windows(png, 4, 2, 3), strict=True):
         for name in ("observations", "actions", "dt_s", "mask"):
             assert (getattr(one, name) == getattr(other, name)).all()
     assert size_of(tmp_path / "png") < 0.7 * size_of(tmp_path / "raw")

@@ -9,7 +9,7 @@ from ncp_control.learning.demonstrations import (
     Batch,
     Demonstrations,
     DemonstrationWriter,
-    windows,
+    Windows,
 )
 from ncp_control.learning.imitation import (
     ImitationConfig,
@@ -245,7 +245,7 @@ def test_the_expert_is_asked_by_default_if_the_training_lasts():
 def test_an_epoch_of_steps_goes_over_the_demonstrations_as_often_as_it_takes(
     tiny_policy, delayed_store, tmp_path, monkeypatch
 ):
-    whole = len(windows(delayed_store, 20, 8, 0))
+    whole = len(Windows(delayed_store, 20, 8, 0))
     seen = []
 
     def spy(policy, batch, precision):

@@ -8,7 +8,7 @@ from ncp_control import LSTM, Policy
 from ncp_control.learning.demonstrations import (
     Demonstrations,
     DemonstrationWriter,
-    windows,
+    Windows,
 )
 from ncp_control.learning.imitation import (
     ImitationConfig,
@@ -108,7 +108,7 @@ def test_stopping_leaves_the_last_checkpoint(tiny_policy, delayed_store, tmp_pat
             augment=stop,
         )
     kept = Policy.load(run.checkpoints / "last")
-    batch = next(iter(windows(delayed_store, 20, 2, 0)))
+    batch = next(iter(Windows(delayed_store, 20, 2, 0)))
     assert torch.equal(kept(batch.observations)[0], tiny_policy(batch.observations)[0])
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract, View
 from ncp_control.framing import Framer
-from ncp_control.learning.demonstrations import Demonstrations, as_seen, stacked, windows
+from ncp_control.learning.demonstrations import Demonstrations, Windows, as_seen, stacked
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_frames_stand_together_as_a_camera_shows_them(store):
 
 def test_windows_are_cut_from_frames_that_stand_together(store):
     together = stacked(store, 2)
-    for batch in windows(together, 3, 2, 0):
+    for batch in Windows(together, 3, 2, 0):
         assert batch.observations.shape[2:] == (4, 5, 6)
 
 
