@@ -1,7 +1,7 @@
 """Datasets of sequence models: recorded traces, cut into windows."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,21 +89,20 @@ class Sequences:
 
     def __getitem__(self, samples: Tensor | slice) -> "Sequences":
         """Return the selected sequences."""
-        return Sequences(
-            inputs=self.inputs[samples],
-            targets=self.targets[samples],
-            dt_s=None if self.dt_s is None else self.dt_s[samples],
-            mask=None if self.mask is None else self.mask[samples],
-        )
+        return self._each(lambda values: values[samples])
 
     def to(self, device: torch.device) -> "Sequences":
         """Return the sequences on a device."""
-        return Sequences(
-            inputs=self.inputs.to(device),
-            targets=self.targets.to(device),
-            dt_s=None if self.dt_s is None else self.dt_s.to(device),
-            mask=None if self.mask is None else self.mask.to(device),
-        )
+        return self._each(lambda values: values.to(device))
+
+    def _cut(self, num_frames: int) -> "Sequences":
+        """Return the first `num_frames` frames of all sequences."""
+        return self._each(lambda values: values[:, :num_frames])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
+        """Return sequences of which each tensor is changed by a function."""
+        parts = vars(self).items()
+        return Sequences(**{k: None if values is None else change(values) for k, values in parts})
 
     def batches(self, batch_size: int) -> Iterator["Sequences"]:
         """Yield all sequences in order, `batch_size` at a time."""
@@ -134,15 +133,6 @@ class Sequences:
         """Return the number of frames up to the last that counts, shape (samples,), on the CPU."""
         assert self.mask is not None
         return (self.mask.shape[1] - self.mask.flip(1).int().argmax(dim=1)).cpu()
-
-    def _cut(self, num_frames: int) -> "Sequences":
-        """Return the first `num_frames` frames of all sequences."""
-        return Sequences(
-            inputs=self.inputs[:, :num_frames],
-            targets=self.targets[:, :num_frames],
-            dt_s=None if self.dt_s is None else self.dt_s[:, :num_frames],
-            mask=None if self.mask is None else self.mask[:, :num_frames],
-        )
 
 
 def load_traces(folder: Path | str) -> list[np.ndarray]:
