@@ -5,8 +5,6 @@ time, with gradients, and backpropagates through it. So the memory is that of on
 extra time is one forward pass. It works for every cell, with or without a kernel.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ncp_control.cells import Cell
+from ncp_control.cells.precision import exchanged, places_of
 from ncp_control.generators import drawn_from, generator_states
 
 
@@ -54,36 +53,18 @@ class _Weights:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self._slots: list[tuple[dict[str, Any], str, Tensor]] = [
-            (tensors, name, tensor)
-            for part in cell.modules()
-            for tensors in (part._parameters, part._buffers)
-            for name, tensor in tensors.items()
-            if tensor is not None
-        ]
+        self._places = places_of(cell)
         # A tensor may be used in several places; it is listed once.
-        learned = {id(tensor): tensor for *_, tensor in self._slots if tensor.requires_grad}
-        self.learned: tuple[Tensor, ...] = tuple(learned.values())
-        self._place = {key: place for place, key in enumerate(learned)}
+        learned = {id(p.tensor): p.tensor for p in self._places if p.tensor.requires_grad}
+        self.learned = tuple(learned.values())
         _check_no_others(cell)
-
-    @contextmanager
-    def exchanged(self, learned: tuple[Tensor, ...]) -> Iterator[None]:
-        """Within the block, replace the learned weights of the cell by `learned`."""
-        later: list[Any] = [(tensors, name, tensors[name]) for tensors, name, _ in self._slots]
-        try:
-            for tensors, name, tensor in self._slots:
-                place = self._place.get(id(tensor))
-                tensors[name] = tensor if place is None else learned[place]
-            yield
-        finally:
-            for tensors, name, tensor in later:
-                tensors[name] = tensor
 
     def run(self, inputs: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
         """Run the cell; `arguments` are state, times, resets and the learned weights."""
         state, dt_s, reset, *learned = arguments
-        with self.exchanged(tuple(learned)):
+        now = {id(old): new for old, new in zip(self.learned, learned, strict=True)}
+        places = [p._replace(tensor=now.get(id(p.tensor), p.tensor)) for p in self._places]
+        with exchanged(places):
             outputs, last = self.cell.sequence(inputs, state, dt_s, reset)
         return outputs, last.clone()  # a view would keep the states of the whole chunk
 

@@ -6,9 +6,9 @@ float32 values and rounds only the results. Gradients reach the stored weights t
 conversion.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,27 +19,47 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.is_floating_point and dtype.itemsize < 4 else dtype
 
 
-def working_precision(module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Return a context in which the half-precision weights and buffers of a module are float32.
+class Place(NamedTuple):
+    """Place of a parameter or buffer in its module, and a tensor for it."""
 
-    The stored tensors come back when the context ends. Without effect if `dtype` is not half
-    precision. Two threads must not run the same half-precision module at the same time.
-    """
-    return nullcontext() if working_dtype(dtype) == dtype else _single_precision(module)
+    tensors: dict[str, Any]
+    name: str
+    tensor: Tensor
+
+
+def places_of(module: nn.Module) -> list[Place]:
+    """Return the place of every parameter and buffer of a module, with the tensor there now."""
+    return [
+        Place(tensors, name, tensor)
+        for part in module.modules()
+        for tensors in (part._parameters, part._buffers)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    ]
 
 
 @contextmanager
-def _single_precision(module: nn.Module) -> Iterator[None]:
-    stored: list[tuple[dict[str, Any], str, Tensor]] = []
-    for part in module.modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and working_dtype(tensor.dtype) != tensor.dtype:
-                    stored.append((tensors, name, tensor))
+def exchanged(places: Sequence[Place]) -> Iterator[None]:
+    """Within the block, put each tensor in its place; the tensors from before come back after it.
+
+    Two threads must not exchange the tensors of the same module at the same time.
+    """
+    before = [place.tensors[place.name] for place in places]
     try:
-        for tensors, name, tensor in stored:
-            tensors[name] = tensor.to(torch.float32)
+        for tensors, name, tensor in places:
+            tensors[name] = tensor
         yield
     finally:
-        for tensors, name, tensor in stored:
+        for (tensors, name, _), tensor in zip(places, before, strict=True):
             tensors[name] = tensor
+
+
+def working_precision(module: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Return a context in which the half-precision weights and buffers of a module are float32.
+
+    Without effect if `dtype` is not half precision.
+    """
+    if working_dtype(dtype) == dtype:
+        return nullcontext()
+    halves = [p for p in places_of(module) if working_dtype(p.tensor.dtype) != p.tensor.dtype]
+    return exchanged([place._replace(tensor=place.tensor.float()) for place in halves])
