@@ -163,9 +163,6 @@ class _Lessons(Lessons[Rollouts]):
         size = config.batch_size, config.window, generator
         return (data.windows(*size) for _ in range(num_updates)), num_updates
 
-    def loss(self, model: Policy, batch: Rollouts) -> Tensor:
-        return DistillationLoss(self.config.burn_in).loss(model, batch)
-
     def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:
         alone = self._act(kept, epoch + 1)[: self.config.worlds // 2]
         mean_return = float(alone.mean())

@@ -11,7 +11,7 @@ Bagnell 2011 (arXiv 1011.0686).
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -121,14 +121,13 @@ class ImitationLoss:
         if model.choices:
             losses = choice_cross_entropy(predicted, wanted, model.choices)
             return (losses * mask).sum() / mask.sum().clamp_min(1)
-        config = self.config
-        return weighted_squared_error(predicted, wanted, mask, **_weighting(config))
+        return weighted_squared_error(predicted, wanted, mask, self.config)
 
     def weight(self, model: Policy, batch: Batch) -> Tensor:
         """Return the sum of the weights of a batch, the divisor of its loss."""
         if model.choices:
             return batch.mask.sum()
-        return _weights(batch.actions, batch.mask, **_weighting(self.config)).sum()
+        return _weights(batch.actions, batch.mask, self.config).sum()
 
     def split(self, batch: Batch, count: int) -> list[Batch | None]:
         """Split a batch into `count` shares of whole windows; None if there are too few windows."""
@@ -199,9 +198,6 @@ class _Lessons(Lessons[Batch]):
             if left <= 0:
                 return
 
-    def loss(self, model: Policy, batch: Batch) -> Tensor:
-        return ImitationLoss(self.config).loss(model, batch)
-
     def judge(self, kept: Policy, epoch: int) -> tuple[float, dict[str, float]]:
         measured = self.validate(kept)
         if "score" not in measured or "loss" in measured:
@@ -222,9 +218,7 @@ def weighted_squared_error(
     predicted: Float[Tensor, "batch time action"],
     wanted: Float[Tensor, "batch time action"],
     mask: Bool[Tensor, "batch time"],
-    turn_weight: float,
-    action_weights: Sequence[float] = (),
-    turn_entries: Sequence[int] = (),
+    config: ImitationConfig,
 ) -> Tensor:
     """Return the weighted squared error Σ w (ŷ − y)² / Σ w with w = m c exp(α |y|).
 
@@ -232,50 +226,37 @@ def weighted_squared_error(
         predicted: ŷ, the predicted actions.
         wanted: y, the demonstrated actions.
         mask: m, True for frames that count.
-        turn_weight: α.
-        action_weights: c, one for each entry of the action; if empty: all 1.
-        turn_entries: Indices of entries; the largest |y| among them is used for all entries of the
-            frame. If empty: each entry uses its own |y|.
+        config: α is `turn_weight`, and c are the `action_weights`, all 1 if empty. With
+            `turn_entries`, the largest |y| among these entries is used for all entries of a frame.
 
     Raises:
         ValueError: If the numbers of predicted and demonstrated entries differ, if there is not one
             action weight per entry, or if `turn_entries` holds an index that does not exist.
     """
     _check_width(predicted.shape[-1], wanted.shape[-1])
-    weight = _weights(wanted, mask, turn_weight, action_weights, turn_entries)
+    weight = _weights(wanted, mask, config)
     return (weight * (predicted - wanted) ** 2).sum() / weight.sum().clamp_min(1e-12)
 
 
 def _weights(
     wanted: Float[Tensor, "batch time action"],
     mask: Bool[Tensor, "batch time"],
-    turn_weight: float,
-    action_weights: Sequence[float],
-    turn_entries: Sequence[int],
+    config: ImitationConfig,
 ) -> Float[Tensor, "batch time action"]:
     """Return w = m c exp(α |y|); arguments as `weighted_squared_error`."""
     size = wanted.abs()
-    if turn_entries:
-        _check_entries(turn_entries, wanted.shape[-1])
-        size = size[..., list(turn_entries)].amax(dim=-1, keepdim=True).expand_as(wanted)
-    weight = torch.exp(turn_weight * size) * mask[..., None]
-    if action_weights:
-        if len(action_weights) != wanted.shape[-1]:
+    if config.turn_entries:
+        _check_entries(config.turn_entries, wanted.shape[-1])
+        size = size[..., list(config.turn_entries)].amax(dim=-1, keepdim=True).expand_as(wanted)
+    weight = torch.exp(config.turn_weight * size) * mask[..., None]
+    if config.action_weights:
+        if len(config.action_weights) != wanted.shape[-1]:
             raise ValueError(
                 f"`action_weights` must be one for each of the {wanted.shape[-1]} entries of the"
-                f" action, got {tuple(action_weights)!r}."
+                f" action, got {config.action_weights!r}."
             )
-        weight = weight * weight.new_tensor(action_weights)
+        weight = weight * weight.new_tensor(config.action_weights)
     return weight
-
-
-def _weighting(config: ImitationConfig) -> dict[str, Any]:
-    """Return the settings that `_weights` takes, as keyword arguments."""
-    return {
-        "turn_weight": config.turn_weight,
-        "action_weights": config.action_weights,
-        "turn_entries": config.turn_entries,
-    }
 
 
 def predict(policy: Policy, batch: Batch, precision: str = "float32") -> Tensor:

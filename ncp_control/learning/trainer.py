@@ -36,7 +36,7 @@ class Lessons(Generic[Batch]):
     """Base class of what a `Trainer` learns from: batches, loss and score."""
 
     shared: Shared | None = None
-    """How several processes share a batch; None if they cannot."""
+    """Loss of a batch that several processes can share; None if `loss` is defined instead."""
 
     def begin_epoch(
         self, epoch: int, kept: Any, generator: torch.Generator
@@ -55,7 +55,9 @@ class Lessons(Generic[Batch]):
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""
-        raise NotImplementedError
+        if self.shared is None:
+            raise NotImplementedError
+        return self.shared.loss(model, batch)
 
     def judge(self, kept: Any, epoch: int) -> tuple[float, dict[str, float]]:
         """Return the score (lower is better) and the metrics that are logged beside the loss.

@@ -53,10 +53,10 @@ def test_loss_is_the_weighted_mean_of_the_frames_that_count():
     predicted = torch.tensor([[[1.0], [2.0], [9.0]]])
     wanted = torch.tensor([[[0.0], [1.0], [0.0]]])
     mask = torch.tensor([[True, True, False]])
-    loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
+    loss = weighted_squared_error(predicted, wanted, mask, ImitationConfig(turn_weight=2.0))
     assert loss.item() == pytest.approx(1.0)
     predicted = torch.tensor([[[1.0], [1.0], [9.0]]])
-    loss = weighted_squared_error(predicted, wanted, mask, turn_weight=2.0)
+    loss = weighted_squared_error(predicted, wanted, mask, ImitationConfig(turn_weight=2.0))
     assert loss.item() == pytest.approx(1.0 / (1.0 + np.exp(2.0)))
 
 
@@ -64,9 +64,10 @@ def test_entries_of_the_action_count_as_they_are_told():
     predicted, wanted = torch.tensor([[[1.0, 2.0]]]), torch.zeros(1, 1, 2)
     mask = torch.ones(1, 1, dtype=torch.bool)
     for weights, loss in (((), 2.5), ((1.0, 1.0), 2.5), ((3.0, 1.0), (3.0 + 4.0) / 4.0)):
-        assert weighted_squared_error(predicted, wanted, mask, 0.0, weights).item() == loss
+        config = ImitationConfig(turn_weight=0.0, action_weights=weights)
+        assert weighted_squared_error(predicted, wanted, mask, config).item() == loss
     with pytest.raises(ValueError, match="`action_weights` must be one for each of the 2 entries"):
-        weighted_squared_error(predicted, wanted, mask, 0.0, (1.0,))
+        weighted_squared_error(predicted, wanted, mask, ImitationConfig(action_weights=(1.0,)))
     with pytest.raises(ValueError, match="`action_weights` must be"):
         ImitationConfig(action_weights=(0.0, 1.0))
 
@@ -151,7 +152,8 @@ def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_
     with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):
         imitation_error(two, delayed_store)
     with pytest.raises(ValueError, match="`policy` must have the 1 actions that were demonstrated"):
-        weighted_squared_error(torch.zeros(2, 3, 2), torch.zeros(2, 3, 1), torch.ones(2, 3), 1.0)
+        many, one, mask = torch.zeros(2, 3, 2), torch.zeros(2, 3, 1), torch.ones(2, 3)
+        weighted_squared_error(many, one, mask, ImitationConfig())
 
     def learn(validate=lambda p: {"score": 0.0}, store=delayed_store, **settings):
         config = ImitationConfig(epochs=1, window=20, batch_size=8, **settings)
@@ -173,12 +175,13 @@ def test_what_does_not_fit_is_refused_before_it_is_learned(tiny_policy, delayed_
 def test_the_steering_of_a_frame_can_decide_how_much_all_of_it_counts():
     wanted = torch.tensor([[[0.0, 0.9], [-0.5, 0.9]]])  # steering, throttle
     predicted, mask = torch.zeros_like(wanted), torch.ones(1, 2)
-    loss = weighted_squared_error(predicted, wanted, mask, 4.0, turn_entries=(0,))
+    config = ImitationConfig(turn_weight=4.0, turn_entries=(0,))
+    loss = weighted_squared_error(predicted, wanted, mask, config)
     frames = np.exp([0.0, 2.0])
     errors = np.array([0.0 + 0.81, 0.25 + 0.81])
     assert loss.item() == pytest.approx((frames * errors).sum() / (2.0 * frames.sum()), rel=1e-6)
     with pytest.raises(ValueError, match=r"`turn_entries` must be below the 2 entries .*\(2,\)"):
-        weighted_squared_error(predicted, wanted, mask, 4.0, turn_entries=(2,))
+        weighted_squared_error(predicted, wanted, mask, ImitationConfig(turn_entries=(2,)))
 
 
 def test_predicting_in_chunks_equals_predicting_at_once(tiny_policy, delayed_store):
