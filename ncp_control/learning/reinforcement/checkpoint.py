@@ -85,7 +85,7 @@ def load_checkpoint(path: Path | str, model: BaseAlgorithm) -> None:
     """
     content = _read(path)
     env = environments(model)
-    mismatch = next(_differences(content, model), None)
+    mismatch = next(filter(None, _differences(content, model)), None)
     if mismatch is not None:
         raise ValueError(
             f"{path} does not fit this training: it has {mismatch}. Resume it with its own"
@@ -208,36 +208,20 @@ def _check_archive(path: Path) -> None:
         raise ValueError("The archive claims more than the file holds.")
 
 
-def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str]:
-    """Yield descriptions of how a checkpoint's structure differs from that of the model."""
-    wanted: dict[str, Any] = {
-        **learned_state(model),
-        "num_updates": 0,
-        "torch_generator": torch.get_rng_state(),
-        "generators": "",
-    }
-    networks = {}
-    for name, values in wanted.pop("parameters").items():
+def _differences(content: dict[str, Any], model: BaseAlgorithm) -> Iterator[str | None]:
+    """Yield for each part of a checkpoint how it differs from the model's; None if it fits."""
+    wanted, found = learned_state(model), content.get("parameters")
+    networks, found = wanted.pop("parameters"), dict(found) if isinstance(found, dict) else {}
+    for name in list(networks):
         part = operator.attrgetter(name)(model)
-        if not isinstance(part, torch.optim.Optimizer):
-            networks[name] = values
-            continue
-        found = content.get("parameters")
-        found = found.get(name) if isinstance(found, dict) else None
-        mismatch = optimizer_difference(found, part, name)
-        if mismatch is not None:
-            yield mismatch
-    for name, values in {"parameters": networks, **wanted}.items():
-        found = content.get(name)
-        if name == "parameters" and isinstance(found, dict):
-            optimizers = model.get_parameters().keys() - networks.keys()
-            found = {key: value for key, value in found.items() if key not in optimizers}
-        mismatch = difference(found, values, name)
-        if mismatch is not None:
-            yield mismatch
-    mismatch = _experience_difference(model, content.get("experience"))
-    if mismatch is not None:
-        yield mismatch
+        if isinstance(part, torch.optim.Optimizer):
+            del networks[name]
+            yield optimizer_difference(found.pop(name, None), part, name)
+    yield difference(found, networks, "parameters")
+    wanted |= {"num_updates": 0, "torch_generator": torch.get_rng_state(), "generators": ""}
+    for name, values in wanted.items():
+        yield difference(content.get(name), values, name)
+    yield _experience_difference(model, content.get("experience"))
 
 
 def _temperature(model: BaseAlgorithm) -> Tensor | None:
