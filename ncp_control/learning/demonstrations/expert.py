@@ -55,37 +55,24 @@ def demonstrate(
     Raises:
         ValueError: If `workers` > 1 and `find` is None.
     """
-    if workers > 1:
-        if find is None:
-            raise ValueError(
-                f"`find` must be given for several workers, got None for {workers}: each builds the"
-                " world in a process of its own."
-            )
-        episodes = show_in_workers(
-            workers,
-            find,
-            seeds=seeds,
-            options=options,
-            num_steps=num_steps,
-            parallel=parallel,
-            num_actions=len(world.contract.action),
-            learner=learner,
-            error=error,
-            description=description,
+    shown: dict[str, Any] = {
+        "seeds": seeds,
+        "options": options,
+        "num_steps": num_steps,
+        "parallel": parallel,
+        "error": error,
+        "description": description,
+    }
+    if workers == 1:
+        episodes = iterate_episodes(world, learner, expert=expert, keeps_observations=True, **shown)
+    elif find is None:
+        raise ValueError(
+            f"`find` must be given for several workers, got None for {workers}: each builds the"
+            " world in a process of its own."
         )
     else:
-        episodes = iterate_episodes(
-            world,
-            learner,
-            seeds=seeds,
-            options=options,
-            num_steps=num_steps,
-            parallel=parallel,
-            expert=expert,
-            error=error,
-            keeps_observations=True,
-            description=description,
-        )
+        size = len(world.contract.action)
+        episodes = show_in_workers(workers, find, num_actions=size, learner=learner, **shown)
     return _write(folder, world, seeds, episodes, frames_as)
 
 
