@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from tqdm import tqdm
 
 from ncp_control import files
+from ncp_control.devices import usable_cores
 from ncp_control.imports import import_modules, own_frame
 from ncp_control.learning.run import Run, watch_runs
 from ncp_control.names import check_name
@@ -92,7 +93,7 @@ def use_threads(number: int | None) -> None:
     import torch
 
     text = os.environ.get("OMP_NUM_THREADS", "")
-    all_cores = int(text) if text.isdecimal() and int(text) else len(os.sched_getaffinity(0))
+    all_cores = int(text) if text.isdecimal() and int(text) else usable_cores()
     torch.set_num_threads(number or all_cores)
 
 

@@ -1,5 +1,6 @@
-"""Find the torch device that a setting names."""
+"""Find the torch device that a setting names, and count the cores."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,3 +39,10 @@ def find_device(name: str) -> "torch.device":
             " Leave it at auto to take a GPU where there is one."
         ) from error
     return device
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use; macOS tells only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

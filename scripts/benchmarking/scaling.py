@@ -1,7 +1,6 @@
 """How the cost of a training step grows: one size grows, the others stay."""
 
 import functools
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ncp_control import LTC, NCP19, Circuit, Wiring, random_wiring
+from ncp_control.devices import usable_cores
 from ncp_control.markdown import markdown_table
 from scripts.benchmarking.steps import first, training_step
 from scripts.palette import BLUE
@@ -17,7 +17,7 @@ from scripts.timing import Action, measure, torch_threads
 
 def _up_to_all_cores() -> tuple[int, ...]:
     """Return 1, 2, 4, … and the number of cores."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return (*(2**k for k in range(cores.bit_length()) if 2**k < cores), cores)
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ncp_control.devices import usable_cores
 from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import command_of
 
@@ -81,7 +82,7 @@ def open_places(
         with _ray(work, parallel, threads, address) as pool:
             yield pool
         return
-    size = parallel or max(len(os.sched_getaffinity(0)) // threads, 1)
+    size = parallel or max(usable_cores() // threads, 1)
     with ThreadPoolExecutor(size) as pool:
         yield Pool(size, lambda *task: pool.submit(work, *task))
 

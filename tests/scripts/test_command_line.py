@@ -245,6 +245,9 @@ def test_threads_are_those_asked_for_or_all_cores(monkeypatch):
             monkeypatch.setenv("OMP_NUM_THREADS", given)
             use_threads(asked)
             assert torch.get_num_threads() == expected
+        monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+        use_threads(None)
+        assert torch.get_num_threads() == os.cpu_count()
     finally:
         torch.set_num_threads(before)
 
