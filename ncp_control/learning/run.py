@@ -334,7 +334,9 @@ def _version(package: str) -> str | None:
 
 
 def commit_of(folder: Path = Path(__file__).parent) -> str | None:
-    """Return the git commit of the clone that contains `folder`; None if it is not in a clone.
+    """Return the git commit of the clone that tracks `folder`; None if there is none.
+
+    A wheel installed in an environment within a clone of the user's is not tracked by it.
 
     If tracked files other than tables and docs have uncommitted changes, `-dirty-` and a digest of
     the changes are appended, so that results of different changes can be distinguished.
@@ -343,9 +345,9 @@ def commit_of(folder: Path = Path(__file__).parent) -> str | None:
     left_out = [f":(top,exclude,glob){one}" for one in ("results/**", "docs/**", "**/*.md")]
     diff = ["diff", "--no-ext-diff", "--no-color", "HEAD", "--", ":(top)", *left_out]
     try:
-        head, changes = (
+        _, head, changes = (
             subprocess.run([*git, *words], capture_output=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], diff)
+            for words in (["ls-files", "--error-unmatch", "."], ["rev-parse", "HEAD"], diff)
         )
     except (OSError, subprocess.CalledProcessError):
         return None

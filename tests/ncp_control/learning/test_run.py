@@ -34,6 +34,8 @@ def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
         subprocess.run([*told, *words], check=True)
     head = subprocess.run([*told, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     assert commit_of(tmp_path) == head.stdout.strip()
+    (tmp_path / "site-packages").mkdir()
+    assert commit_of(tmp_path / "site-packages") is None, "it is not a part of the clone"
     (tmp_path / "b.csv").write_text("what a job wrote")
     table = tmp_path / "results" / "c.csv"
     table.parent.mkdir()
