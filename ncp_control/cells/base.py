@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ncp_control.elapsed_times import elapsed_times
 from ncp_control.kernels.dense_op import Program
 from ncp_control.kernels.dispatch import run_dense
-from ncp_control.ranges import is_number
+from ncp_control.ranges import check_above_zero
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Function from the projected inputs, state and elapsed time [s] of a frame to the next state."""
@@ -64,11 +64,7 @@ class Cell(nn.Module):
         self, input_size: int, state_size: int, output_size: int, *, frame_s: float
     ) -> None:
         super().__init__()
-        if not (is_number(frame_s) and frame_s > 0.0):
-            raise ValueError(
-                f"`frame_s` must be a positive time in seconds, got {frame_s!r}."
-                " Give the interval between frames, e.g. 1/30."
-            )
+        check_above_zero("frame_s", frame_s)
         self.input_size = input_size
         self.state_size = state_size
         self.output_size = output_size

@@ -1,7 +1,8 @@
 """Learning rates: valid range and decay during training."""
 
 import math
-from numbers import Real
+
+from ncp_control.ranges import is_number
 
 HIGHEST_RATE = 1000.0
 """Largest learning rate. Adam changes each weight by about the learning rate per step; with larger
@@ -14,8 +15,7 @@ def check_learning_rate(name: str, value: float) -> None:
     Raises:
         ValueError: If the value is not above 0 and at most `HIGHEST_RATE`.
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0.0 < value <= HIGHEST_RATE:
+    if not (is_number(value) and 0.0 < value <= HIGHEST_RATE):
         raise ValueError(
             f"`{name}` must be positive and at most {HIGHEST_RATE:g}, got {value!r}."
             " Useful rates are around 1e-3, and factors around 1."

@@ -5,11 +5,9 @@ Its contract states its observations and actions; `folder.py` describes the save
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +36,7 @@ from ncp_control.policy.folder import (
     weights_content,
 )
 from ncp_control.policy.precision import to_numpy
+from ncp_control.ranges import is_number
 from ncp_control.records import pack
 from ncp_control.registry import import_advice
 
@@ -399,13 +398,8 @@ class Policy(nn.Module):
 
 
 def _check_elapsed(dt_s: float) -> float:
-    """Return an elapsed time as a Python float.
-
-    Raises:
-        ValueError: If it is not a finite time >= 0.
-    """
-    is_number = isinstance(dt_s, Real) and not isinstance(dt_s, bool)
-    if not is_number or not 0.0 <= dt_s < math.inf:
+    """Return an elapsed time as a Python float; raise ValueError unless it is finite and >= 0."""
+    if not (is_number(dt_s) and dt_s >= 0.0):
         raise ValueError(
             f"`dt_s` must be a finite time >= 0 in seconds, got {shorten(dt_s)}."
             " Check the order of the time stamps."

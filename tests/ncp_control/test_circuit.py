@@ -174,7 +174,7 @@ def test_wrong_widths_are_refused():
         circuit(torch.randn(2, 5, 32), torch.zeros(2, 18))
     with pytest.raises(ValueError, match=r"`reset` must be bool of shape \(2, 5\)"):
         circuit(torch.randn(2, 5, 32), reset=torch.zeros(2, 4, dtype=torch.bool))
-    with pytest.raises(ValueError, match="`frame_s` must be a positive time in seconds, got 0"):
+    with pytest.raises(ValueError, match="`frame_s` must be positive, got 0"):
         LTC(NCP19, frame_s=0.0)
 
 
