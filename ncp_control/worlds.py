@@ -254,17 +254,14 @@ def find_world(name: str, /, **options: Any) -> World:
     if module == "gymnasium":
         return _gymnasium_world(name, attribute, options)
     factory = import_function("world", name)
-    taken = named_arguments(factory)
-    view = {} if takes_any(factory) else _view_of(options, but=taken)
-    ours = view if takes_any(factory) or "frame_s" in taken else {"frame_s": None, **view}
-    own = {key: value for key, value in options.items() if key not in ours}
+    taken = options if takes_any(factory) else named_arguments(factory)
+    own, frame_s, view = _split(options, taken)
     built = _built(name, factory, own)
     if isinstance(built, World):  # its contract already states the view and the frame interval
         check_options(f"option of {name}", options, factory)
         return built
     _check_environment(name, built)
     built.close()
-    frame_s = options.get("frame_s") if "frame_s" in ours else None
     make = partial(factory, **own)
     return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
 
@@ -345,7 +342,7 @@ def world_of(
         probe = make_viewed()
     try:
         frame_s = contract.frame_s if contract is not None else frame_s
-        found = contract_of_env(probe, name=name, options=dict(options or {}), frame_s=frame_s)
+        found = contract_of_env(probe, name=name, options=options, frame_s=frame_s)
         contract = found if contract is None else stated_of_env(contract, found, probe.action_space)
         if isinstance(probe, Viewed):
             contract = replace(contract, observation=probe.complete(contract.observation))
@@ -369,9 +366,8 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
             f"`world` {name!r} needs Gymnasium, which is not installed."
             " Run `pip install gymnasium`."
         ) from error
-    frame_s, view = options.get("frame_s"), _view_of(options)
-    passed = {key: value for key, value in options.items() if key not in ("frame_s", *view)}
-    make = partial(gymnasium.make, env_id, disable_env_checker=True, **passed)
+    own, frame_s, view = _split(options)
+    make = partial(gymnasium.make, env_id, disable_env_checker=True, **own)
     try:
         return world_of(make, name=name, options=options, frame_s=frame_s, view=view)
     except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
@@ -381,8 +377,11 @@ def _gymnasium_world(name: str, env_id: str, options: dict[str, Any]) -> World:
         ) from error
 
 
-def _view_of(options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
-    """Return the options of `ncp_control.views`, except those in `but`."""
+def _split(options: Mapping[str, Any], taken: Collection[str] = ()) -> tuple[dict, Any, dict]:
+    """Return an environment's own options (`taken` are among them), `frame_s`, and the view."""
     from ncp_control.views import OPTIONS
 
-    return {key: value for key, value in options.items() if key in OPTIONS and key not in but}
+    names = {"frame_s", *OPTIONS}.difference(taken)
+    view = {key: value for key, value in options.items() if key in names}
+    own = {key: value for key, value in options.items() if key not in names}
+    return own, view.pop("frame_s", None), view
