@@ -364,10 +364,6 @@ def _has_wiring(cell: Cell) -> bool:
     )
 
 
-def _saturated(name: str) -> Build:
-    return lambda sizes: make_saturated(name, sizes)
-
-
 def _gated(cls: type[LSTM] | type[GRU]) -> Build:
     return lambda sizes: dense_build(cls, sees_time=sizes.sees_time)(sizes)
 
@@ -387,7 +383,7 @@ def _mixed(build: Build) -> Build:
 register_cell("ltc", LTC, build=make_ltc)
 register_cell("ncp", LTC, build=make_ltc)
 for _name in SATURATED:
-    register_cell(_name, STC if _name == "stc" else LRC, build=_saturated(_name))
+    register_cell(_name, STC if _name == "stc" else LRC, build=partial(make_saturated, _name))
 register_cell("cfc", CfC, build=_cfc("default"))
 register_cell("cfc_pure", CfC, build=_cfc("pure"))
 register_cell("cfc_no_gate", CfC, build=_cfc("no_gate"))

@@ -114,14 +114,14 @@ class LRC(STC):
         """Return the description from which the fused kernels run this cell."""
         if type(self) is not LRC:
             return None
-        p, width, end = self.effective_parameters(), None, self._num_sensory_synapses
+        p, end = self.effective_parameters(), self._num_sensory_synapses
         offset = self.input_offset[self.source[:end]]
         bias = self.elastance_bias.index_add(
             0, self.target[:end], offset * self.elastance_weight[:end]
         )
-        leak = p.leak_conductance
+        leak, width = p.leak_conductance, p.elastance_width
         neurons = (torch.ones_like(leak), leak, leak, bias, p.leak_potential)
-        if (width := p.elastance_width) is not None:
+        if width is not None:
             neurons = (*neurons, width, -torch.expm1(-2.0 * width))
         return self._make_program(
             "lrc" if width is None else "symmetric_lrc",

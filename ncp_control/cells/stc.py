@@ -77,21 +77,16 @@ class STC(SynapticCell):
         super().__init__(
             wiring, frame_s=frame_s, integrator=integrator, unfolds=unfolds, reads=reads
         )
-        self._add_neurons()
-        self._add_maps()
-
-    def _add_neurons(self) -> None:
-        """Draw the parameters of neurons and synapses."""
-        num_neurons, num_synapses = self.state_size, self.wiring.num_synapses
-        one = inverse_softplus(torch.ones(num_neurons))
+        num_neurons, num_synapses = wiring.num_neurons, wiring.num_synapses
         self._add_capacitance()
         self.raw_leak_conductance = nn.Parameter(inverse_softplus(uniform(num_neurons, 0.001, 1.0)))
-        self.raw_leak_potential = nn.Parameter(one)
+        self.raw_leak_potential = nn.Parameter(inverse_softplus(torch.ones(num_neurons)))
         self.raw_weight = nn.Parameter(inverse_softplus(uniform(num_synapses, 0.001, 1.0)))
         size = torch.randn(num_synapses).abs().clamp(min=1e-3) / self._fan_in().sqrt()
         self.raw_update_weight = nn.Parameter(inverse_softplus(size))
         self.threshold = nn.Parameter(uniform(num_synapses, 0.3, 0.8))
         self.slope = nn.Parameter(uniform(num_synapses, 3.0, 8.0))
+        self._add_maps()
 
     def _add_capacitance(self) -> None:
         """Add the parameters that set the speed of a neuron."""
