@@ -207,13 +207,14 @@ def _end_stopped(stop: KeyboardInterrupt, runs: Sequence[Run], settings: Any) ->
     with _no_further_stop():
         files.remove_unfinished()
         left = _remove_unused(runs)
-    clauses = [run.kept() for run in left]
-    clauses += [f"{run.folder} held nothing yet and was removed" for run in runs if run not in left]
-    clauses += filter(None, [_resume_with(left, settings)])
     line = "stopped"  # a job without a run may have saved something or not
     if runs:
-        line += ": what was saved so far stays" if left else ": nothing was saved yet"
-    line = ": ".join([line, *(["; ".join(clauses)] if clauses else [])])
+        clauses = [run.kept() for run in left]
+        removed = [run.folder for run in runs if run not in left]
+        clauses += [f"{folder} held nothing yet and was removed" for folder in removed]
+        clauses += filter(None, [_resume_with(left, settings)])
+        saved = "what was saved so far stays" if left else "nothing was saved yet"
+        line = f"stopped: {saved}: {'; '.join(clauses)}"
     number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
     _end(f"\n{line}", 128 + number)
 

@@ -1,5 +1,6 @@
 """Run policies in a world and record their episodes."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -53,12 +54,7 @@ class Recorder:
         self._keeps_observations = keeps_observations
         self._is_terminated = False
         self._infos: list[Info] = []
-        self._rows: dict[str, list[Any]] = {
-            name: []
-            for name in (
-                "time_s", "dt_s", "actions", "rewards", "observations", "expert_actions"
-            )
-        }  # fmt: skip
+        self._rows: defaultdict[str, list[Any]] = defaultdict(list)
 
     @property
     def asked(self) -> np.ndarray | None:
@@ -87,7 +83,7 @@ class Recorder:
 
     def episode(self) -> Episode:
         """Return the episode recorded so far."""
-        rows: dict[str, Any] = {k: np.array(values) for k, values in self._rows.items() if values}
+        rows: dict[str, Any] = {name: np.array(values) for name, values in self._rows.items()}
         if "observations" in rows and rows["observations"].dtype == np.float64:
             rows["observations"] = rows["observations"].astype(np.float32)  # as policies do
         infos, contract = _columns(self._infos), self._world.contract
