@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -34,6 +35,12 @@ _END_S = 5.0
 
 _Answers = dict[int, tuple[bool, Any]]
 """By number of the task: whether it succeeded, and its result or the exception that it raised."""
+
+
+def even_shares(size: int, count: int) -> list[slice]:
+    """Divide `size` rows into `count` slices, as equal as possible; of few rows, some are empty."""
+    bounds = [round(i * size / count) for i in range(count + 1)]
+    return [slice(first, end) for first, end in pairwise(bounds)]
 
 
 class Workers:

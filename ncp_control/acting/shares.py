@@ -5,7 +5,6 @@ episodes of a group as rows of the group's batch. So results do not depend on th
 nor on which worker is first.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from ncp_control.acting.experts import ExpertError
 from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
-from ncp_control.workers import Workers
+from ncp_control.workers import Workers, even_shares
 from ncp_control.worlds import Expert, World
 
 
@@ -56,10 +55,10 @@ def shares_of(count: int, parallel: int | None, workers: int) -> list[Share]:
     shares = []
     for group in range(0, count, size):
         beside = min(size, count - group)
-        bounds = sorted({round(i * beside / parts) for i in range(parts + 1)})
         shares += [
-            Share(group=group, rows=Rows(first, beside), count=end - first)
-            for first, end in itertools.pairwise(bounds)
+            Share(group=group, rows=Rows(part.start, beside), count=part.stop - part.start)
+            for part in even_shares(beside, parts)
+            if part.start < part.stop
         ]
     return shares
 

@@ -15,7 +15,6 @@ its run.
 
 import contextlib
 import importlib
-import itertools
 import os
 import signal
 import time
@@ -30,6 +29,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ncp_control.imports import import_modules, imported_modules
 from ncp_control.learning.launched import is_launched, rank
+from ncp_control.workers import even_shares
 
 _LONGEST = timedelta(days=30)
 """Maximum time that a helper waits, e.g. while the first process runs environments."""
@@ -64,13 +64,12 @@ def shares(batch: Any, count: int) -> list[dict[str, Tensor] | None]:
     """
     tensors: dict[str, Tensor] = vars(batch)
     rows = len(next(iter(tensors.values())))
-    bounds = [round(i * rows / count) for i in range(count + 1)]
     return [
         # Copies, since sending a view would send the whole tensor.
-        {name: values[first:end].clone() for name, values in tensors.items()}
-        if first < end
+        {name: values[share].clone() for name, values in tensors.items()}
+        if share.start < share.stop
         else None
-        for first, end in itertools.pairwise(bounds)
+        for share in even_shares(rows, count)
     ]
 
 

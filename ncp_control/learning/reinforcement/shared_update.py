@@ -10,7 +10,6 @@ Advantages are normalized over the whole minibatch before it is split, so every 
 steps. Training in a single process uses sb3-contrib's own code; a test compares the two.
 """
 
-import itertools
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -25,6 +24,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ncp_control.learning.team import Team
+from ncp_control.workers import even_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,16 @@ class MinibatchSequences:
     value_clip_range: float | None
     """Maximum change of a value in an update; if None: unlimited."""
 
-    def part(self, first: int, end: int) -> "MinibatchSequences":
-        """Return copies of the sequences from `first` up to but not including `end`."""
-        rows = slice(first * self.length, end * self.length)
+    def part(self, share: slice) -> "MinibatchSequences":
+        """Return copies of a slice of the sequences."""
+        rows = slice(share.start * self.length, share.stop * self.length)
         picked = {
             name: {key: one[rows].clone() for key, one in values.items()}
             if isinstance(values, dict)
             else values[rows].clone()
             for name, values in self.steps.items()
         }
-        states = [state[:, first:end].clone() for state in self.states]
+        states = [state[:, share].clone() for state in self.states]
         return replace(self, steps=picked, states=states)
 
 
@@ -97,12 +97,8 @@ class ClippedLoss:
 
     def split(self, batch: MinibatchSequences, count: int) -> list[MinibatchSequences | None]:
         """Split a batch into `count` shares of whole sequences, in order; None if too few."""
-        num_sequences = batch.states[0].shape[1]
-        bounds = [round(i * num_sequences / count) for i in range(count + 1)]
-        return [
-            batch.part(first, end) if first < end else None
-            for first, end in itertools.pairwise(bounds)
-        ]
+        shares = even_shares(batch.states[0].shape[1], count)
+        return [batch.part(one) if one.start < one.stop else None for one in shares]
 
 
 def update(model: RecurrentPPO, leader: Team, length: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from ncp_control.workers import Workers
+from ncp_control.workers import Workers, even_shares
 
 MakeWorlds = Callable[[int], Sequence[gymnasium.Env]]
 """Builds the given number of environments."""
@@ -39,8 +39,7 @@ class SharedWorlds(VecEnv):
                 f"`workers` must be at most the {num_worlds} worlds side by side, got {workers}."
                 " Take fewer, or more worlds."
             )
-        bounds = [round(i * num_worlds / workers) for i in range(workers + 1)]
-        self._shares = [slice(first, end) for first, end in itertools.pairwise(bounds)]
+        self._shares = even_shares(num_worlds, workers)
         self._workers = Workers(workers, _begin, make)
         try:
             observation_space, action_space = self._all(
