@@ -169,7 +169,7 @@ class Contract:
         return {
             "observation": part_to_json(self.observation),
             "action": [part_to_json(entry) for entry in self.action],
-            "time": {"frame_s": self.frame_s, "dt_s": range_to_json(self.dt_s)},
+            "time": {"frame_s": float(self.frame_s), "dt_s": range_to_json(self.dt_s)},
             "world": {"id": self.world, "options": self.world_options},
             "provenance": self.provenance,
         }

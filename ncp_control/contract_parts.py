@@ -260,7 +260,7 @@ def part_to_json(part: Any) -> dict[str, Any]:
         value = getattr(part, name)
         if value in ("", (), None):
             continue  # unknown
-        if name in ("range", "bounds"):
+        if name in ("range", "bounds", "scale"):
             value = range_to_json(value)
         elif isinstance(value, View):
             value = part_to_json(value)
@@ -314,8 +314,8 @@ def _entry(cls: type[_T], values: Mapping[str, Any]) -> _T:
 
 
 def range_to_json(values: Range) -> list[float | None]:
-    """Convert a range to JSON values: an infinite end becomes None."""
-    return [value if math.isfinite(value) else None for value in values]
+    """Convert a range, perhaps of NumPy numbers, to JSON values: an infinite end becomes None."""
+    return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def range_from_json(values: Sequence[float | None]) -> Range:

@@ -27,6 +27,7 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.gymnasium_names import known_actions, known_entries
+from ncp_control.ranges import is_number
 from ncp_control.records import entries_of, sizes_of
 
 _COLOURS = {1: "grey", 3: "RGB"}
@@ -193,8 +194,8 @@ def frame_interval_s(env: gymnasium.Env) -> float:
         ValueError: If the environment has none of them.
     """
     for name in ("dt", "tau"):
-        value = getattr(env.unwrapped, name, None)
-        if isinstance(value, int | float) and value > 0:
+        value: Any = getattr(env.unwrapped, name, None)
+        if is_number(value) and value > 0:
             return float(value)
     rate_hz = env.metadata.get("render_fps")
     if rate_hz:

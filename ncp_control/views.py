@@ -52,7 +52,9 @@ class Viewed(gymnasium.ObservationWrapper):
             check_count("height", options.get("height", rows.stop - rows.start)),
             check_count("width", options.get("width", width)),
         )
-        self._is_grey = bool(options.get("grey", False)) and channels == 3
+        if (grey := options.get("grey", False)) not in (True, False):
+            raise ValueError(f"`grey` must be true or false, got {grey!r}. Write grey=true.")
+        self._is_grey = bool(grey) and channels == 3
         self._channels = channels
         channels = (1 if self._is_grey else channels) * self.view.stack
         self._framer = Framer(self.view, self._size, is_grey=self._is_grey)

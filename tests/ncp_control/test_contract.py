@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from ncp_control.contract import (
@@ -61,6 +62,15 @@ def test_json_and_back_gives_an_equal_contract(contract):
 def test_a_scale_that_cannot_be_undone_is_refused(scale):
     with pytest.raises(ValueError, match="`scale` of 'level' must be an offset and a factor"):
         ActionContract(name="level", scale=scale)
+
+
+def test_numbers_of_numpy_become_json_values():
+    low, high = np.array([-2.0, 2.0], np.float32)
+    action = ActionContract(name="push", scale=(low, high), bounds=(low, high))
+    seen = VectorContract(entries=(Entry(name="place", range=(low, high)),))
+    times = {"frame_s": np.float32(0.05), "dt_s": (np.float32(0.0), high)}
+    contract = Contract(observation=seen, action=(action,), **times)
+    assert Contract.from_json(json.loads(json.dumps(contract.to_json()))) == contract
 
 
 def test_json_has_the_documented_form():

@@ -85,6 +85,9 @@ def test_a_world_that_tells_its_time_keeps_it():
         def reset(self, *, seed=None, options=None):
             return np.zeros(1, np.float32), {"time_s": 7.0}
 
+    tick = Clock()
+    tick.dt = np.float32(0.25)
+    assert contract_of_env(tick, name="clock").frame_s == 0.25
     contract = contract_of_env(Clock(), name="clock", frame_s=0.1)
     info = Adapted(Clock(), contract).reset()[1]
     assert (info["time_s"], info["dt_s"]) == (7.0, 0.1)

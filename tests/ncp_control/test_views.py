@@ -118,6 +118,7 @@ def test_grey_frames_say_so():
         ({"stack": 0}, "stack"),
         ({"hight": 10}, "height"),
         ({"height": 0}, "height"),
+        ({"grey": "no"}, "`grey` must be true or false, got 'no'"),
     ],
 )
 def test_options_out_of_range_are_named(options, told):
