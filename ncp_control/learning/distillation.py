@@ -16,7 +16,7 @@ Sources: Ross, Gordon & Bagnell 2011 (arXiv 1011.0686), DAgger; burn-in: Kapturo
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -127,26 +127,24 @@ class DistillationLoss:
         return counts
 
 
+@dataclass
 class _Lessons(Lessons[Rollouts]):
     """Windows of the rollouts of all rounds so far.
 
     A round ends with the rollouts of the next one, which also measure the student.
     """
 
-    def __init__(
-        self,
-        teacher: Policy,
-        worlds: Sequence[Env],
-        config: DistillationConfig,
-        run: Run,
-        frame_s: float,
-        fit_scale: Callable[[Tensor], None],
-    ) -> None:
-        self.teacher, self.worlds, self.config = teacher, worlds, config
-        self.run, self.frame_s, self.fit_scale = run, frame_s, fit_scale
-        self.folder = run.folder / "rollouts"
-        self.parts: list[Rollouts] = []
-        self.shared = DistillationLoss(config.burn_in)
+    teacher: Policy
+    worlds: Sequence[Env]
+    config: DistillationConfig
+    run: Run
+    frame_s: float
+    fit_scale: Callable[[Tensor], None]
+    parts: list[Rollouts] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.run.folder / "rollouts"
+        self.shared = DistillationLoss(self.config.burn_in)
 
     def begin_epoch(
         self, epoch: int, kept: Policy, generator: torch.Generator

@@ -23,7 +23,7 @@ from ncp_control.circuit import Circuit
 from ncp_control.contract import Contract
 from ncp_control.json_files import shorten
 from ncp_control.policy.choices import check_choices, choose
-from ncp_control.policy.fitting import check_sizes, has_rate_of
+from ncp_control.policy.fitting import check_fits, has_rate_of
 from ncp_control.policy.folder import (
     CONFIG_FILE,
     FORMAT_VERSION,
@@ -100,7 +100,7 @@ class Policy(nn.Module):
     @contract.setter
     def contract(self, contract: Contract | None) -> None:
         if contract is not None:
-            check_sizes(self, contract)
+            check_fits(self, contract)
             if not has_rate_of(self, contract):
                 raise ValueError(
                     "`contract` must have the circuit's frame interval of"
@@ -384,7 +384,7 @@ class Policy(nn.Module):
         contract = read_contract(config, folder)
         if contract is not None:
             try:
-                check_sizes(policy, contract)
+                check_fits(policy, contract)
             except ValueError as error:
                 raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
             if not has_rate_of(policy, contract):  # as some policies of logs were saved once

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ncp_control.policy.base import Policy
 
 
-def check_sizes(policy: "Policy", contract: Contract) -> None:
+def check_fits(policy: "Policy", contract: Contract) -> None:
     """Check that a contract has a policy's choices, actions, and shape of observations.
 
     Raises:

@@ -195,12 +195,13 @@ class FramesPolicy(Policy):
     def to_config(self) -> dict[str, Any]:
         """Return the settings as JSON values: head, frame shape, choices, numbers and cell."""
         module = HEADS.module_of(self.head_name)
+        limit = limit_to_json(self.observation_limit)
         return {
             "head": self.head_name,
             **({"head_module": module} if module else {}),
             "frame_shape": list(self.frame_shape),
             "choices": list(self.choices),
-            **self._numbers_to_config(),
+            **({"numbers": self.numbers, "observation_limit": limit} if self.numbers else {}),
             "cell": cell_to_config(self.circuit.cell),
         }
 
@@ -216,12 +217,3 @@ class FramesPolicy(Policy):
             numbers=config.get("numbers", 0),
             observation_limit=limit_from_json(config.get("observation_limit", OBSERVATION_LIMIT)),
         )
-
-    def _numbers_to_config(self) -> dict[str, Any]:
-        """Return the settings of the observed numbers; empty if there are none."""
-        if not self.numbers:
-            return {}
-        return {
-            "numbers": self.numbers,
-            "observation_limit": limit_to_json(self.observation_limit),
-        }

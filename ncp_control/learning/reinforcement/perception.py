@@ -69,9 +69,9 @@ def build_head(head: str | nn.Module | None, space: spaces.Space) -> nn.Module |
         ValueError: If a head is missing for frames or given for numbers, its name is unknown, or it
             was built for frames of another shape.
     """
+    check_observation_space(space)
     shape = frame_shape(space)
     if shape is None:
-        observation_size(space)
         if head is not None:
             raise ValueError(
                 "`head` must be None for numbers, got one. Give the widths of dense layers as"
