@@ -39,13 +39,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header, *rows = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     rule = ["-" * width for width in widths]
-    lines = (
-        "| "
-        + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        + " |"
-        for row in (header, rule, *rows)
-    )
-    return "\n".join(lines)
+    lines = (" | ".join(map(str.ljust, row, widths)) for row in (header, rule, *rows))
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def json_block(value: Any) -> str:

@@ -101,19 +101,16 @@ class DemonstrationWriter:
         self._is_labelled = bytearray()
         self._arrays: list[NpyFile | EncodedFile] = []
         self._new = files.NewFolder(self.folder)
-        rows = {
-            "observations": (self.observation_shape, self.observation_dtype),
-            "actions": ((action_size,), np.float32),
-            "dt_s": ((), np.float32),
-        }
+        inside = self._new.folder
         try:
             with files.naming_errors(self.folder):
-                for name, (shape, dtype) in rows.items():
-                    if name == ARRAYS[0] and encoding is not None:
-                        self._arrays.append(EncodedFile(self._new.folder, encoding))
-                        continue
-                    path = self._new.folder / f"{name}.npy"
-                    self._arrays.append(NpyFile(path, shape, dtype))
+                self._arrays.append(
+                    EncodedFile(inside, encoding)
+                    if encoding is not None
+                    else NpyFile(inside / "observations.npy", observation_shape, observation_dtype)
+                )
+                self._arrays.append(NpyFile(inside / "actions.npy", (action_size,), np.float32))
+                self._arrays.append(NpyFile(inside / "dt_s.npy", (), np.float32))
         except BaseException:
             self.discard()
             raise
