@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,8 +102,8 @@ class Sequences:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
         """Return sequences of which each tensor is changed by a function."""
-        parts = vars(self).items()
-        return Sequences(**{k: None if values is None else change(values) for k, values in parts})
+        parts: dict[str, Any] = vars(self)
+        return Sequences(**{k: None if v is None else change(v) for k, v in parts.items()})
 
     def batches(self, batch_size: int) -> Iterator["Sequences"]:
         """Yield all sequences in order, `batch_size` at a time."""
