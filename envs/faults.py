@@ -14,27 +14,28 @@ Pixel noise is that of Lechner et al. 2020 (figure 5): on an image scaled to [0,
     o' = clip(o + n, 0, 1),      n ~ N(0, variance), independent in every pixel and channel
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
+from envs.conditions import PICTURES
+from envs.conditions.wrappers import Gain, Pictured, Wind
+from envs.seeding import FrameWrapper
 from ncp_control.audit.faults import add_pixel_noise
 from ncp_control.contract import Contract, VectorContract
-from ncp_control.framing import once_a_frame
 from ncp_control.ranges import check_not_negative
-from ncp_control.records import change_frame, frames_part, record_frame
+from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Disturbance
 
 _MOST_UNITS = 4
 """Most units of numbers that the label of a plot can list."""
 
 
-class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np.uint8]]):
+class PixelNoise(FrameWrapper):
     """Add Gaussian noise to image observations.
 
     The noise has its own generator, seeded by `reset(seed=...)`, so the environment itself behaves
@@ -46,61 +47,33 @@ class PixelNoise(gymnasium.ObservationWrapper[NDArray[np.uint8], Any, NDArray[np
             clipping makes the variance of the result smaller.
         in_record: Shape of the frame in each observation, if the observations are records of a
             frame and numbers, see `ncp_control.records`.
-        stack: Number of frames stacked in each observation, see `View`. The noise of each frame is
-            drawn once.
+        stack: Number of frames stacked in each observation, see `View`. Each frame is changed once.
 
     Raises:
         TypeError: If the observations are not uint8 images.
         ValueError: If the variance is negative or not finite.
     """
 
+    stream = (1,)
+
     def __init__(
         self,
-        env: gymnasium.Env[NDArray[np.uint8], Any],
+        env: gymnasium.Env,
         variance: float,
         *,
         in_record: tuple[int, int, int] | None = None,
         stack: int = 1,
     ) -> None:
-        super().__init__(env)
-        space = env.observation_space
-        is_image = isinstance(space, spaces.Box) and space.dtype == np.uint8
-        if not is_image or (len(space.shape or ()) < 2) != (in_record is not None):
-            raise TypeError(
-                f"`env` must have uint8 images as observations, got {space!r}. "
-                "Wrap it before the images are scaled."
-            )
+        super().__init__(env, variance=variance, in_record=in_record, stack=stack)
         check_not_negative("variance", variance)
-        self.variance, self._in_record, self._stack = float(variance), in_record, stack
-        self._noise_rng = np.random.default_rng()
-        self._noise = once_a_frame(self._add_noise, stack)
+        self.variance = float(variance)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Start an episode; the seed also seeds the noise.
-
-        Args:
-            seed: Seed of the world and of the noise; None continues both generators.
-            options: Passed to the world.
-
-        Returns:
-            The first, noisy, observation and its info.
-        """
-        if seed is not None:
-            # A separate stream: the world uses the plain seed.
-            self._noise_rng = np.random.default_rng([seed, 1])
-        self._noise = once_a_frame(self._add_noise, self._stack)
-        return super().reset(seed=seed, options=options)
+    def _draw_effect(self) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda frame: add_pixel_noise(frame, self.variance, self.random)
 
     def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the image with noise added, rounded and clipped to [0, 255]."""
-        if self.variance == 0.0:
-            return observation
-        return change_frame(observation, self._noise, self._in_record)
-
-    def _add_noise(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return add_pixel_noise(frame, self.variance, self._noise_rng)
+        return super().observation(observation) if self.variance else observation
 
 
 def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
@@ -143,30 +116,15 @@ def _conditions_of(contract: Contract, layout: Mapping[str, Any]) -> list[Distur
         contract: The world's contract.
         layout: Where the frames are in an observation: `in_record` and `stack` of `Pictured`.
     """
-    from envs.conditions import PICTURES
-    from envs.conditions.wrappers import Gain, Wind
-
     found, frame_s = [], contract.frame_s
     if not any(entry.choices for entry in contract.action):
+        wind = partial(Wind, frame_s=frame_s)
         found = [
             Disturbance(name="gain", meaning="severity", put=Gain, is_of_body=True),
-            Disturbance(
-                name="wind",
-                meaning="severity",
-                put=partial(Wind, frame_s=frame_s),
-                is_of_body=True,
-            ),
+            Disturbance(name="wind", meaning="severity", put=wind, is_of_body=True),
         ]
     for name in PICTURES:
         if name != "noise":
-            put = partial(_put_picture, condition=name, frame_s=frame_s, **layout)
+            put = partial(Pictured, condition=name, frame_s=frame_s, **layout)
             found.append(Disturbance(name=name, meaning="severity", put=put))
     return found
-
-
-def _put_picture(
-    env: gymnasium.Env, severity: float, *, condition: str, **scene: Any
-) -> gymnasium.Env:
-    from envs.conditions.wrappers import Pictured
-
-    return Pictured(env, condition, severity, **scene)

@@ -1,12 +1,16 @@
-"""Base class of wrappers with their own random generator, and a check of actions."""
+"""Base classes of wrappers with their own random generator, and checks of actions."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
+
+from ncp_control.framing import once_a_frame
+from ncp_control.records import change_frame
 
 
 class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
@@ -15,8 +19,8 @@ class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
     So the body moves the same with and without a disturbance, as long as the actions are the same.
     """
 
-    stream: ClassVar[int]
-    """Number that makes the generators of different wrappers differ."""
+    stream: tuple[int, ...]
+    """Numbers that make the generators of different wrappers differ."""
 
     def __init__(self, env: gymnasium.Env, **settings: Any) -> None:
         RecordConstructorArgs.__init__(self, **settings)  # so that `spec` can rebuild the wrapper
@@ -28,8 +32,61 @@ class SeededWrapper(gymnasium.Wrapper, RecordConstructorArgs):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode; a seed also seeds this disturbance, None continues its generator."""
         if seed is not None:
-            self.random = np.random.default_rng([seed, self.stream])
+            self.random = np.random.default_rng([seed, *self.stream])
+        self._begin()
         return super().reset(seed=seed, options=options)
+
+    def _begin(self) -> None:
+        """Draw what stays the same during an episode; called at each reset, after seeding."""
+
+
+class FrameWrapper(SeededWrapper, gymnasium.ObservationWrapper):
+    """Wrapper that changes the frames that an environment shows.
+
+    Args:
+        env: Environment whose observations are uint8 images.
+        in_record: Shape of the frame in each observation, if the observations are records of a
+            frame and numbers, see `ncp_control.records`.
+        stack: Number of frames stacked in each observation, see `View`. Each frame is changed once,
+            when it is the newest.
+        settings: Other arguments of the subclass.
+
+    Raises:
+        TypeError: If the observations are not uint8 images.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        *,
+        in_record: tuple[int, int, int] | None,
+        stack: int,
+        **settings: Any,
+    ) -> None:
+        super().__init__(env, **settings, in_record=in_record, stack=stack)
+        space, num_axes = env.observation_space, 3 if in_record is None else 1
+        shape = space.shape or ()
+        if (
+            not (isinstance(space, spaces.Box) and space.dtype == np.uint8)
+            or len(shape) != num_axes
+        ):
+            raise TypeError(
+                f"`env` must have uint8 images as observations, got {space!r}."
+                " Wrap it before the images are scaled."
+            )
+        self._in_record, self._stack = in_record, stack
+        self._frame_shape: tuple[int, ...] = in_record or shape
+
+    def _begin(self) -> None:
+        self._effect = once_a_frame(self._draw_effect(), self._stack)
+
+    def _draw_effect(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the function that changes the frames of an episode."""
+        raise NotImplementedError
+
+    def observation(self, observation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the observation with its frame changed."""
+        return change_frame(observation, self._effect, self._in_record)
 
 
 def check_continuous(env: gymnasium.Env) -> spaces.Box:

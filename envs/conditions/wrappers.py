@@ -1,5 +1,6 @@
 """Gymnasium wrappers that apply a condition to an environment."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -9,80 +10,53 @@ from numpy.typing import NDArray
 
 from envs.conditions import PICTURES, SEVERITIES
 from envs.conditions.draws import Scene, Wander, at
-from envs.conditions.pictures import Effect, Frame
-from envs.seeding import SeededWrapper, check_continuous
-from ncp_control.framing import once_a_frame
-from ncp_control.records import change_frame
+from envs.conditions.pictures import Effect
+from envs.seeding import FrameWrapper, SeededWrapper, check_continuous
+from ncp_control.names import check_name
 
 
-class Pictured(SeededWrapper):
+class Pictured(FrameWrapper):
     """Apply a condition to the frames that an environment shows.
 
     Args:
         env: Environment whose observations are uint8 images.
-        condition: Name in `PICTURES`.
         severity: From 1 to 5.
+        condition: Name in `PICTURES`.
         frame_s: Time between two frames [s].
         in_record: Shape of the frame in each observation, if the observations are records of a
             frame and numbers, see `ncp_control.records`.
-        stack: Number of frames stacked in each observation, see `View`. Each frame is changed once,
-            when it is the newest.
+        stack: Number of frames stacked in each observation, see `View`. Each frame is changed once.
 
     Raises:
         TypeError: If the observations are not uint8 images.
-        ValueError: If the severity is not a whole number from 1 to 5.
+        ValueError: If the condition is unknown, or the severity is not a whole number from 1 to 5.
     """
-
-    stream = 7
 
     def __init__(
         self,
         env: gymnasium.Env,
-        condition: str,
         severity: float,
         *,
+        condition: str,
         frame_s: float,
         in_record: tuple[int, int, int] | None = None,
         stack: int = 1,
     ) -> None:
-        settings = {"condition": condition, "severity": severity, "frame_s": frame_s}
+        settings = {"severity": severity, "condition": condition, "frame_s": frame_s}
         super().__init__(env, **settings, in_record=in_record, stack=stack)
-        space, num_axes = env.observation_space, 3 if in_record is None else 1
-        is_pixels = isinstance(space, spaces.Box) and space.dtype == np.uint8
-        if not is_pixels or len(space.shape or ()) != num_axes:
-            raise TypeError(
-                f"`env` must have uint8 images as observations, got {space!r}."
-                " Wrap it before the images are scaled."
-            )
+        check_name("condition", condition, PICTURES)
         _check_severity(severity)
         self._condition, self._severity, self._frame_s = condition, int(severity), frame_s
-        self._number, self._in_record = list(PICTURES).index(condition), in_record
-        self._stack = stack
-        self._effect: Effect = lambda frame: frame
+        # Two conditions at once get different draws.
+        self.stream = (7, list(PICTURES).index(condition))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Frame, dict[str, Any]]:
-        """Start an episode and draw a new effect."""
-        observation, info = super().reset(seed=seed, options=options)
-        if seed is not None:  # two conditions at once get different draws
-            self.random = np.random.default_rng([seed, self.stream, self._number])
-        height, width = (self._in_record or observation.shape)[:2]
+    def _draw_effect(self) -> Effect:
+        height, width = self._frame_shape[:2]
         scene = Scene(height, width, self._frame_s, self.random)
-        effect = PICTURES[self._condition](self._severity, scene)
-        self._effect = once_a_frame(effect, self._stack)
-        return self._changed(observation), info
-
-    def step(self, action: Any) -> tuple[Frame, Any, bool, bool, dict[str, Any]]:
-        """Step the environment and change the frame in the observation."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._changed(observation), reward, terminated, truncated, info
-
-    def _changed(self, observation: np.ndarray) -> np.ndarray:
-        return change_frame(observation, self._effect, self._in_record)
+        return PICTURES[self._condition](self._severity, scene)
 
 
-class Wind(SeededWrapper):
+class Wind(SeededWrapper, gymnasium.ActionWrapper):
     """Push the first entry of the action, e.g. the steering, by a steady wind and gusts.
 
     Args:
@@ -96,7 +70,7 @@ class Wind(SeededWrapper):
         ValueError: If the severity is not a whole number from 1 to 5.
     """
 
-    stream = 8
+    stream = (8,)
 
     def __init__(self, env: gymnasium.Env, severity: float, *, frame_s: float) -> None:
         super().__init__(env, severity=severity, frame_s=frame_s)
@@ -106,24 +80,19 @@ class Wind(SeededWrapper):
         self._deviation = 0.5 * extent * at(int(severity), 0.02, 0.04, 0.07, 0.1, 0.14)
         self._steady, self._gusts = 0.0, None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode and draw a new steady wind."""
-        result = super().reset(seed=seed, options=options)
+    def _begin(self) -> None:
         scene = Scene(0, 0, self._frame_s, self.random)
         self._steady = self._deviation * self.random.standard_normal()
         self._gusts = Wander(scene, self._deviation, 1.5)
-        return result
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step the environment with the pushed action."""
+    def action(self, action: Any) -> NDArray[Any]:
+        """Return the action with its first entry pushed."""
         assert self._gusts is not None, "an episode begins with `reset`"
         push = self._steady + float(self._gusts.step())
-        return self.env.step(_changed(action, self._bounds, lambda x: x + push))
+        return _changed(action, self._bounds, lambda x: x + push)
 
 
-class Gain(SeededWrapper):
+class Gain(SeededWrapper, gymnasium.ActionWrapper):
     """Multiply the first entry of the action by a factor that is constant in each episode.
 
     Args:
@@ -136,34 +105,28 @@ class Gain(SeededWrapper):
         ValueError: If the severity is not a whole number from 1 to 5.
     """
 
-    stream = 9
+    stream = (9,)
 
     def __init__(self, env: gymnasium.Env, severity: float) -> None:
         super().__init__(env, severity=severity)
         _check_severity(severity)
         self._bounds = check_continuous(env)
-        self._factors = at(int(severity), 1.15, 1.3, 1.5, 1.75, 2.0)
+        self._largest = at(int(severity), 1.15, 1.3, 1.5, 1.75, 2.0)
         self._factor = 1.0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode and draw a new factor."""
-        result = super().reset(seed=seed, options=options)
-        self._factor = self._factors if self.random.random() < 0.5 else 1.0 / self._factors
-        return result
+    def _begin(self) -> None:
+        self._factor = self._largest if self.random.random() < 0.5 else 1.0 / self._largest
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step the environment with the multiplied action."""
-        return self.env.step(_changed(action, self._bounds, lambda x: x * self._factor))
+    def action(self, action: Any) -> NDArray[Any]:
+        """Return the action with its first entry multiplied."""
+        return _changed(action, self._bounds, lambda x: x * self._factor)
 
 
-def _changed(action: Any, bounds: spaces.Box, change: Any) -> NDArray[Any]:
+def _changed(action: Any, bounds: spaces.Box, change: Callable[[float], float]) -> NDArray[Any]:
     """Return a copy of an action with its first entry changed and clipped to its bounds."""
     changed = np.array(action, bounds.dtype)
-    changed.flat[0] = np.clip(
-        change(float(changed.flat[0])), bounds.low.flat[0], bounds.high.flat[0]
-    )
+    first = change(float(changed.flat[0]))
+    changed.flat[0] = np.clip(first, bounds.low.flat[0], bounds.high.flat[0])
     return changed
 
 

@@ -33,7 +33,7 @@ class DroppedFrames(SeededWrapper):
         KeyError: In `step`, if `info` has no `dt_s`.
     """
 
-    stream = 3
+    stream = (3,)
 
     def __init__(self, env: gymnasium.Env, probability: float) -> None:
         super().__init__(env, probability=probability)
@@ -54,7 +54,7 @@ class DroppedFrames(SeededWrapper):
                 return observation, total_reward, terminated, truncated, info | {"dt_s": dt_s}
 
 
-class OverwrittenActions(SeededWrapper):
+class OverwrittenActions(SeededWrapper, gymnasium.ActionWrapper):
     """Replace some actions by random ones, like a slipping wheel or a pushing hand.
 
     Args:
@@ -66,7 +66,7 @@ class OverwrittenActions(SeededWrapper):
         TypeError: If the actions are not continuous.
     """
 
-    stream = 4
+    stream = (4,)
 
     def __init__(self, env: gymnasium.Env, probability: float) -> None:
         super().__init__(env, probability=probability)
@@ -74,10 +74,8 @@ class OverwrittenActions(SeededWrapper):
         self.probability = float(probability)
         self._bounds: Any = check_continuous(env)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], Any, bool, bool, dict[str, Any]]:
-        """Apply the action, or a random one.
+    def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the action, or a random one.
 
         Raises:
             ValueError: If the action is not valid, even if it would be replaced.
@@ -86,7 +84,7 @@ class OverwrittenActions(SeededWrapper):
         if self.random.random() < self.probability:
             low, high = self._bounds.low, self._bounds.high
             action = self.random.uniform(low, high).astype(self._bounds.dtype)
-        return self.env.step(action)
+        return action
 
 
 class DelayedActions(gymnasium.Wrapper, RecordConstructorArgs):

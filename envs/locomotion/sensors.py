@@ -64,7 +64,7 @@ class SensorNoise(SeededWrapper, gymnasium.ObservationWrapper):
         TypeError: If the observations are not vectors.
     """
 
-    stream = 2
+    stream = (2,)
 
     def __init__(self, env: gymnasium.Env, std: float) -> None:
         super().__init__(env, std=std)

@@ -208,7 +208,7 @@ def test_wind_pushes_as_hard_as_stated():
 @pytest.mark.parametrize("severity", [0, 6, 2.5])
 def test_other_severities_are_refused(severity: float):
     for make in (
-        lambda: Pictured(GreyEnv(), "fog", severity, frame_s=FRAME_S),
+        lambda: Pictured(GreyEnv(), severity, condition="fog", frame_s=FRAME_S),
         lambda: Wind(GreyEnv(), severity, frame_s=FRAME_S),
         lambda: Gain(GreyEnv(), severity),
     ):
@@ -216,9 +216,14 @@ def test_other_severities_are_refused(severity: float):
             make()
 
 
+def test_an_unknown_condition_is_refused_by_its_name():
+    with pytest.raises(ValueError, match="`condition` must be one of .*'fgo'"):
+        Pictured(GreyEnv(), 1, condition="fgo", frame_s=FRAME_S)
+
+
 def test_only_images_have_conditions():
     with pytest.raises(TypeError, match="uint8 images"):
-        Pictured(GreyEnv(dtype=np.float32), "fog", 1, frame_s=FRAME_S)
+        Pictured(GreyEnv(dtype=np.float32), 1, condition="fog", frame_s=FRAME_S)
 
 
 def batch(windows: int = 200, frames: int = 4) -> Batch:
