@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from envs.driving.road import HELD_OUT_TRACKS, TRAIN_TRACKS, VALIDATION_TRACKS
 from ncp_control.names import check_name
-from ncp_control.ranges import check_not_negative, is_number
+from ncp_control.ranges import check_above_zero, check_not_negative, is_number
 
 TRACKS = {"train": TRAIN_TRACKS, "validation": VALIDATION_TRACKS, "held_out": HELD_OUT_TRACKS}
 
@@ -16,13 +16,10 @@ class DrivingConfig:
 
     cameras: ClassVar[tuple[str, ...]] = ("opencv", "mujoco", "none")
     """Cameras that the environment supports."""
-    positive: ClassVar[dict[str, str]] = {
-        "episode_s": "60",
-        "control_rate_hz": "30",
-        "lane_half_width_m": "2",
-        "max_steer_rate_radps": "0.8",
-    }
-    """Settings that must be finite and > 0, with a sensible value for error messages."""
+    positive: ClassVar[tuple[str, ...]] = (
+        "episode_s", "control_rate_hz", "lane_half_width_m", "max_steer_rate_radps",
+    )  # fmt: skip
+    """Settings that must be finite and > 0."""
 
     tracks: str = "train"
     """Tracks to draw from at each reset: "train", "validation" or "held_out"."""
@@ -62,10 +59,8 @@ class DrivingConfig:
                 "`randomize_appearance` must be true or false, got"
                 f" {self.randomize_appearance!r}. Choose one of these."
             )
-        for name, use in self.positive.items():
-            value = getattr(self, name)
-            if not (is_number(value) and value > 0.0):
-                raise ValueError(f"`{name}` must be finite and > 0, got {value!r}. Use {use}.")
+        for name in self.positive:
+            check_above_zero(name, getattr(self, name))
         if not (is_number(self.max_steer_rad) and 0.0 < self.max_steer_rad <= 0.5):
             raise ValueError(
                 f"`max_steer_rad` must be in (0, 0.5], got {self.max_steer_rad!r}. "
@@ -100,7 +95,7 @@ class DrivingConfig:
 class LaneKeepingConfig(DrivingConfig):
     """Settings of `LaneKeepingEnv`."""
 
-    positive: ClassVar[dict[str, str]] = DrivingConfig.positive | {"cruise_speed_mps": "8"}
+    positive: ClassVar[tuple[str, ...]] = (*DrivingConfig.positive, "cruise_speed_mps")
 
     cruise_speed_mps: float = 8.0
     """Speed that the controller holds, and target speed at full throttle [m/s]."""

@@ -14,10 +14,9 @@ class RoadDrivingConfig(DrivingConfig):
     """Settings of `RoadDrivingEnv`."""
 
     cameras: ClassVar[tuple[str, ...]] = ("opencv", "none")
-    positive: ClassVar[dict[str, str]] = {
-        name: "1.75" if name == "lane_half_width_m" else use
-        for name, use in DrivingConfig.positive.items()
-    } | {"top_speed_mps": "20", "throttle_mps2": "3", "braking_mps2": "5"}
+    positive: ClassVar[tuple[str, ...]] = (
+        *DrivingConfig.positive, "top_speed_mps", "throttle_mps2", "braking_mps2",
+    )  # fmt: skip
 
     lane_half_width_m: float = 1.75
     """Distance from the middle of the lane to its border [m]. A car whose middle is beyond it has

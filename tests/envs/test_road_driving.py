@@ -303,7 +303,7 @@ def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
         ({"friction": (1.0, 0.5)}, "`friction` must be a number from 0.2 to 1.5"),
         ({"friction": ()}, "`friction` must be a number from 0.2 to 1.5"),
         ({"friction": "wet"}, "`friction` must be a number from 0.2 to 1.5"),
-        ({"top_speed_mps": math.inf}, "`top_speed_mps` must be finite and > 0, got inf"),
+        ({"top_speed_mps": math.inf}, "`top_speed_mps` must be positive, got inf"),
         ({"collision_cost_m": -1.0}, "`collision_cost_m` must be finite and >= 0, got -1.0"),
     ],
 )
