@@ -14,7 +14,7 @@ import numpy as np
 import envs  # noqa: F401 - registers the world
 from envs.driving.bodies import Body
 from envs.driving.periodic import ahead_m
-from envs.driving.traffic import DrivenCar, Person
+from envs.driving.traffic import Person, TrafficCar
 from ncp_control.worlds import find_world
 
 HEIGHT_PX = 234
@@ -23,7 +23,7 @@ METRES_AHEAD = {"ahead": (6, 12), "oncoming": (5, 12), "parked": (5, 11), "perso
 
 def kind_of(body: Body) -> str:
     """Return the kind of a body: ahead, oncoming, parked or person; "" beside the road."""
-    if isinstance(body, DrivenCar):
+    if isinstance(body, TrafficCar):
         return "ahead" if body.direction > 0 else "oncoming"
     if isinstance(body, Person) and not (body.is_crossing and abs(body.lateral_m) < 3.0):
         return ""  # beside the road

@@ -67,9 +67,9 @@ def summarize(episodes: "Sequence[Episode]") -> LaneMetrics:
         crashes_per_km=rate,
         crashes_per_km_low=low,
         crashes_per_km_high=high,
-        mean_cross_track_m=_mean(np.concatenate(offsets)),
-        mean_cross_track_m_halfwidth=half_width(np.array([_mean(o) for o in offsets if o.size])),
-        roughness_radps=_mean(rates),
+        mean_cross_track_m=mean_or_nan(np.concatenate(offsets)),
+        mean_cross_track_m_halfwidth=half_width(np.array([o.mean() for o in offsets if o.size])),
+        roughness_radps=mean_or_nan(rates),
     )
 
 
@@ -83,10 +83,10 @@ def offsets_m(episode: "Episode") -> np.ndarray:
 
 def mean_cross_track_m(episode: "Episode") -> float:
     """Return the mean of `offsets_m` [m]; NaN if every step crashed."""
-    return _mean(offsets_m(episode))
+    return mean_or_nan(offsets_m(episode))
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_or_nan(values: np.ndarray) -> float:
     """Return the mean; NaN for no values."""
     return float(values.mean()) if values.size else math.nan
 

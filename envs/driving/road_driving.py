@@ -4,6 +4,7 @@ There are two lanes: the right one is the own lane, the left one is for oncoming
 are those of LaneKeeping-v0. See `RoadDrivingEnv`; `traffic.py` describes the traffic.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -150,7 +151,7 @@ class RoadDrivingEnv(DrivingEnv[RoadDrivingConfig]):
     def _paint(self, **size: int) -> Ground:
         look = self._appearance
         if look.dash_length_m == 0.0:  # two lanes always have a line between them
-            look = Appearance(**{**look.__dict__, "dash_length_m": Appearance.dash_length_m})
+            look = replace(look, dash_length_m=Appearance.dash_length_m)
         self._view.set_appearance(look)
         return paint_ground(self.road, ROAD_HALF_WIDTH_M, look, **size)
 

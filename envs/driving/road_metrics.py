@@ -3,14 +3,13 @@
 The interval of the rate is the exact Poisson interval for 95 % confidence, as in `metrics.py`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.driving.metrics import rate_per_km
+from envs.driving.metrics import mean_or_nan, rate_per_km
 
 if TYPE_CHECKING:
     from ncp_control.episode import Episode
@@ -60,9 +59,9 @@ def summarize_road(episodes: "Sequence[Episode]") -> RoadMetrics:
         interventions_per_km=rate,
         interventions_per_km_low=low,
         interventions_per_km_high=high,
-        idle_share=_mean(np.concatenate([t["stood_idle"] for t in infos])),
-        mean_speed_mps=_mean(np.concatenate([t["speed_mps"] for t in infos])),
-        mean_jerk_mps3=_mean(np.concatenate([jerks_mps3(episode) for episode in episodes])),
+        idle_share=mean_or_nan(np.concatenate([t["stood_idle"] for t in infos])),
+        mean_speed_mps=mean_or_nan(np.concatenate([t["speed_mps"] for t in infos])),
+        mean_jerk_mps3=mean_or_nan(np.concatenate([jerks_mps3(episode) for episode in episodes])),
         lateral_p95_mps2=float(
             np.percentile(np.concatenate([np.abs(t["lateral_mps2"]) for t in infos]), 95.0)
         ),
@@ -74,8 +73,3 @@ def jerks_mps3(episode: "Episode") -> np.ndarray:
     infos = episode.infos
     jerk = np.diff(infos["acceleration_mps2"]) / np.diff(infos["time_s"])
     return np.abs(jerk)[~(infos["crashed"][1:] | infos["crashed"][:-1])]
-
-
-def _mean(values: np.ndarray) -> float:
-    """Return the mean; NaN for no values."""
-    return float(values.mean()) if values.size else math.nan

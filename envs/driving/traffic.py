@@ -43,8 +43,8 @@ _PERSON_WAITS_M = 1.0  # a person does not walk closer than this to the side of 
 
 
 @dataclass(kw_only=True, slots=True)
-class DrivenCar(Body):
-    """Car of the traffic that follows its lane."""
+class TrafficCar(Body):
+    """Car of the traffic, which follows its lane."""
 
     direction: int
     """1 along the road in the own lane, -1 against it in the other lane."""
@@ -74,8 +74,7 @@ class DrivenCar(Body):
 
     def begin(self) -> None:
         """Draw the first desired speed and the time of the first hard braking."""
-        self.wish_mps = self.random.uniform(*self.wishes_mps)
-        self.changes_s = self.random.uniform(4.0, 15.0)
+        self._draw_wish()
         if self.braking_every_s < math.inf:
             self.brakes_s = self.random.expovariate(1.0 / self.braking_every_s) + 3.0
 
@@ -83,8 +82,7 @@ class DrivenCar(Body):
         """Return the driver model's acceleration as changed by the script [m/s²]."""
         self.changes_s -= dt_s
         if self.changes_s <= 0.0:
-            self.wish_mps = self.random.uniform(*self.wishes_mps)
-            self.changes_s = self.random.uniform(4.0, 15.0)
+            self._draw_wish()
         self.brakes_s -= dt_s
         if self.brakes_s <= 0.0:
             self.braking_mps2 = self.random.uniform(3.0, 5.0)
@@ -99,6 +97,10 @@ class DrivenCar(Body):
         if self.holds_s <= 0.0:
             self.braking_mps2 = 0.0
         return min(acceleration_mps2, 0.0)
+
+    def _draw_wish(self) -> None:
+        self.wish_mps = self.random.uniform(*self.wishes_mps)
+        self.changes_s = self.random.uniform(4.0, 15.0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -153,7 +155,7 @@ class Traffic:
 
     road: Road
     """The road."""
-    cars: Sequence[DrivenCar] = ()
+    cars: Sequence[TrafficCar] = ()
     """Driving cars."""
     parked: Sequence[Body] = ()
     """Cars parked at the right side of the own lane."""
@@ -223,7 +225,7 @@ class Traffic:
         )
         """x [m], y [m] and yaw [rad] of each body, shape (bodies, 3)."""
 
-    def ahead_of(self, car: DrivenCar, driven: Body) -> tuple[float, float]:
+    def _ahead_of(self, car: TrafficCar, driven: Body) -> tuple[float, float]:
         """Return the gap of a car to the nearest body in its way [m], and that body's speed."""
         nearest_m, speed_mps = math.inf, 0.0
         reach_m = 0.5 * car.length_m
@@ -249,15 +251,15 @@ class Traffic:
                 nearest_m, speed_mps = gap_m, moves_mps
         return nearest_m, speed_mps
 
-    def _acceleration(self, car: DrivenCar, dt_s: float, driven: Body) -> tuple[float, float]:
+    def _acceleration(self, car: TrafficCar, dt_s: float, driven: Body) -> tuple[float, float]:
         """Return a car's acceleration [m/s²] and its gap to the body ahead [m]."""
-        gap_m, ahead_mps = self.ahead_of(car, driven)
+        gap_m, ahead_mps = self._ahead_of(car, driven)
         limit_mps = limit_at(self._limits[car.direction], self.road, car.arc_length_m)
         wish_mps = min(car.wish_mps, limit_mps)
         wanted = _DRIVER.acceleration(car.speed_mps, wish_mps, gap_m, ahead_mps)
         return max(car.follow_script(dt_s, wanted), -_EMERGENCY_MPS2), gap_m
 
-    def _move(self, car: DrivenCar, dt_s: float, acceleration_mps2: float, gap_m: float) -> None:
+    def _move(self, car: TrafficCar, dt_s: float, acceleration_mps2: float, gap_m: float) -> None:
         road = self.road
         speed_mps = max(0.0, car.speed_mps + acceleration_mps2 * dt_s)
         car.speed_mps = min(speed_mps, max(0.0, gap_m - 0.5) / dt_s)  # cars never hit a body ahead
@@ -270,7 +272,7 @@ class Traffic:
             if way_m > 1e-6:
                 car.turn_rad = math.atan2(car.lateral_m - before_m, way_m)
 
-    def _line_m(self, car: DrivenCar) -> float:
+    def _line_m(self, car: TrafficCar) -> float:
         """Return the lateral position of a car's path at its place, left of the centre line [m]."""
         parked = self.parked if car.direction > 0 else ()
         return _PASSING.line_m(car.arc_length_m, car, car.lane_m, parked, self.road.length_m)

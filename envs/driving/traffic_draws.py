@@ -1,5 +1,6 @@
 """Draws the traffic of an episode from its seed."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,7 @@ from envs.driving.appearance import Colour
 from envs.driving.bodies import Body
 from envs.driving.periodic import ahead_m
 from envs.driving.road import Road
-from envs.driving.traffic import (
-    OWN_LANE_M,
-    ROAD_HALF_WIDTH_M,
-    DrivenCar,
-    Person,
-    Traffic,
-)
+from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person, Traffic, TrafficCar
 
 CLOTHES: tuple[Colour, ...] = (
     (178.0, 40.0, 44.0), (38.0, 62.0, 130.0), (226.0, 196.0, 60.0), (40.0, 40.0, 44.0),
@@ -28,7 +23,10 @@ PAINTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficLevel:
-    """Amount of traffic; each pair is the lowest and highest number of a kind of body."""
+    """Amount of traffic; each pair is the lowest and highest number of a kind of body.
+
+    The numbers are drawn in the order of the fields.
+    """
 
     own: tuple[int, int]
     """Number of cars in the own lane."""
@@ -62,15 +60,12 @@ def draw_traffic(
         speed_mps: Start speed of the driven car and of the traffic [m/s].
     """
     source = random.Random(seed)
-    counts = {name: source.randint(*getattr(level, name)) for name in _ORDER}
+    counts = {name: source.randint(*limits) for name, limits in vars(level).items()}
     parked = _draw_parked(road, counts["parked"], source, start_m)
     people = _draw_people(road, counts["people"], source, start_m, parked)
     own = _draw_own(road, counts["own"], source, start_m, speed_mps)
     oncoming = _draw_oncoming(road, counts["oncoming"], source, speed_mps)
     return Traffic(road, [*own, *oncoming], parked, people)
-
-
-_ORDER = ("own", "oncoming", "parked", "people")
 
 
 def _shape(source: random.Random) -> dict[str, float]:
@@ -83,7 +78,7 @@ def _shape(source: random.Random) -> dict[str, float]:
 
 def _draw_own(
     road: Road, count: int, source: random.Random, start_m: float, speed_mps: float
-) -> list[DrivenCar]:
+) -> list[TrafficCar]:
     """Draw cars ahead in the own lane: the first one near, the others behind one another."""
     cars, at_m = [], start_m + source.uniform(18.0, 50.0)
     for _ in range(count):
@@ -91,7 +86,7 @@ def _draw_own(
             break
         slow_mps = source.uniform(4.0, 9.0)
         cars.append(
-            DrivenCar(
+            TrafficCar(
                 kind="car",
                 **_shape(source),
                 colour=source.choice(PAINTS),
@@ -110,18 +105,18 @@ def _draw_own(
 
 def _draw_oncoming(
     road: Road, count: int, source: random.Random, speed_mps: float
-) -> list[DrivenCar]:
+) -> list[TrafficCar]:
     """Draw cars in the other lane, spread over the road."""
     first_m = source.uniform(0.0, road.length_m)
     cars = []
     for i in range(count):
         at_m = first_m + (i + source.uniform(0.0, 0.5)) * road.length_m / count
-        car = DrivenCar(
+        car = TrafficCar(
             kind="car",
             **_shape(source),
             colour=source.choice(PAINTS),
             arc_length_m=at_m % road.length_m,
-            turn_rad=3.141592653589793,
+            turn_rad=math.pi,
             speed_mps=speed_mps,
             direction=-1,
             random=random.Random(source.getrandbits(48)),
@@ -177,7 +172,7 @@ def _draw_people(
                 colour=colour,
                 arc_length_m=place_m,
                 lateral_m=side * (ROAD_HALF_WIDTH_M + beyond_m),
-                turn_rad=-side * 1.5707963267948966,
+                turn_rad=-side * 0.5 * math.pi,
                 random=random.Random(source.getrandbits(48)),
                 likelihood=source.uniform(0.5, 1.0),
             )
