@@ -17,7 +17,8 @@ from envs.driving.appearance import Appearance
 from envs.driving.bodies import Body
 from envs.driving.body_shapes import BodyShape, shape_of
 from envs.driving.camera import HAZE_DISTANCE_M, HAZE_START_M, CameraGeometry, Pose
-from envs.driving.texture import Image, scale_colour
+from envs.driving.car_shape import turns
+from envs.driving.texture import SUBPIXEL_BITS, Image, fixed_point, scale_colour
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,6 @@ NEAR_M, FAR_M = 0.3, 120.0
 """Distances along the optical axis between which bodies are drawn [m]."""
 _SUN = np.array([-0.45, 0.45, 0.77])  # towards the sun, in the world's frame; length 1
 _AMBIENT = 0.55
-_SUBPIXEL_BITS = 4
 _LARGEST_PX = 30_000.0  # keeps cv2's 32-bit fixed-point coordinates from overflowing
 
 
@@ -76,7 +76,7 @@ class BodiesView:
         shapes = [shape_of(bodies[index]) for index, _ in drawn]
         placed, depths_m = poses[[index for index, _ in drawn]], [depth_m for _, depth_m in drawn]
         for outline, colour in self._faces(pose, shapes, placed, np.array(depths_m)):
-            cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def in_view(self, pose: Pose, bodies: Sequence[Body], poses: Array) -> list[tuple[int, float]]:
         """Return index and depth [m] of the bodies that may be in view, the farthest first."""
@@ -112,7 +112,7 @@ class BodiesView:
         offset_m = np.stack(
             [cosine * dx + sine * dy, cosine * dy - sine * dx, np.zeros_like(dx)], axis=1
         )
-        from_body = _turns(placed[:, 2] - pose.yaw_rad)[which]
+        from_body = turns(placed[:, 2] - pose.yaw_rad)[which]
         # In the car's frame of reference; only visible corners are turned to the camera's axes.
         normals = np.matmul(from_body, np.concatenate([s.normals for s in shapes])[..., None])
         middles_m = np.matmul(from_body, np.concatenate([s.middles_m for s in shapes])[..., None])
@@ -154,28 +154,26 @@ class BodiesView:
             yaw_rad: Heading of that car [rad].
             depth_m: Depth of each face's body [m], shape (faces,).
         """
-        cosine, sine = math.cos(yaw_rad), math.sin(yaw_rad)
-        sun = (cosine * _SUN[0] + sine * _SUN[1], cosine * _SUN[1] - sine * _SUN[0], _SUN[2])
-        light = self._gain * (_AMBIENT + (1.0 - _AMBIENT) * np.maximum(normals @ sun, 0.0))
+        light = self._gain * light_on(normals, towards_sun(yaw_rad))
         clear = np.exp(-np.maximum(depth_m - HAZE_START_M, 0.0) / HAZE_DISTANCE_M)[:, None]
         lit = np.minimum(colours * light[:, None], 255.0)
         return (clear * lit + (1.0 - clear) * self._haze).tolist()
 
 
-def _turns(yaw_rad: Array) -> Array:
-    """Return the rotation matrices about the vertical, shape (angles, 3, 3)."""
-    turns = np.zeros((len(yaw_rad), 3, 3))
-    turns[:, 0, 0] = turns[:, 1, 1] = np.cos(yaw_rad)
-    turns[:, 1, 0] = np.sin(yaw_rad)
-    turns[:, 0, 1] = -turns[:, 1, 0]
-    turns[:, 2, 2] = 1.0
-    return turns
+def towards_sun(yaw_rad: float) -> Array:
+    """Return the direction of the sun in the frame of a car with this heading, shape (3,)."""
+    return turns(-yaw_rad) @ _SUN
+
+
+def light_on(normals: Array, sun: Array) -> Array:
+    """Return the light on faces, 1 in full sunlight, given their outward normals (faces, 3)."""
+    return _AMBIENT + (1.0 - _AMBIENT) * np.maximum(normals @ sun, 0.0)
 
 
 def _fixed(pixels: Array) -> NDArray[np.int32]:
     """Convert pixels to cv2's fixed-point numbers."""
     inside = np.minimum(np.maximum(pixels, -_LARGEST_PX), _LARGEST_PX)
-    return np.rint(inside * 2**_SUBPIXEL_BITS).astype(np.int32)
+    return fixed_point(inside)
 
 
 def _cut_near(corners_m: Array) -> Array:

@@ -55,8 +55,8 @@ def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> Bo
     is_van = height_m > _VAN_HEIGHT_M
     belt_m = 0.5 * height_m if is_van else 0.6 * height_m
     faces = [
-        _flat(_SHADOW, half_m + 0.1, side_m + 0.12, 0.01, SHADOW_RGB),
-        *_loft(_BODY, (-half_m, half_m), (side_m, side_m), (0.22, belt_m), colour),
+        _shadow(half_m + 0.1, side_m + 0.12),
+        *_block(_BODY, half_m, side_m, (0.22, belt_m), colour),
     ]
     # The cabin stands on the body and is shorter at both ends.
     back_m = -half_m + (0.02 if is_van else 0.08 * length_m)
@@ -65,8 +65,7 @@ def _car(length_m: float, width_m: float, height_m: float, colour: Colour) -> Bo
     roof_side_m = side_m - (0.05 if is_van else 0.16)
     bottom = _ring(back_m, front_m, side_m - 0.04, belt_m)
     top = _ring(roof_back_m, roof_front_m, roof_side_m, height_m)
-    for k in range(4):
-        corners = np.stack([bottom[k], bottom[(k + 1) % 4], top[(k + 1) % 4], top[k]])
+    for k, corners in enumerate(_walls(bottom, top)):
         is_painted = is_van and k != 1  # only the windscreen of a van is glass
         faces.append(Face(_UPPER, corners, colour if is_painted else GLASS_RGB))
     faces.append(Face(_UPPER, top, colour))
@@ -86,12 +85,11 @@ def _person(length_m: float, width_m: float, height_m: float, colour: Colour) ->
     half_m, side_m = 0.5 * length_m, 0.5 * width_m
     hip_m, neck_m = 0.48 * height_m, 0.84 * height_m
     faces = [
-        _flat(_SHADOW, half_m + 0.1, side_m + 0.05, 0.01, SHADOW_RGB),
-        *_loft(_BODY, (-0.3 * length_m, 0.3 * length_m), (0.8 * side_m, 0.8 * side_m),
-               (0.0, hip_m), TROUSERS_RGB),
-        *_loft(_ON_BODY, (-half_m, half_m), (side_m, side_m), (hip_m, neck_m), colour),
-        *_loft(_UPPER, (-0.1, 0.1), (0.1, 0.1), (neck_m, height_m), SKIN_RGB),
-    ]  # fmt: skip
+        _shadow(half_m + 0.1, side_m + 0.05),
+        *_block(_BODY, 0.3 * length_m, 0.8 * side_m, (0.0, hip_m), TROUSERS_RGB),
+        *_block(_ON_BODY, half_m, side_m, (hip_m, neck_m), colour),
+        *_block(_UPPER, 0.1, 0.1, (neck_m, height_m), SKIN_RGB),
+    ]
     return _as_shape(faces)
 
 
@@ -116,21 +114,22 @@ def _ring(back_m: float, front_m: float, side_m: float, up_m: float) -> Array:
     )  # fmt: skip
 
 
-def _flat(layer: int, half_m: float, side_m: float, up_m: float, colour: Colour) -> Face:
-    return Face(layer, _ring(-half_m, half_m, side_m, up_m), colour)
+def _shadow(half_m: float, side_m: float) -> Face:
+    return Face(_SHADOW, _ring(-half_m, half_m, side_m, 0.01), SHADOW_RGB)
 
 
-def _loft(
-    layer: int,
-    x_m: tuple[float, float],
-    sides_m: tuple[float, float],
-    z_m: tuple[float, float],
-    colour: Colour,
+def _walls(bottom: Array, top: Array) -> list[Array]:
+    """Return the four sides between two horizontal rectangles, the right one first."""
+    return [np.stack([bottom[k], bottom[(k + 1) % 4], top[(k + 1) % 4], top[k]]) for k in range(4)]
+
+
+def _block(
+    layer: int, half_m: float, side_m: float, z_m: tuple[float, float], colour: Colour
 ) -> list[Face]:
-    """Return the sides and the top of a block."""
-    bottom, top = _ring(*x_m, sides_m[0], z_m[0]), _ring(*x_m, sides_m[1], z_m[1])
-    sides = [np.stack([bottom[k], bottom[(k + 1) % 4], top[(k + 1) % 4], top[k]]) for k in range(4)]
-    return [*(Face(layer, side, colour) for side in sides), Face(layer, top, colour)]
+    """Return the sides and the top of a block of this half length and half width."""
+    bottom, top = (_ring(-half_m, half_m, side_m, up_m) for up_m in z_m)
+    walls = [Face(layer, wall, colour) for wall in _walls(bottom, top)]
+    return [*walls, Face(layer, top, colour)]
 
 
 def _upright(x_m: float, right_m: float, left_m: float, low_m: float, high_m: float) -> Array:

@@ -11,10 +11,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from envs.driving.appearance import Colour
 
 Array = NDArray[np.float64]
-Colour = tuple[float, float, float]
 
 PAINT_RGB: Colour = (196.0, 44.0, 36.0)
 GLASS_RGB: Colour = (38.0, 46.0, 56.0)
@@ -82,6 +83,16 @@ def car_faces(wheelbase_m: float, track_width_m: float, steer_rad: float) -> lis
     return faces
 
 
+def turns(angle_rad: ArrayLike) -> Array:
+    """Return the rotation matrices about the vertical, shape (…, 3, 3)."""
+    matrices = np.zeros((*np.shape(angle_rad), 3, 3))
+    matrices[..., 0, 0] = matrices[..., 1, 1] = np.cos(angle_rad)
+    matrices[..., 1, 0] = np.sin(angle_rad)
+    matrices[..., 0, 1] = -matrices[..., 1, 0]
+    matrices[..., 2, 2] = 1.0
+    return matrices
+
+
 def _body_faces() -> list[Face]:
     sections = []
     for x_m, half_m, bottom_m, top_m in _BODY:
@@ -144,8 +155,7 @@ def _wheel_faces(centre_m: Array, steer_rad: float) -> list[Face]:
     angle = np.linspace(0.0, 2.0 * math.pi, WHEEL_SIDES, endpoint=False)
     circle = np.stack([np.cos(angle), np.zeros_like(angle), -np.sin(angle)], axis=1)
     half_m = np.array([0.0, 0.5 * WHEEL_WIDTH_M, 0.0])
-    cosine, sine = math.cos(steer_rad), math.sin(steer_rad)
-    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    turn = turns(steer_rad)
 
     def placed(corners: Array) -> Array:
         return corners @ turn.T + centre_m

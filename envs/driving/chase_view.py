@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.driving.bodies import Body
-from envs.driving.bodies_view import BodiesView
+from envs.driving.bodies_view import BodiesView, light_on, towards_sun
 from envs.driving.camera import CameraGeometry, OpenCvCamera, Pose
-from envs.driving.car_shape import Face, car_faces
+from envs.driving.car_shape import Face, car_faces, turns
 from envs.driving.periodic import wrap_angle
-from envs.driving.texture import Ground, Image
+from envs.driving.texture import SUBPIXEL_BITS, Ground, Image, fixed_point
 
 Array = NDArray[np.float64]
 
@@ -30,11 +30,8 @@ CHASE_GEOMETRY = CameraGeometry(
     pitch_rad=0.2,
 )
 _FOLLOW_SHARE = 0.12  # share of the heading difference that the camera makes up in each frame
-_SUN = np.array([-0.45, 0.45, 0.77])  # towards the sun, in the world's frame; length 1
-_AMBIENT = 0.55
 _SHADOW_LIGHT = 0.5
 _OVERSAMPLING = 2  # the car is drawn this much larger and then reduced, for smooth outlines
-_SUBPIXEL_BITS = 4
 
 
 class ChaseView:
@@ -103,12 +100,12 @@ class ChaseView:
         # Shape between an ellipse and a box, like a car seen from above.
         x_m = 1.95 * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.5
         y_m = 0.95 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.5
-        away = -0.35 * (_turn(-yaw_rad) @ _SUN)
+        away = -0.35 * towards_sun(yaw_rad)
         outline_m = np.stack([x_m + away[0], y_m + away[1], np.zeros_like(x_m)], axis=1)
-        pixels = self.geometry.project(outline_m @ _turn(relative_rad).T)
+        pixels = self.geometry.project(outline_m @ turns(relative_rad).T)
         light = np.full(frame.shape[:2], 255, np.uint8)
-        fixed_point = np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)
-        cv2.fillPoly(light, [fixed_point], (255.0 * _SHADOW_LIGHT,), shift=_SUBPIXEL_BITS)
+        shade = (255.0 * _SHADOW_LIGHT,)
+        cv2.fillPoly(light, [fixed_point(pixels)], shade, shift=SUBPIXEL_BITS)
         light = cv2.GaussianBlur(light, (0, 0), 5.0)
         cv2.multiply(frame, cv2.merge([light] * 3), dst=frame, scale=1.0 / 255.0)
 
@@ -116,7 +113,7 @@ class ChaseView:
         self, frame: Image, faces: list[Face], relative_rad: float, yaw_rad: float
     ) -> None:
         """Draw the faces seen from outside into an enlarged window of the frame."""
-        geometry, turn = self.geometry, _turn(relative_rad)
+        geometry, turn = self.geometry, turns(relative_rad)
         eye_m = turn.T @ np.array([geometry.forward_m, 0.0, geometry.height_m])
         first_three = np.stack([face.corners_m[:3] for face in faces])
         normals = np.cross(
@@ -125,8 +122,7 @@ class ChaseView:
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         to_eye_m = eye_m - np.stack([face.corners_m.mean(axis=0) for face in faces])
         is_seen = np.sum(normals * to_eye_m, axis=1) > 0.0
-        sunlight = np.maximum(normals @ (_turn(-yaw_rad) @ _SUN), 0.0)
-        light = self._gain * (_AMBIENT + (1.0 - _AMBIENT) * sunlight)
+        light = self._gain * light_on(normals, towards_sun(yaw_rad))
         distance_m = np.linalg.norm(to_eye_m, axis=1)
         order = np.lexsort((-distance_m, [face.layer for face in faces]))
 
@@ -140,13 +136,8 @@ class ChaseView:
         # Pixel centres are whole numbers at both sizes.
         large_px = _OVERSAMPLING * (every_px - (left, top) + 0.5) - 0.5
         ends = np.cumsum([len(face.corners_m) for face in faces])[:-1]
-        outlines = np.split(np.rint(large_px * 2**_SUBPIXEL_BITS).astype(np.int32), ends)
+        outlines = np.split(fixed_point(large_px), ends)
         for index in order[is_seen[order]]:
             colour = tuple(min(light[index] * channel, 255.0) for channel in faces[index].colour)
-            cv2.fillPoly(large, [outlines[index]], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.fillPoly(large, [outlines[index]], colour, cv2.LINE_AA, SUBPIXEL_BITS)
         window[:] = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
-
-
-def _turn(yaw_rad: float) -> Array:
-    cosine, sine = math.cos(yaw_rad), math.sin(yaw_rad)
-    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

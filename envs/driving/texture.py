@@ -28,7 +28,7 @@ DRIVING_TEXELS = 2048  # per side; 0.1 m a texel, painted at every reset
 VIDEO_TEXELS = 4096  # for larger images, painted when one is rendered
 NUM_LEVELS = 3
 
-_SUBPIXEL_BITS = 4  # cv2 draws polygons on a grid of 1/16 texel
+SUBPIXEL_BITS = 4  # cv2 draws polygons on a grid of 1/16 pixel
 _GRASS_CONTRAST, _ASPHALT_CONTRAST = 0.42, 0.16  # darkest to brightest, relative to the mean
 # Patterns as (size [m], weight): clumps and blades, worn patches and grain. The last one is grain
 # of one texel.
@@ -116,6 +116,11 @@ def scale_colour(colour: Colour, gain: float) -> Colour:
     return (red, green, blue)
 
 
+def fixed_point(pixels: Array) -> Outline:
+    """Convert places in an image [px] to cv2's fixed-point numbers."""
+    return np.rint(pixels * 2**SUBPIXEL_BITS).astype(np.int32)
+
+
 @lru_cache(maxsize=4)
 def _noise(material: str, num_texels: int) -> Image:
     """Return a fixed pattern in [0, 255] with patches and grain at several scales."""
@@ -152,7 +157,7 @@ class _Brush:
         """Convert points to cv2's fixed-point texel coordinates, shape (n, 2)."""
         column = x_m * self._to_texel[0, 0] + self._to_texel[0, 2]
         row = y_m * self._to_texel[1, 1] + self._to_texel[1, 2]
-        return np.rint(np.stack([column, row], axis=-1) * 2**_SUBPIXEL_BITS).astype(np.int32)
+        return fixed_point(np.stack([column, row], axis=-1))
 
     def band(self, right_m: float, left_m: float) -> list[Outline]:
         """Return the two outlines that bound the strip from `right_m` to `left_m`."""
@@ -191,15 +196,15 @@ class _Brush:
                 y_m + along_m * np.sin(sun_rad) + across_m * np.cos(sun_rad),
             )
             level = 255.0 * appearance.shadow_gain
-            cv2.fillPoly(light, [outline], (level,), shift=_SUBPIXEL_BITS)
+            cv2.fillPoly(light, [outline], (level,), shift=SUBPIXEL_BITS)
         return np.asarray(cv2.GaussianBlur(light, (5, 5), 0), np.uint8)
 
     def mask(self, outlines: list[Outline]) -> Image:
         """Return 255 inside the outlines, 0 outside."""
         mask = np.zeros((self.num_texels, self.num_texels), np.uint8)
-        cv2.fillPoly(mask, outlines, (255,), shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(mask, outlines, (255,), shift=SUBPIXEL_BITS)
         return mask
 
     def fill(self, picture: Image, outlines: list[Outline], colour: Colour) -> None:
         """Fill the area between the outlines, with smooth borders."""
-        cv2.fillPoly(picture, outlines, colour, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(picture, outlines, colour, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
