@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,14 +58,12 @@ class TimeSeries:
 
     def __getitem__(self, rows: slice) -> "TimeSeries":
         """Return a slice of the rows."""
-        columns = {name: values[rows] for name, values in self.columns.items()}
-        return TimeSeries(
-            name=self.name,
+        return replace(
+            self,
             time_s=self.time_s[rows],
-            file=self.file,
             lines=self.lines[rows],
             times=self.times[rows],
-            columns=columns,
+            columns={name: values[rows] for name, values in self.columns.items()},
         )
 
     def pieces(self, max_gap_s: float) -> list["TimeSeries"]:
@@ -134,10 +132,10 @@ class _Raw:
 
     name: str
     path: Path
-    times: list[float]
-    lines: list[int]
-    time_cells: list[str]
-    cells: dict[str, list[str]]
+    times: tuple[float, ...]
+    lines: tuple[int, ...]
+    time_cells: tuple[str, ...]
+    cells: dict[str, tuple[str, ...]]
     separator: str
 
 
@@ -170,7 +168,7 @@ def _read_file(
     lines = read_table_lines(path)
     separator = find_separator(lines[:100])
     names, begin = _read_header(lines, path, separator, [*filter(None, (time, series, *words))])
-    groups: dict[str, list[tuple[float, int, list[str]]]] = {}
+    groups: dict[str, list[tuple[float, int, str, list[str]]]] = {}
     num_early = num_times = num_dates = num_unread = 0
     for number, line in enumerate(lines[begin:], begin + 1):
         if not line:
@@ -199,7 +197,7 @@ def _read_file(
             num_early += 1
             tally.add("rows that are not later than the one before", place)
         else:
-            rows.append((when, number, cells))
+            rows.append((when, number, time_text, cells))
     if num_unread > num_times:
         raise ValueError(
             f"`time` must be seconds or ISO 8601, got {unread!r} in {path}. Write 2024-01-31 13:00"
@@ -211,21 +209,14 @@ def _read_file(
             f"`time` must be seconds or ISO 8601 with its signs, got dates without them in {path}."
             " Write 2024-01-30 for 20240130."
         )
-    at = None if time is None else names.index(time)
-    kept = {name: names.index(name) for name in names if name not in ("", time, series)}
-    return [
-        _Raw(
-            name,
-            path,
-            [when for when, *_ in rows],
-            [number for _, number, _ in rows],
-            ["" if at is None else cells[at] for *_, cells in rows],
-            {column: [cells[index] for *_, cells in rows] for column, index in kept.items()},
-            separator,
-        )
-        for name, rows in groups.items()
-        if rows
-    ]
+    raw = []
+    for name, rows in groups.items():
+        if rows:
+            times, numbers, time_cells, cells = zip(*rows, strict=True)
+            columns = dict(zip(names, zip(*cells, strict=True), strict=True))
+            kept = {name: of for name, of in columns.items() if name not in ("", time, series)}
+            raw.append(_Raw(name, path, times, numbers, time_cells, kept, separator))
+    return raw
 
 
 def _check_order(path: Path, num_early: int, num_later: int) -> None:

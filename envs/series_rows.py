@@ -7,7 +7,7 @@ sees their inputs, but do not count.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,10 +54,9 @@ class SeriesRows:
 
     def labelled(self) -> "SeriesRows":
         """Return the rows whose targets are known; `dt_s` stays that of all rows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {
             name: value[self.is_labelled]
-            for name, value in values.items()
+            for name, value in vars(self).items()
             if isinstance(value, np.ndarray)
         }
         return replace(self, **arrays)
