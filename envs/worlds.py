@@ -67,16 +67,16 @@ def lane_keeping(
     from envs.faults import disturbances_of
 
     check_name("observe", observe, ("frames", "numbers"))
-    sees = observe == "frames"
+    sees_frames = observe == "frames"
     config = LaneKeepingConfig(
-        camera=camera if sees else "none",
+        camera=camera if sees_frames else "none",
         tracks=tracks,
         on_crash=on_crash,
         episode_s=episode_s,
-        randomize_appearance=sees and randomize_appearance,
+        randomize_appearance=sees_frames and randomize_appearance,
     )
     observation: ObservationContract = FramesContract(shape=LaneKeepingEnv.frame_shape)
-    if observe == "numbers":
+    if not sees_frames:
         previews = [f"centre line {distance:g} m ahead" for distance in config.preview_distances_m]
         entries = [
             Entry(name="offset from the centre line", unit="m"),
@@ -91,12 +91,12 @@ def lane_keeping(
         action=(_steering(config),),
         frame_s=config.control_period_s,
         world="LaneKeeping-v0",
-        world_options={} if observe == "frames" else {"observe": observe},
+        world_options={} if sees_frames else {"observe": observe},
     )
 
     def make(render_mode: str | None = None) -> gymnasium.Env:
         env = LaneKeepingEnv(config, render_mode)
-        return env if observe == "frames" else VectorObservation(env)
+        return env if sees_frames else VectorObservation(env)
 
     def make_batch(num_worlds: int, device: Any, max_steps: int = 1_000_000) -> "TensorWorlds":
         from envs.driving.tensor_lane_keeping import LaneKeepingWorlds

@@ -44,19 +44,13 @@ class Scene:
         """Return samples of the standard normal distribution, float32."""
         return self.random.standard_normal(shape, dtype=np.float32)
 
-    def blots(
-        self, covered: float, *, cells: tuple[int, int] = (5, 10), tall: int = 1
-    ) -> np.ndarray:
+    def blots(self, covered: float, *, tall: int = 1) -> np.ndarray:
         """Return a mask of soft blots that cover about this share of it, `tall` frames high."""
-        coarse = self.random.random((cells[0] * tall, cells[1]), dtype=np.float32)
+        coarse = self.random.random((5 * tall, 10), dtype=np.float32)
         size = (self.width, self.height * tall)
         smooth = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
         edge = np.quantile(smooth, 1.0 - covered) if covered < 1.0 else -np.inf
         return np.clip((smooth - edge) / 0.1 + 0.5, 0.0, 1.0)
-
-    def patches(self, covered: float) -> "Patches":
-        """Return blots that move towards the camera from frame to frame, as marks on a road do."""
-        return Patches(self, covered)
 
     def spells(self, lasts_s: float) -> Callable[[], bool]:
         """Return a function that says, called once a frame, whether the camera has failed.
@@ -102,7 +96,7 @@ class Wander:
 
 
 class Patches:
-    """Blots on the ground that pass through the view from far to near.
+    """Blots on the ground that pass through the view from far to near, as marks on a road do.
 
     Args:
         scene: The episode.

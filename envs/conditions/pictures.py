@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from envs.conditions.draws import Scene, Wander, at
+from envs.conditions.draws import Patches, Scene, Wander, at
 from ncp_control.audit.faults import add_pixel_noise, to_pixels
 
 Frame = np.ndarray
@@ -107,7 +107,7 @@ def sun(severity: int, scene: Scene) -> Effect:
 def shadows(severity: int, scene: Scene) -> Effect:
     """Shadows of trees and houses that move towards the camera."""
     light = at(severity, 0.75, 0.6, 0.45, 0.33, 0.22)
-    mask = scene.patches(0.45)
+    mask = Patches(scene, 0.45)
     y, _ = scene.grid()
 
     def effect(frame: Frame) -> Frame:
@@ -121,7 +121,7 @@ def worn(severity: int, scene: Scene) -> Effect:
     """Worn markings: narrow bright marks fade into the ground beside them."""
     share = at(severity, 0.35, 0.55, 0.75, 0.9, 1.0)
     covered = at(severity, 0.4, 0.55, 0.7, 0.85, 1.0)
-    mask = scene.patches(covered)
+    mask = Patches(scene, covered)
     across = np.ones((1, max(2 * round(0.07 * scene.width) + 1, 3)), np.uint8)
 
     def effect(frame: Frame) -> Frame:
@@ -137,7 +137,7 @@ def wet(severity: int, scene: Scene) -> Effect:
     horizon = round(HORIZON * scene.height)
     rows = horizon - (np.arange(scene.height) - horizon) * horizon // (scene.height - horizon)
     rows = np.clip(rows, 0, scene.height - 1)
-    puddles = scene.patches(0.6)
+    puddles = Patches(scene, 0.6)
     is_ground = np.arange(scene.height) >= horizon
     light = np.where(is_ground, 1.0 - 0.4 * mirrored, 1.0).astype(np.float32)[:, None, None]
 

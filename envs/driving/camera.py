@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.driving.appearance import Appearance
-from envs.driving.texture import Ground, Image, scale_colour
+from envs.driving.texture import Ground, Image, scale_colour, texel_from_world
 
 Array = NDArray[np.float64]
 
@@ -262,9 +262,9 @@ def row_bands(geometry: CameraGeometry, ground: Ground) -> list[Band]:
     depth_m = geometry.depth_of_rows()
     width_m = depth_m / geometry.focal_px  # of a pixel on the ground; the length is far greater
     length_m = depth_m * depth_m / (geometry.focal_px * geometry.height_m)
-    levels = np.rint(np.log2(width_m / ground.texel_m()))
+    levels = np.rint(np.log2(width_m / ground.texel_m))
     levels = np.clip(levels, 0, len(ground.levels) - 1).astype(int)
-    texel_m = ground.texel_m() * 2.0**levels
+    texel_m = ground.texel_m * 2.0**levels
     samples = np.where(length_m > _LONG_PIXEL_TEXELS * texel_m, _SAMPLES_OF_LONG_PIXEL, 1)
     keys = list(zip(levels.tolist(), samples.tolist(), strict=True))
     bands = []
@@ -280,7 +280,7 @@ def row_bands(geometry: CameraGeometry, ground: Ground) -> list[Band]:
                 stop=start + len(rows),
                 level=level,
                 samples=num_samples,
-                texel_from_world=ground.texel_from_world(level),
+                texel_from_world=texel_from_world(len(ground.levels[level])),
                 car_from_pixel=geometry.car_from_pixel() @ from_sample,
             )
         )

@@ -50,13 +50,10 @@ class Ground:
     levels: tuple[Image, ...]
     appearance: Appearance
 
-    def texel_m(self, level: int = 0) -> float:
-        """Return the side length of a texel of a level [m]."""
-        return EXTENT_M / len(self.levels[level])
-
-    def texel_from_world(self, level: int = 0) -> Array:
-        """Return the 3 x 3 matrix from (x [m], y [m], 1) to (column, row, 1) of a level."""
-        return texel_from_world(len(self.levels[level]))
+    @property
+    def texel_m(self) -> float:
+        """Side length of a texel of the finest level [m]."""
+        return EXTENT_M / len(self.levels[0])
 
 
 def texel_from_world(num_texels: int) -> Array:
