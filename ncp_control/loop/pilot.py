@@ -19,7 +19,6 @@ from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor, certified_state
 from ncp_control.loop.profile import InputProfile
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
-from ncp_control.loop.ticks import is_usable
 from ncp_control.policy import Policy
 
 _MOST_PERIODS = 2.0
@@ -175,8 +174,8 @@ class GuardedPilot:
         if monitor is not None:
             faults = monitor.check(reading, now_s, limits.command)
             level = monitor.judge(faults, now_s, is_new=reading is not None)
-        if is_usable(reading) and (monitor is None or monitor.shows(faults)):
-            assert reading is not None and reading.observation is not None
+        is_shown = monitor is None or monitor.shows(faults)
+        if reading is not None and reading.observation is not None and is_shown:
             elapsed_s = math.inf if self._observed_s is None else reading.time_s - self._observed_s
             if not 0.0 <= elapsed_s <= self._longest_s:
                 self._controller.reset()

@@ -145,11 +145,14 @@ def drive(
                 link.send(decision.command)
             sent_s = clock.now_s()
 
-            log.add(reading, decision.command, decision.level, now_s - start_s,
-                    decision.time_s - now_s, begun_s - tick_s,
-                    is_late=sent_s > tick_s + period_s + _SLACK_S,
-                    action=decision.action, elapsed_s=decision.elapsed_s,
-                    is_reset=decision.is_reset)  # fmt: skip
+            log.add(
+                reading,
+                decision,
+                time_s=now_s - start_s,
+                model_s=decision.time_s - now_s,
+                jitter_s=begun_s - tick_s,
+                is_late=sent_s > tick_s + period_s + _SLACK_S,
+            )
             if recorder is not None:
                 events = () if monitor is None else monitor.events
                 recorder.add(reading, log.rows[-1], controller, events)

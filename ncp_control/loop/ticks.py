@@ -7,13 +7,8 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.episode import Episode
-from ncp_control.loop.levels import Level
 from ncp_control.loop.link import Reading
-
-
-def is_usable(reading: Reading | None) -> bool:
-    """True if the reading has an observation."""
-    return reading is not None and reading.observation is not None
+from ncp_control.loop.pilot import Decision
 
 
 @dataclass
@@ -28,23 +23,24 @@ class TickLog:
     observations: list[np.ndarray] = field(default_factory=list)
 
     def add(
-        self, reading: Reading | None, command: np.ndarray, level: Level, time_s: float,
-        model_s: float, jitter_s: float, *, is_late: bool, action: np.ndarray | None,
-        elapsed_s: float | None, is_reset: bool,
-    ) -> None:  # fmt: skip
+        self,
+        reading: Reading | None,
+        decision: Decision,
+        *,
+        time_s: float,
+        model_s: float,
+        jitter_s: float,
+        is_late: bool,
+    ) -> None:
         """Add a tick.
 
         Args:
             reading: The reading; None if none came.
-            command: Command of the tick, shape (actions,); at the level STOP it was not sent.
-            level: The level.
+            decision: Decision of the pilot about it.
             time_s: Time since the loop began [s].
             model_s: Time that monitor and policy took [s].
             jitter_s: Delay with which the tick began [s].
             is_late: Whether the tick missed its deadline.
-            action: Action of the policy; None if it was not run or its result was not usable.
-            elapsed_s: Elapsed time that the policy was given [s]; None if it was not run.
-            is_reset: Whether the policy was reset before this reading.
         """
         before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
         info = dict(self.infos[-1]) if self.infos else {}
@@ -53,13 +49,13 @@ class TickLog:
         info.update({} if reading is None else reading.info)
         self.infos.append(info)
         self.rows.append(
-            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(command),
-             "level": int(level), "model_s": model_s, "jitter_s": jitter_s, "is_late": is_late,
-             "was_asked": elapsed_s is not None, "action": action, "elapsed_s": elapsed_s,
-             "is_reset": is_reset}
+            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(decision.command),
+             "level": int(decision.level), "model_s": model_s, "jitter_s": jitter_s,
+             "is_late": is_late, "was_asked": decision.elapsed_s is not None,
+             "action": decision.action, "elapsed_s": decision.elapsed_s,
+             "is_reset": decision.is_reset}
         )  # fmt: skip
-        if self.keeps_observations and is_usable(reading):
-            assert reading is not None and reading.observation is not None
+        if self.keeps_observations and reading is not None and reading.observation is not None:
             self.observations.append(reading.observation)
 
     def _column(self, name: str) -> np.ndarray:
