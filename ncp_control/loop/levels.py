@@ -11,6 +11,7 @@ While the input is bad, the level can only rise. It falls back to drive after th
 `resume_s` without a break, or for `recover_s` after a stop.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -150,11 +151,6 @@ def tolerated(
     candidates = np.unique(values)  # sorted; no input is above the last one
     if time_s[-1] - time_s[0] + _ROUNDING_S < settings.hold_after_s:
         return float(candidates[-1])
-    lowest, highest = 0, len(candidates) - 1
-    while lowest < highest:  # a higher limit never holds where a lower one does not
-        middle = (lowest + highest) // 2
-        if is_held(candidates[middle]):
-            lowest = middle + 1
-        else:
-            highest = middle
+    # A higher limit never holds where a lower one does not.
+    lowest = bisect_left(candidates[:-1], True, key=lambda limit: not is_held(limit))
     return float(candidates[lowest])

@@ -35,7 +35,7 @@ features of a network.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,18 +119,13 @@ def block_ends(size: int, blocks: int) -> np.ndarray:
     return np.stack([edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)], axis=1)
 
 
+@cache
 def _block_means(size: int, blocks: int) -> np.ndarray:
     """Return the matrix (blocks, size) that averages over equal parts of an axis."""
-    key = size, blocks
-    if key not in _MEANS:
-        weights = np.zeros((blocks, size), np.float32)
-        for i, (first, stop) in enumerate(block_ends(size, blocks)):
-            weights[i, first:stop] = 1.0 / (stop - first)
-        _MEANS[key] = weights
-    return _MEANS[key]
-
-
-_MEANS: dict[tuple[int, int], np.ndarray] = {}
+    weights = np.zeros((blocks, size), np.float32)
+    for i, (first, stop) in enumerate(block_ends(size, blocks)):
+        weights[i, first:stop] = 1.0 / (stop - first)
+    return weights
 
 
 def statistics_of(observation: np.ndarray, seen: ObservationContract) -> np.ndarray:
