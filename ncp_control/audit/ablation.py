@@ -14,14 +14,14 @@ A sensor is held at its mean over an episode: `sensor_effects`.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ncp_control.audit.activity import synapse_names
-from ncp_control.audit.checks import check_finite
+from ncp_control.audit.activity import actions_on, synapse_names
 from ncp_control.cells import LTC, Cell, WiredCfC
 from ncp_control.cells.base import Step, reference_tensor
 from ncp_control.cells.dense import DenseCell
@@ -199,14 +199,14 @@ def ablation_effects(
     Returns:
         Effects of the neurons, then of the synapses, in the order given.
     """
-    whole = check_finite("actions", _act(policy, features, dt_s))
+    whole = actions_on(policy, features, dt_s)
+    ablated = chain(
+        ((name, ablate(policy, neurons={name: value})) for name, value in neurons.items()),
+        ((name, ablate(policy, synapses=[name])) for name in synapses),
+    )
     effects = []
-    for name, options in [
-        *((name, {"neurons": {name: value}}) for name, value in neurons.items()),
-        *((name, {"synapses": [name]}) for name in synapses),
-    ]:
-        without = _act(ablate(policy, **options), features, dt_s)  # type: ignore[arg-type]
-        change = check_finite(f"actions without {name}", without) - whole
+    for name, without in ablated:
+        change = actions_on(without, features, dt_s, name=f"actions without {name}") - whole
         rms, largest = float(np.sqrt(np.mean(change**2))), float(np.abs(change).max())
         effects.append(AblationEffect(name=name, rms=rms, largest=largest))
     return effects
@@ -262,7 +262,7 @@ def sensor_effects(
             inputs = join(frames_in(observations, frame_shape), numbers)
         with torch.no_grad():
             features = policy.features(policy.read_observations(inputs)[None])[0]
-        return check_finite("actions", _act(policy, features, dt_s))
+        return actions_on(policy, features, dt_s)
 
     whole, effects = act(numbers), []
     for k, name in enumerate(names):
@@ -271,10 +271,3 @@ def sensor_effects(
         rms = np.sqrt(np.mean((act(held) - whole) ** 2, axis=0))
         effects.append(SensorEffect(name=name, rms=rms))
     return effects
-
-
-@torch.no_grad()
-def _act(policy: Policy, features: Tensor, dt_s: Tensor) -> np.ndarray:
-    """Return the actions for features of consecutive frames, shape (time, action)."""
-    outputs, _ = policy.circuit(features[None], dt_s=dt_s[None])
-    return policy.limit(policy.respond(outputs))[0].cpu().double().numpy()

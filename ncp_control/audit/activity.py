@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ncp_control.audit.checks import check_finite, check_num_frames
 from ncp_control.cells import LTC, Cell
 from ncp_control.circuit import Activity
+from ncp_control.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,34 @@ def unit_activity(cell: Cell, activity: Activity) -> tuple[list[str], np.ndarray
     """Return names and activity, shape (time, units), of the first sequence's visible part."""
     visible = visible_part(cell, activity)
     return visible.neuron_names, visible.states[0].cpu().double().numpy()
+
+
+@torch.no_grad()
+def actions_on(
+    policy: Policy,
+    features: Float[Tensor, "time input"],
+    dt_s: Float[Tensor, " time"],
+    reset: Bool[Tensor, " time"] | None = None,
+    *,
+    name: str = "actions",
+) -> np.ndarray:
+    """Return the actions of a policy for the features of consecutive frames, shape (time, action).
+
+    An action that is a choice is replaced by the scores of the choices.
+
+    Args:
+        policy: The policy.
+        features: Inputs of its circuit, one row per frame.
+        dt_s: Time elapsed before each frame [s].
+        reset: Frames before which the hidden state is reset; None for none.
+        name: Name of the actions in the error message.
+
+    Raises:
+        ValueError: If an action is not finite.
+    """
+    resets = None if reset is None else reset[None]
+    outputs, _ = policy.circuit(features[None], dt_s=dt_s[None], reset=resets)
+    return check_finite(name, policy.limit(policy.respond(outputs))[0].cpu().double().numpy())
 
 
 @torch.no_grad()

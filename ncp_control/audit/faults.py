@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ncp_control.ranges import check_not_negative
+
 _FULL_SCALE = 255.0
 
 
@@ -13,10 +15,7 @@ def add_pixel_noise(frames: np.ndarray, variance: float, rng: np.random.Generato
     Raises:
         ValueError: If the variance is negative or not finite.
     """
-    if not (math.isfinite(variance) and variance >= 0.0):
-        raise ValueError(
-            f"`variance` must be finite and >= 0, got {variance!r}. Use 0 for no noise."
-        )
+    check_not_negative("variance", variance)
     noise = rng.standard_normal(frames.shape, dtype=np.float32)
     noise *= np.float32(_FULL_SCALE * math.sqrt(variance))
     noise += frames

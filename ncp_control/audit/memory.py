@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ncp_control.acting.closed_loop import Info, PolicyPilot
+from ncp_control.audit.activity import actions_on
 from ncp_control.audit.checks import check_finite, check_num_frames
 from ncp_control.audit.timescales import time_unit
 from ncp_control.policy import Policy
@@ -87,10 +88,10 @@ def wipe_effects(
     """
     check_num_frames("features", np.asarray(features), 2)
     frames = torch.arange(len(features))
-    whole = _actions(policy, features, dt_s, frames < 0)
+    whole = actions_on(policy, features, dt_s)
     effects = []
     for k in every:
-        wiped = _actions(policy, features, dt_s, frames % check_count("every", k) == 0)
+        wiped = actions_on(policy, features, dt_s, frames % check_count("every", k) == 0)
         effects.append(compare_actions(whole, wiped, k))
     return effects
 
@@ -108,13 +109,6 @@ def compare_actions(whole: np.ndarray, wiped: np.ndarray, every: int) -> WipeEff
         rms=rms,
         share=share if rms else 0.0,
     )
-
-
-@torch.no_grad()
-def _actions(policy: Policy, features: Tensor, dt_s: Tensor, reset: Tensor) -> np.ndarray:
-    """Return the actions (time, action) of a policy whose state is reset where `reset` is True."""
-    outputs, _ = policy.circuit(features[None], dt_s=dt_s[None], reset=reset[None])
-    return check_finite("actions", policy.limit(policy.respond(outputs))[0].cpu().double().numpy())
 
 
 class WipingPilot:
