@@ -21,8 +21,6 @@ SAME_BITS = ("-ffp-contract=off",)
 """Prevents fused multiply-add, which rounds differently and would change bits."""
 FAST = ("-O3", "-march=native", "-DWIDE_REGISTERS", "-fno-math-errno", "-fno-trapping-math")
 _TIMEOUT_S = 300.0
-
-
 _SIZE = """
 unsigned controller_workspace_bytes(void);
 unsigned controller_workspace_bytes(void)
@@ -64,13 +62,10 @@ class CController:
         self._time_constants = getattr(library, "controller_time_constants", None)
         self._scores = getattr(library, "controller_scores", None)
         self._faults = getattr(library, "controller_faults", None)
-        self._num_outputs = policy.circuit.cell.output_size
-        self.frame_s = policy.circuit.frame_s
         cell = policy.circuit.cell
+        self._num_outputs, self.frame_s = cell.output_size, cell.frame_s
         self._sensed = Sensed.of(policy)
-        is_choice = bool(policy.choices)
-        size = policy.action_size
-        self._action = np.zeros(size, np.int32 if is_choice else np.float32)
+        self._action = np.zeros(policy.action_size, np.int32 if policy.choices else np.float32)
         self._workspace = np.zeros(library.controller_workspace_bytes(), np.uint8)
         self.state = np.zeros(cell.state_size, np.float32)
         """Hidden state, shape (state,), float32; it may be set."""
@@ -166,12 +161,7 @@ def _compile(controller: CSource, flags: tuple[str, ...]) -> ctypes.CDLL:
             file.write(_SIZE)
         options = [*WARNINGS, *SAME_BITS, *flags, "-shared", "-fPIC", source, "-o", str(library)]
         run_compiler([*find_compiler(), *options])
-        loaded = ctypes.CDLL(str(library))
-    loaded.controller_step.restype = ctypes.c_int
-    for name in ("controller_time_constants", "controller_scores"):
-        if hasattr(loaded, name):
-            getattr(loaded, name).restype = None
-    return loaded
+        return ctypes.CDLL(str(library))
 
 
 def run_compiler(command: list[str]) -> str:

@@ -9,7 +9,6 @@ See `messages` for the format. At most one reading is in the pipe, and only afte
 it, so a hanging loop never blocks the host.
 """
 
-import contextlib
 import json
 import multiprocessing
 import signal
@@ -134,7 +133,7 @@ class HostedLink:
 
     def _last_words(self) -> LinkEnded | LinkLost:
         """Return the reason why the host ended, if it sent one."""
-        with contextlib.suppress(OSError, EOFError):
+        with suppress(OSError, EOFError):
             while self._pipe.poll(0.0):
                 word, value, _ = receive_message(self._pipe)
                 if word in ("ended", "lost"):
@@ -183,13 +182,13 @@ def _host(pipe: Connection) -> None:
         _tell(pipe, "lost", f"its own code failed with {type(error).__name__}: {error}")
         raise
     finally:
-        with contextlib.suppress(LinkEnded, LinkLost):  # a link may stop the body again
+        with suppress(LinkEnded, LinkLost):  # a link may stop the body again
             link.close()
 
 
 def _tell(pipe: Connection, kind: str, content: Any) -> None:
     """Send a message to the loop; if the loop is gone, the host detects that elsewhere."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         send_message(pipe, kind, content)
 
 

@@ -101,12 +101,7 @@ class UdacityLink:
         self._changed = threading.Condition()
         self._reading: Reading | None = None
         self._socket: Any = None
-        self._has_come, self._has_gone, self._is_manual, self._has_comma = (
-            False,
-            False,
-            False,
-            False,
-        )
+        self._has_come = self._has_gone = self._is_manual = self._has_comma = False
         self._steering, self._now_mph = 0.0, math.nan
         self._server = _serve(self._talk, host, port)
         self.port: int = self._server.socket.getsockname()[1]
