@@ -140,7 +140,7 @@ def lane_signals(infos: Infos) -> dict[str, np.ndarray]:
 def road_driving(
     observe: str = "full",
     traffic: str = "full",
-    friction: float | Sequence[float] = 1.0,
+    friction: float | tuple[float, float] = 1.0,
     camera: str = "opencv",
     tracks: str = "train",
     on_crash: str = "terminate",
@@ -173,7 +173,7 @@ def road_driving(
     config = RoadDrivingConfig(
         observe=observe,
         traffic=traffic,
-        friction=tuple(friction) if isinstance(friction, list) else friction,  # type: ignore
+        friction=friction,
         camera=camera,
         tracks=tracks,
         on_crash=on_crash,

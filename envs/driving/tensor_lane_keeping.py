@@ -22,7 +22,7 @@ from envs.driving.appearance import Appearance
 from envs.driving.camera import CameraGeometry
 from envs.driving.config import LaneKeepingConfig
 from envs.driving.lane_keeping import LaneKeepingEnv
-from envs.driving.periodic import wrap_angle
+from envs.driving.periodic import ahead_m, wrap_angle
 from envs.driving.road import make_road
 from envs.driving.tensor_camera import TensorCamera
 from envs.driving.tensor_car import TensorCars, TensorCarState
@@ -94,8 +94,8 @@ class LaneKeepingWorlds(TensorWorlds):
             size = (observation_size(config),)
             self.observation_space = spaces.Box(-np.inf, np.inf, size, np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
-        ahead_m = config.preview_distances_m
-        self._ahead_m = torch.tensor(ahead_m, dtype=torch.float64, device=self.device)
+        distances_m = config.preview_distances_m
+        self._ahead_m = torch.tensor(distances_m, dtype=torch.float64, device=self.device)
         self._num_steps = torch.zeros(self.num_worlds, dtype=torch.int32, device=self.device)
         self._track = torch.zeros(self.num_worlds, dtype=torch.int64, device=self.device)
         self._arc_m = torch.zeros(self.num_worlds, dtype=torch.float64, device=self.device)
@@ -182,8 +182,7 @@ class LaneKeepingWorlds(TensorWorlds):
         arc_m, lateral_m = roads.project(self._track, state.x_m, state.y_m, before_m)
         self._arc_m = torch.where(is_finite, arc_m, before_m)
         self._lateral_m = lateral_m.nan_to_num(nan=torch.inf).where(is_finite, torch.inf)
-        half_lap_m = 0.5 * roads.length_m[self._track]
-        progress_m = (self._arc_m - before_m + half_lap_m) % (2.0 * half_lap_m) - half_lap_m
+        progress_m = ahead_m(before_m, self._arc_m, roads.length_m[self._track])
         offset_m = self._lateral_m.abs()
         is_crash = offset_m > config.lane_half_width_m
         cost_m = config.cross_track_cost_1ps * config.control_period_s

@@ -149,7 +149,7 @@ class WarpWorlds(TensorWorlds):
     def _observe(self) -> Tensor:
         parts = [self.positions[:, 1:]]
         if self._sees_velocities:
-            limit = self._task.velocity_limit
+            limit = self._task.kind.velocity_limit
             parts.append(self.velocities.clamp(-limit, limit))
         return torch.cat(parts, dim=1)
 
@@ -169,8 +169,7 @@ class _Task:
 
     stand: tuple[Tensor, Tensor]
     noise: float
-    starts_normal: bool
-    velocity_limit: float
+    kind: Kind
     frame_s: float
     forward_weight: float
     action_weight: float
@@ -190,8 +189,7 @@ class _Task:
         return cls(
             stand=tuple(torch.tensor(x, dtype=torch.float32, device=device) for x in first),  # type: ignore[arg-type]
             noise=known["_reset_noise_scale"],
-            starts_normal=kind.starts_normal,
-            velocity_limit=kind.velocity_limit,
+            kind=kind,
             frame_s=float(env.dt),
             forward_weight=known["_forward_reward_weight"],
             action_weight=known["_ctrl_cost_weight"],
@@ -207,7 +205,7 @@ class _Task:
         shape = (num_worlds, len(self.stand[1]))
         noise = (
             torch.randn(shape, **drawn)
-            if self.starts_normal
+            if self.kind.starts_normal
             else 2.0 * torch.rand(shape, **drawn) - 1.0
         )
         return positions, self.stand[1] + self.noise * noise
@@ -218,8 +216,8 @@ class _Task:
             return torch.ones_like(positions[:, 0], dtype=torch.bool)
         height, pitch, rest = self.ranges
         state = torch.cat([positions[:, 2:], velocities], dim=1)
-        is_within = [_inside(positions[:, 1], height), _inside(positions[:, 2], pitch)]
-        return is_within[0] & is_within[1] & _inside(state, rest).all(1)
+        is_upright = _inside(positions[:, 1], height) & _inside(positions[:, 2], pitch)
+        return is_upright & _inside(state, rest).all(1)
 
     def reward(self, moved_m: Tensor, actions: Tensor, is_healthy: Tensor) -> Tensor:
         """Return the reward of a frame, shape (worlds,)."""
