@@ -127,69 +127,88 @@ def frames_senses(policy: FramesPolicy, weights: str = "float32") -> Senses:
     Raises:
         ValueError: If the head does not consist of square convolutions and ReLUs.
     """
-    layers = square_convolutions(policy.head)
-    head = cast(ConvHead, policy.head)
-    height, width, channels = head.frame_shape
-    if max(head.frame_shape) > MAX_SIDE or height * width * channels > MAX_PIXELS:
+    layers, head = square_convolutions(policy.head), cast(ConvHead, policy.head)
+    size = math.prod(head.frame_shape)
+    if max(head.frame_shape) > MAX_SIDE or size > MAX_PIXELS:
         raise ValueError(
             f"`frame_shape` must be at most {MAX_SIDE} a side and {MAX_PIXELS} numbers in C, got"
             f" {head.frame_shape}. Take smaller frames."
         )
-    sizes = head.map_sizes()
-    patch = max(layer.kernel_size[0] ** 2 * layer.in_channels for layer in layers)
     maps, _, per_map = head.weight.shape
-    is_int8 = weights == "int8"
-    constants: dict[str, Any] = {
-        "FRAME_PIXELS": height * width * channels,
+    num_features = maps * per_map
+    patch = max(layer.kernel_size[0] ** 2 * layer.in_channels for layer in layers)
+    tables, rows = _head_tables(layers, head.map_sizes(), is_int8=weights == "int8")
+    dense = _feature_stage(head, patch, is_int8=weights == "int8")
+    frame, numbers, kind, types, scale, lines = "observation", "", "uint8_t", "", Stage(), []
+    if policy.numbers:
+        frame, numbers = "observation->frame", "observation->numbers"
+        kind = "struct controller_observation"
+        types = _OBSERVATION.replace("NUMBERS", str(policy.numbers))
+        target = f"(w->features + {num_features})"
+        scale, lines = _scale(policy, policy.numbers, numbers, target)
+    constants = {
+        "FRAME_PIXELS": size,
         "CONVOLUTIONS": len(layers),
         "PLACES": PLACES,
         "MAPS": maps,
         "FEATURES_PER_MAP": per_map,
         "CONVOLVE": f"convolve_{weights}",
     }
-    tables, rows = _head_tables(layers, sizes, is_int8=is_int8)
-    features = head.weight.detach().double()  # (maps, place, features of the map)
-    tables.append(table("feature_biases", to_float32(head.bias.flatten())))
-    scratch = [
+    scratch = (
         "float standardized[256]",
         f"float rows[{max(1, rows)}]",
         f"float patch[{PLACES * patch}]",
-    ]
-    num_features = maps * per_map
-    scratch += [
         f"float pixels[{PLACES * maps}]",
         f"float features[{num_features + policy.numbers}]",
-    ]
-    if is_int8:
-        whole, scales = to_int8(features.transpose(1, 2).flatten(0, 1))  # (features, place)
-        whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
-        tables.append(table("feature_weights", whole, "int8_t"))
-        tables.append(table("feature_scales", scales))
-        # Behind numbers of 4 bytes, so that pairs of them are aligned.
-        scratch.append(f"int16_t whole[{PLACES * (patch + patch % 2)}]")
-        constants |= {
+    )
+    stage = Stage(
+        constants=constants | dense.constants | scale.constants,
+        tables="\n".join(filter(None, [*tables, dense.tables, scale.tables])),
+        parts=("head", *scale.parts),
+        scratch=scratch + dense.scratch,
+    )
+    call = "\n    ".join([*lines, f"see(w, {frame}, w->features);"])
+    return Senses(
+        stage=stage,
+        call=call,
+        kind=kind,
+        size=size,
+        types=types,
+        frame=frame,
+        numbers=numbers,
+        num_numbers=policy.numbers,
+    )
+
+
+def _feature_stage(head: ConvHead, patch: int, *, is_int8: bool) -> Stage:
+    """Return the stage of the features that are computed from the last convolution.
+
+    Args:
+        head: The head.
+        patch: Largest number of values under a kernel.
+        is_int8: Whether weights are whole numbers with one scale for each feature.
+    """
+    biases = table("feature_biases", to_float32(head.bias.flatten()))
+    weight = head.weight.detach().double()  # (maps, place, features of the map)
+    if not is_int8:
+        return Stage(
+            constants={"FIRST_FEATURE(k)": "feature_biases[k]", "FINISH_FEATURE(x, k)": "(x)"},
+            tables=f"{biases}\n{table('feature_weights', to_float32(weight))}",
+        )
+    maps, _, per_map = weight.shape
+    whole, scales = to_int8(weight.transpose(1, 2).flatten(0, 1))  # (features, place)
+    whole = whole.reshape(maps, per_map, -1).transpose(0, 2, 1)
+    weights = table("feature_weights", whole, "int8_t")
+    return Stage(
+        constants={
             "FIRST_FEATURE(k)": "0.0f",
             "FINISH_FEATURE(x, k)": "((x) * feature_scales[k] + feature_biases[k])",
             "WHOLE_LIMIT": f"{min(_PATCH_LIMIT, (2**31 - 1) // (INT8_LIMIT * patch))}.0f",
-        }
-    else:
-        tables.append(table("feature_weights", to_float32(features)))
-        constants |= {"FIRST_FEATURE(k)": "feature_biases[k]", "FINISH_FEATURE(x, k)": "(x)"}
-    parts, lines, fields = ("head",), [], {"kind": "uint8_t", "size": height * width * channels}
-    frame = "observation"
-    if policy.numbers:
-        frame, numbers = "observation->frame", "observation->numbers"
-        scale, lines = _scale(policy, policy.numbers, numbers, f"(w->features + {num_features})")
-        tables += [scale.tables] if scale.tables else []
-        parts, constants = (*parts, *scale.parts), constants | scale.constants
-        fields |= {"kind": "struct controller_observation"}
-        fields |= {"types": _OBSERVATION.replace("NUMBERS", str(policy.numbers))}
-        fields |= {"numbers": numbers, "num_numbers": policy.numbers}
-    stage = Stage(
-        constants=constants, tables="\n".join(tables), parts=parts, scratch=tuple(scratch)
+        },
+        tables="\n".join([biases, weights, table("feature_scales", scales)]),
+        # Behind numbers of 4 bytes, so that pairs of them are aligned.
+        scratch=(f"int16_t whole[{PLACES * (patch + patch % 2)}]",),
     )
-    call = "\n    ".join([*lines, f"see(w, {frame}, w->features);"])
-    return Senses(stage=stage, call=call, frame=frame, **fields)
 
 
 _OBSERVATION = """\
