@@ -45,7 +45,7 @@ def audit_policy(settings: AuditPolicy) -> None:
     from ncp_control.cells import Feedforward
     from ncp_control.command_line import use_threads
     from ncp_control.commands.info import print_description
-    from ncp_control.commands.watching import watch, with_excerpts
+    from ncp_control.commands.watching import watch
     from ncp_control.learning.run import policy_name
     from ncp_control.markdown import markdown_table
     from ncp_control.policy import at_least_single, load, policy_folder
@@ -54,15 +54,7 @@ def audit_policy(settings: AuditPolicy) -> None:
     folder = policy_folder(settings.policy)
     policy = at_least_single(load(folder))
     print_description(policy)
-    watched = watch(policy, folder, settings.drive, name=policy_name(folder))
-    if watched is None:
-        raise ValueError(
-            f"`drive` must be given for a policy without an excerpt, got none for"
-            f" {settings.policy!r}. Record a drive with ncp run --record, or write an excerpt with"
-            " ncp_control.audit.excerpt.write_excerpt. Shipped policies with an excerpt are"
-            f" {', '.join(with_excerpts())}."
-        )
-    episode, _ = watched
+    episode, _ = watch(policy, folder, settings.drive, name=policy_name(folder))
     certificate = certificate_of(policy.circuit.cell)
     print(f"shown     {len(episode):,} frames, {episode.time_s[-1]:.1f} s, of {episode.where}\n")
     columns = neuron_columns(policy, episode, certificate)

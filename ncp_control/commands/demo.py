@@ -37,22 +37,14 @@ def demo(settings: Demo) -> None:
     from ncp_control.audit.inspection import inspected, maps_over_time
     from ncp_control.audit.inspector import write_inspector
     from ncp_control.command_line import use_threads
-    from ncp_control.commands.watching import watch, with_excerpts
+    from ncp_control.commands.watching import watch
     from ncp_control.learning.run import policy_name
     from ncp_control.policy import at_least_single, load, policy_folder
 
     use_threads(1)
     folder = policy_folder(settings.policy)
     policy, name = at_least_single(load(folder)), policy_name(folder)
-    watched = watch(policy, folder, settings.drive, name=name)
-    if watched is None:
-        raise ValueError(
-            f"`policy` must have an excerpt of what it saw, got {settings.policy!r}. Those with one"
-            f" are {', '.join(with_excerpts())}; --drive takes a recorded drive, and"
-            " ncp_control.audit.excerpt.write_excerpt writes an excerpt in Python, and"
-            " scripts/audit.py --excerpt, in a clone, from the policy's world or --log."
-        )
-    episode, track = watched
+    episode, track = watch(policy, folder, settings.drive, name=name)
     maps = {}
     if episode.has_frames:
         maps["VisualBackProp"] = maps_over_time(policy, episode, "visual_backprop", stride=2)

@@ -19,7 +19,7 @@ MOST_FRAMES = 900
 
 def watch(
     policy: Policy, folder: Path, drive: Path | None, *, name: str
-) -> tuple[Episode, TrackMap | None] | None:
+) -> tuple[Episode, TrackMap | None]:
     """Run a policy on its excerpt or on a recorded drive, and record its activity.
 
     Args:
@@ -29,16 +29,23 @@ def watch(
         name: Name of the policy, for headings.
 
     Returns:
-        The episode, and the track if it is known; None if `drive` is None and there is no excerpt.
+        The episode, and the track if it is known.
 
     Raises:
-        ValueError: If the policy does not fit the recording, or the recording is too short.
+        ValueError: If `drive` is None and there is no excerpt, the policy does not fit the
+            recording, or the recording is too short.
     """
     if drive is not None:
         return act_on(policy, excerpt_of_drive(policy, drive), name=name), None
     path = folder / EXCERPT_FILE
     if not path.is_file():
-        return None
+        known = [key for key, of in shipped_policies().items() if (of / EXCERPT_FILE).is_file()]
+        raise ValueError(
+            f"`drive` must be given for a policy without an excerpt of what it saw, got none for"
+            f" '{folder}'. Record a drive with ncp run --record, or write an excerpt with"
+            " ncp_control.audit.excerpt.write_excerpt, or in a clone with scripts/audit.py"
+            f" --excerpt. Shipped policies with an excerpt are {', '.join(known)}."
+        )
     excerpt = read_excerpt(path)
     return act_on(policy, excerpt, name=name), excerpt.track
 
@@ -67,8 +74,3 @@ def excerpt_of_drive(policy: Policy, drive: Path) -> Excerpt:
         )
     observations, elapsed_s = zip(*longest, strict=True)
     return Excerpt(dt_s=np.array(elapsed_s), observations=np.stack(observations), where=drive.name)
-
-
-def with_excerpts() -> list[str]:
-    """Return the names of the shipped policies that have an excerpt."""
-    return [name for name, of in shipped_policies().items() if (of / EXCERPT_FILE).is_file()]

@@ -167,6 +167,8 @@ def test_export_writes_what_the_script_writes(ncp, capsys, tmp_path):
         (["infos", "drive-ncp"], "error: `job` must be one of .* Did you mean 'info'"),
         (["info", "drive-npc"], "error: `policy` must be one of .* Did you mean 'drive-ncp'"),
         (["run", "drive-ncp", "--backend", "tourch"], "Did you mean 'torch'"),
+        (["audit", "drive-cnn"], "error: `drive` must be given .* excerpt are drive-ncp"),
+        (["demo", "drive-cnn"], "error: `drive` must be given .* excerpt are drive-ncp"),
     ],
 )
 def test_a_slip_is_one_sentence(ncp, capsys, words, sentence):
