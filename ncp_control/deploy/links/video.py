@@ -18,7 +18,7 @@ from ncp_control.contract import Contract
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import Framer, check_opencv, framer_for
 from ncp_control.loop.clocks import Clock
-from ncp_control.loop.link import LinkEnded, LinkLost, Reading
+from ncp_control.loop.link import Link, LinkEnded, LinkLost, Reading
 
 LOST_S = 1.0
 """Time without a frame after which a camera counts as lost [s]; single failures are ignored."""
@@ -29,38 +29,22 @@ _RETRY_S = 0.01
 
 
 class VideoLink:
-    """Link to a video file.
+    """Link to a video file; `open_video` opens one.
 
     Args:
-        contract: The policy's contract.
-        path: The file.
+        contract: What the link offers.
+        framer: Makes the policy's frames.
+        capture: The open file.
         clock: The loop's clock.
-        crop_top: Share of the image cut off at the top; that of the policy's contract if None.
-        crop_bottom: The same at the bottom.
-
-    Raises:
-        ValueError: If the policy observes no frames, or the file is not a video with a frame rate.
+        frame_s: Time between two frames [s].
     """
 
     def __init__(
-        self,
-        contract: Contract,
-        path: str,
-        *,
-        clock: Clock,
-        crop_top: float | None = None,
-        crop_bottom: float | None = None,
+        self, contract: Contract, framer: Framer, capture: Any, clock: Clock, frame_s: float
     ) -> None:
-        self._framer = framer_for(contract.observation, "a video", crop_top, crop_bottom)
-        self.contract = replace(contract, world="video", world_options={})
-        self._clock, self._capture = clock, _open(path)
-        rate_hz = _rate_of(self._capture)
-        if not (math.isfinite(rate_hz) and rate_hz > 0.0):
-            raise ValueError(
-                f"`link` must name a video with a frame rate, got {path!r} with {rate_hz!r}."
-                " Encode it again with one."
-            )
-        self._frame_s, self._number, self._start_s = 1.0 / rate_hz, 0, clock.now_s()
+        self.contract, self._framer, self._capture = contract, framer, capture
+        self._clock, self._frame_s = clock, frame_s
+        self._number, self._start_s = 0, clock.now_s()
 
     def read(self, timeout_s: float) -> Reading | None:
         """Return the newest frame that is due."""
@@ -94,25 +78,12 @@ class VideoLink:
         self._capture.release()
 
 
-class CameraLink(VideoLink):
-    """Link to a camera; arguments as for `VideoLink`, with a number instead of a path.
+class CameraLink:
+    """Link to a camera; `open_video` opens one. Arguments as for `VideoLink`."""
 
-    Args:
-        number: Number of the camera.
-    """
-
-    def __init__(
-        self,
-        contract: Contract,
-        number: int,
-        *,
-        clock: Clock,
-        crop_top: float | None = None,
-        crop_bottom: float | None = None,
-    ) -> None:
-        self._framer = framer_for(contract.observation, "a camera", crop_top, crop_bottom)
-        self.contract = replace(contract, world="camera", world_options={})
-        self._clock, self._capture = clock, _open(number)
+    def __init__(self, contract: Contract, framer: Framer, capture: Any, clock: Clock) -> None:
+        self.contract, self._framer, self._capture = contract, framer, capture
+        self._clock = clock
         self._changed = threading.Condition()
         self._newest: tuple[np.ndarray, float] | None = None
         self._has_gone = self._is_closed = False
@@ -129,6 +100,12 @@ class CameraLink(VideoLink):
                 raise LinkLost("the camera gives no more frames")
             return None
         return Reading(observation=_see(self._framer, newest[0]), time_s=newest[1])
+
+    def send(self, command: np.ndarray) -> None:
+        """Do nothing: there is no body."""
+
+    def stop(self) -> None:
+        """Do nothing: there is no body."""
 
     def close(self) -> None:
         """Stop reading frames and release the camera."""
@@ -160,16 +137,27 @@ def open_video(
     clock: Clock,
     crop_top: float | None = None,
     crop_bottom: float | None = None,
-) -> VideoLink:
-    """Open a video file, or a camera by its number; arguments as for `VideoLink`.
+) -> Link:
+    """Open a video file, or a camera by its number.
+
+    Args:
+        contract: The policy's contract.
+        target: The file, or the number of the camera.
+        clock: The loop's clock.
+        crop_top: Share of the image cut off at the top; that of the policy's contract if None.
+        crop_bottom: The same at the bottom.
 
     Raises:
-        ValueError: If the file or camera cannot be opened, or the policy observes no frames.
+        ValueError: If the file or camera cannot be opened, the file has no frame rate, or the
+            policy observes no frames.
     """
-    crop = {"crop_top": crop_top, "crop_bottom": crop_bottom}
-    if target.isdecimal():
-        return CameraLink(contract, int(target), clock=clock, **crop)
-    return VideoLink(contract, target, clock=clock, **crop)
+    kind = "camera" if target.isdecimal() else "video"
+    framer = framer_for(contract.observation, f"a {kind}", crop_top, crop_bottom)
+    offered = replace(contract, world=kind, world_options={})
+    if kind == "camera":
+        return CameraLink(offered, framer, _open(int(target)), clock)
+    capture = _open(target)
+    return VideoLink(offered, framer, capture, clock, 1.0 / _rate_of(capture, target))
 
 
 def _open(source: str | int) -> Any:
@@ -209,7 +197,14 @@ def _see(framer: Framer, image: Any) -> np.ndarray | None:
     return see(framer, image[:, :, ::-1]) if is_colour else None
 
 
-def _rate_of(capture: Any) -> float:
+def _rate_of(capture: Any, path: str) -> float:
+    """Return the frame rate of a video [Hz]; raise ValueError if it has none."""
     import cv2
 
-    return float(capture.get(cv2.CAP_PROP_FPS))
+    rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
+    if not (math.isfinite(rate_hz) and rate_hz > 0.0):
+        raise ValueError(
+            f"`link` must name a video with a frame rate, got {path!r} with {rate_hz!r}."
+            " Encode it again with one."
+        )
+    return rate_hz
