@@ -63,7 +63,8 @@ class ControllerPilot:
 
 
 def _torch(policy: Policy, words: str) -> Controller:
-    _refuse("torch", words)
+    if words:
+        raise ValueError(f"`backend` must be 'torch' alone, got {f'torch:{words}'!r}.")
     return policy
 
 
@@ -99,12 +100,6 @@ def _program(policy: Policy, words: str) -> Controller:
     from ncp_control.deploy.program import ProgramController
 
     return ProgramController(policy, words)
-
-
-def _refuse(name: str, words: str) -> None:
-    """Raise an error if a back end without options got a text after the colon."""
-    if words:
-        raise ValueError(f"`backend` must be {name!r} alone, got {f'{name}:{words}'!r}.")
 
 
 for _name, _build in (("torch", _torch), ("c", _c), ("onnx", _onnx), ("program", _program)):
