@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -190,25 +191,22 @@ def memory_table(bytes_of: dict[str, float]) -> str:
     return f"{title}\n\n{markdown_table(['who', 'bytes a sample and step'], rows)}"
 
 
-def first_use_seconds(rounds: int = 3) -> dict[str, float]:
+def first_use_seconds() -> dict[str, float]:
     """Return medians of what the first use costs [s]: compiling, and importing beside torch."""
     times: dict[str, list[float]] = {"compile float32": [], "compile float64": []}
     times |= {"import torch": [], "import ncp_control, after torch": []}
-    before = os.environ.get("XDG_CACHE_HOME")
-    for _ in range(rounds):
+    for _ in range(3):
         for bits in (32, 64):
-            with tempfile.TemporaryDirectory() as folder:
-                os.environ["XDG_CACHE_HOME"] = folder
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                mock.patch.dict(os.environ, XDG_CACHE_HOME=folder),
+            ):
                 start = time.perf_counter()
                 build.load_library(bits)
                 times[f"compile float{bits}"].append(time.perf_counter() - start)
         torch_s, own_s = _import_seconds()
         times["import torch"].append(torch_s)
         times["import ncp_control, after torch"].append(own_s)
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
     return {name: statistics.median(values) for name, values in times.items()}
 
 

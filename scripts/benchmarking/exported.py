@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ncp_control.acting.closed_loop import Info, PolicyPilot, closed_loop
 from ncp_control.deploy.backends import ControllerPilot
 from ncp_control.deploy.c import CSource, to_c
 from ncp_control.deploy.c.compiled import CController
+from ncp_control.deploy.c.self_test import draw_observations
 from ncp_control.deploy.c.targets import CORTEX_M4
 from ncp_control.loop.pilot import Controller
 from ncp_control.loop.profile import InputProfile
@@ -132,7 +132,7 @@ def exported_steps() -> dict[str, Action]:
     actions: dict[str, Action] = {}
     for name in (DRIVER, "walker2d-ltc", "halfcheetah-ltc"):
         policy = load(name)
-        observation = _observation(policy)
+        (observation,) = draw_observations(policy, 1)
         controller = CController(policy)
         actions[f"{name}, act"] = lambda p=policy, o=observation: p.act(o)
         actions[f"{name}, C"] = lambda c=controller, o=observation: c.act(o)
@@ -140,14 +140,6 @@ def exported_steps() -> dict[str, Action]:
             whole = CController(policy, head_weights="int8")
             actions[f"{name}, C with int8 head"] = lambda c=whole, o=observation: c.act(o)
     return actions
-
-
-def _observation(policy: Policy) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    if isinstance(policy, FramesPolicy):
-        return generator.integers(0, 256, policy.frame_shape, dtype=np.uint8)
-    assert isinstance(policy, VectorPolicy)
-    return generator.standard_normal(policy.observation_size).astype(np.float32)
 
 
 class ComparedPilot:
@@ -291,14 +283,9 @@ def drives_table(drives: list[ExportedDrive]) -> str:
             f"{drive.metrics.driven_km:.1f}",
             str(drive.metrics.crashes),
             f"{drive.metrics.mean_cross_track_m:.3f}",
-            *(
-                f"{value:.1e}"
-                for value in (
-                    drive.mean_difference,
-                    drive.high_difference,
-                    drive.largest_difference,
-                )
-            ),
+            f"{drive.mean_difference:.1e}",
+            f"{drive.high_difference:.1e}",
+            f"{drive.largest_difference:.1e}",
         ]
         for drive in drives
     ]
@@ -308,8 +295,3 @@ def drives_table(drives: list[ExportedDrive]) -> str:
         "### The driver as C in closed loop on held-out tracks, and its steering on the frames seen"
     )
     return f"{title}\n\n{markdown_table(header, rows)}"
-
-
-def to_values(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return rows as JSON values."""
-    return [dataclasses.asdict(row) for row in rows]

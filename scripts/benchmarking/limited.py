@@ -5,13 +5,14 @@ The limit is the kernel's own: a control group with `memory.max` (or version 1's
 too, and kills what goes beyond. Making one takes root's rights.
 """
 
+import contextlib
 import dataclasses
-import functools
 import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def measure_limited() -> list[Limited]:
     Raises:
         ValueError: If this machine does not let the process make a control group.
     """
-    leave = enter_group(LIMIT_BYTES)
-    leave()  # refused before the work
+    with limited_memory(LIMIT_BYTES):
+        pass  # refused before the work
     large = TIMES * LIMIT_BYTES // FRAME_BYTES
     found = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -85,8 +86,9 @@ def _leave_cache(path: Path) -> int:
         return os.fstat(file.fileno()).st_size
 
 
-def enter_group(limit: int | None) -> "functools.partial[None]":
-    """Make a control group and move this process into it; return what undoes both.
+@contextlib.contextmanager
+def limited_memory(limit: int | None) -> Iterator[None]:
+    """Let this process run in a control group of its own for a while.
 
     Args:
         limit: The most memory that its processes may take [bytes]; None for no limit.
@@ -108,7 +110,11 @@ def enter_group(limit: int | None) -> "functools.partial[None]":
             "The part limited must be run where control groups may be made, got"
             f" {error.strerror!r} for {group}. Run it as root."
         ) from error
-    return functools.partial(_leave_group, group, own)
+    try:
+        yield
+    finally:
+        (own / "cgroup.procs").write_text(str(os.getpid()))
+        group.rmdir()
 
 
 def _place() -> tuple[Path, Path, str]:
@@ -137,14 +143,8 @@ def _place() -> tuple[Path, Path, str]:
     )
 
 
-def _leave_group(group: Path, own: Path) -> None:
-    (own / "cgroup.procs").write_text(str(os.getpid()))
-    group.rmdir()
-
-
 def _print_step_ms(folder: str, limit: int | None) -> None:
     torch.set_num_threads(1)
-    leave = enter_group(limit)
     times: list[float] = []
 
     def watch(batch: Batch, generator: torch.Generator) -> Batch:
@@ -152,8 +152,8 @@ def _print_step_ms(folder: str, limit: int | None) -> None:
         return batch
 
     config = dataclasses.replace(CONFIG, epoch_steps=WARM_UP + STEPS)
-    learn(Demonstrations.open(folder), config, watch)
-    leave()
+    with limited_memory(limit):
+        learn(Demonstrations.open(folder), config, watch)
     print(1e3 * float(np.median(np.diff(times)[WARM_UP:])))
 
 

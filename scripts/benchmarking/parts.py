@@ -32,7 +32,6 @@ from scripts.benchmarking.exported import (
     measure_costs,
     measure_drift,
     measure_drives,
-    to_values,
 )
 from scripts.benchmarking.limited import limited_table, measure_limited
 from scripts.benchmarking.reinforcement import reinforcement_table, rollouts_and_updates
@@ -77,11 +76,11 @@ def benchmark_circuits(settings: Benchmark, folder: Path) -> None:
     tables = [timing_tables(rows), accuracy_table(accuracies), memory_table(memory)]
     tables += [first_use_table(first_use), scaling_table(scaling)]
     values = {
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "accuracy": [dataclasses.asdict(row) for row in accuracies],
+        "rows": rows,
+        "accuracy": accuracies,
         "saved_bytes": memory,
         "first_use_s": first_use,
-        "scaling": {n: [dataclasses.asdict(point) for point in p] for n, p in scaling.items()},
+        "scaling": scaling,
     }
     _write(folder, "benchmark", tables, values)
     write_picture(folder / "scaling.png", draw_scaling(scaling))
@@ -107,7 +106,7 @@ def benchmark_cells(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         table = f"control step from Python, each cell of {STEP_UNITS} units"
         rows += measure(table, control_steps_of_cells(), settings.rounds, 1)
-    _write(folder, "cells", [timing_tables(rows)], {"rows": to_values(rows)})
+    _write(folder, "cells", [timing_tables(rows)], {"rows": rows})
 
 
 def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
@@ -115,8 +114,7 @@ def benchmark_reinforcement(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         name = "PPO in Walker2d-v5, 1 thread"
         rows = measure(name, rollouts_and_updates(), settings.rounds, 1)
-    values = {"rows": [dataclasses.asdict(row) for row in rows]}
-    _write(folder, "reinforcement", [reinforcement_table(rows)], values)
+    _write(folder, "reinforcement", [reinforcement_table(rows)], {"rows": rows})
 
 
 def benchmark_export(settings: Benchmark, folder: Path) -> None:
@@ -128,21 +126,21 @@ def benchmark_export(settings: Benchmark, folder: Path) -> None:
         drifts, drives = measure_drift(), measure_drives(settings.km)
     tables = [costs_table(costs), timing_tables(rows), drift_table(drifts), drives_table(drives)]
     values = {"costs": costs, "rows": rows, "drifts": drifts, "drives": drives}
-    _write(folder, "export", tables, {name: to_values(found) for name, found in values.items()})
+    _write(folder, "export", tables, values)
 
 
 def benchmark_act(settings: Benchmark, folder: Path) -> None:
     """Measure one call of a driver, from frame to steering."""
     with torch_threads(1):
         rows = measure_acting(settings.calls)
-    _write(folder, "act", [acting_table(rows)], {"rows": to_values(rows)})
+    _write(folder, "act", [acting_table(rows)], {"rows": rows})
 
 
 def benchmark_chunks(settings: Benchmark, folder: Path) -> None:
     """Measure memory and time of long sequences as a whole and in chunks."""
     with torch_threads(1):
         found = measure_chunks(settings.rounds)
-    _write(folder, "chunks", [chunks_table(found)], {"rows": to_values(found)})
+    _write(folder, "chunks", [chunks_table(found)], {"rows": found})
 
 
 def benchmark_worlds(settings: Benchmark, folder: Path) -> None:
@@ -151,47 +149,48 @@ def benchmark_worlds(settings: Benchmark, folder: Path) -> None:
     with torch_threads(1):
         found = measure_worlds(device, settings.rounds)
     table = worlds_table(found, device.type)
-    _write(folder, "worlds", [table], {"rows": to_values(found)})
+    _write(folder, "worlds", [table], {"rows": found})
 
 
 def benchmark_stores(settings: Benchmark, folder: Path) -> None:
     """Measure training from frames on disk."""
     with torch_threads(1):
         found = measure_stores(settings.rounds)
-    _write(folder, "stores", [stores_table(found)], {"rows": to_values(found)})
+    _write(folder, "stores", [stores_table(found)], {"rows": found})
 
 
 def benchmark_limited(settings: Benchmark, folder: Path) -> None:
     """Measure training from a store of ten times the memory that the process may take."""
     found = measure_limited()
-    _write(folder, "limited", [limited_table(found)], {"rows": to_values(found)})
+    _write(folder, "limited", [limited_table(found)], {"rows": found})
 
 
 def benchmark_demonstrations(settings: Benchmark, folder: Path) -> None:
     """Measure how fast an expert's driving is recorded."""
     with torch_threads(1):
         found = measure_demonstrations(settings.rounds)
-    _write(folder, "demonstrations", [demonstrations_table(found)], {"rows": to_values(found)})
+    _write(folder, "demonstrations", [demonstrations_table(found)], {"rows": found})
 
 
 def benchmark_sharing(settings: Benchmark, folder: Path) -> None:
     """Measure a step that several processes share."""
     with torch_threads(1):
         found = measure_sharing(settings.rounds)
-    _write(folder, "sharing", [sharing_table(found)], {"rows": to_values(found)})
+    _write(folder, "sharing", [sharing_table(found)], {"rows": found})
 
 
 def benchmark_tables(settings: Benchmark, folder: Path) -> None:
     """Measure a part of the trainings of reproduce.py's tables, before the kernels and after."""
     with torch_threads(1):
         found = measure_tables(settings.rounds)
-    _write(folder, "tables", [tables_table(found)], {"rows": to_values(found)})
+    _write(folder, "tables", [tables_table(found)], {"rows": found})
 
 
 def _write(folder: Path, name: str, tables: list[str], values: dict[str, Any]) -> None:
-    """Print tables and write them, with where they were measured."""
+    """Print tables and write them, with where they were measured; `values` may hold dataclasses."""
     where = {"command": typed_command()} | describe_environment()
     text = "\n\n".join([*tables, json_block(where)])
     print(text)
     files.write_file(folder / f"{name}.md", text + "\n")
-    files.write_file(folder / f"{name}.json", json.dumps(values, indent=1) + "\n")
+    data = json.dumps(values, indent=1, default=dataclasses.asdict)
+    files.write_file(folder / f"{name}.json", data + "\n")

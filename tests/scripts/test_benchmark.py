@@ -243,8 +243,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(refuse, monkey
 @pytest.mark.slow
 def test_a_limit_of_memory_is_a_limit():
     """A process in a group of 200 MB may map a file of that size, and is killed for more memory."""
-    code = "import sys; from scripts.benchmarking.limited import enter_group\n"
-    code += "leave = enter_group(200_000_000); taken = bytearray(int(sys.argv[1])); leave()"
+    code = "import sys; from scripts.benchmarking.limited import limited_memory\n"
+    code += "with limited_memory(200_000_000): taken = bytearray(int(sys.argv[1]))"
     ends = []
     for size in (10_000_000, 600_000_000):
         words = [sys.executable, "-c", code, str(size)]
@@ -275,13 +275,12 @@ def control_groups(tmp_path, monkeypatch):
 
 
 def test_a_group_is_made_where_memory_can_be_limited(control_groups):
-    leave = limited.enter_group(1000)
-    group = control_groups / "user.slice" / f"ncp-control-{os.getpid()}"
-    assert (group / "memory.max").read_text() == "1000"
-    assert (group / "cgroup.procs").read_text() == str(os.getpid())
-    for file in group.iterdir():  # the kernel's own files go with their folder
-        file.unlink()
-    leave()
+    with limited.limited_memory(1000):
+        group = control_groups / "user.slice" / f"ncp-control-{os.getpid()}"
+        assert (group / "memory.max").read_text() == "1000"
+        assert (group / "cgroup.procs").read_text() == str(os.getpid())
+        for file in group.iterdir():  # the kernel's own files go with their folder
+            file.unlink()
     own = control_groups / "user.slice" / "session.scope" / "cgroup.procs"
     assert own.read_text() == str(os.getpid()) and not group.exists()
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from scripts.benchmarking.exported import (
     costs_table,
     drift_table,
     drives_table,
-    to_values,
 )
+from scripts.benchmarking.parts import _write
 from scripts.benchmarking.settings import Benchmark
 
 
@@ -42,7 +43,7 @@ def test_differences_from_the_policy_are_noted_on_the_same_frames(controller):
     np.testing.assert_allclose(different.differences[0], expected, atol=1e-6)
 
 
-def test_tables_show_what_was_measured():
+def test_tables_and_files_show_what_was_measured(tmp_path):
     names = [field.name for field in dataclasses.fields(ControllerCost)][1:]
     cost = ControllerCost(name="driver", **{name: 1000 * (i + 1) for i, name in enumerate(names)})
     assert "| driver     | 1,000     | 2,000     |" in costs_table([cost])
@@ -60,7 +61,9 @@ def test_tables_show_what_was_measured():
         largest_difference=5e-4,
     )
     assert "12.3" in drives_table([drive]) and "5.0e-04" in drives_table([drive])
-    assert to_values([drive])[0]["metrics"]["driven_km"] == 12.34
+    _write(tmp_path, "export", [], {"drives": [drive]})
+    (written,) = json.loads((tmp_path / "export.json").read_text())["drives"]
+    assert written["metrics"]["driven_km"] == 12.34
 
 
 def test_kilometres_are_refused_without_the_part():
