@@ -20,7 +20,6 @@ recorded driving.
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -129,8 +128,8 @@ def reproduce_integrators(settings: Reproduce) -> None:
 
 def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     """Run the missing trainings of some variants; `forecast` needs the traces in `--data`."""
-    models = settings.chosen_models(tuple(variants), variants)
-    tasks = settings.chosen_tasks(tuple(TASKS))
+    models = settings.chosen("models", variants)
+    tasks = settings.chosen("tasks", TASKS)
     if not settings.data and "forecast" in settings.tasks:
         halfcheetah.traces_folder(settings)  # raises and says where to get them
     if not settings.data and "forecast" in tasks:
@@ -147,10 +146,9 @@ def _compare(settings: Reproduce, variants: Collection[str]) -> None:
     ]
     if any(job.settings.startswith("drive") and not results.has(*job.key) for job in jobs):
         # Record before the trainings start in parallel.
-        drive = drive_settings(settings.epochs)
+        drive = drive_settings(settings)
         find_or_record(driving_task(drive), drive, drive.runs)
-    train = partial(train_variant, settings.data, settings.epochs, settings.device, settings.runs)
-    complete(results, jobs, train, settings)
+    complete(results, jobs, partial(train_variant, settings), settings)
     for task in tasks:
         print(f"\n{task}")
         print_task(task, newest(results.rows(described[task])), models)
@@ -182,37 +180,27 @@ def make_cell(model: str, task: str, seed: int, frame_s: float) -> LTC:
     return LTC(wiring, frame_s=frame_s, **INTEGRATORS.get(model, INTEGRATORS["ncp"]))
 
 
-def train_variant(
-    folder: Path | None,
-    epochs: int | None,
-    device: str,
-    runs: Path,
-    job: Job,
-    is_silent: bool,
-) -> Measured:
+def train_variant(settings: Reproduce, job: Job, is_silent: bool) -> Measured:
     """Train one circuit with one seed and measure it."""
     task = job.settings.split()[0]
     torch.manual_seed(job.seed)
     if task == "drive":
         cell = make_cell(job.model, task, job.seed, frame_s=1 / 30)
-        measured = imitate_with(cell, epochs, device, runs, job)
+        measured = imitate_with(cell, settings, job)
     else:
-        assert folder is not None
         cell = make_cell(job.model, task, job.seed, frame_s=halfcheetah.FRAME_S)
-        measured = forecast_with(cell, folder, epochs, device, job, is_silent)
+        measured = forecast_with(cell, settings, job, is_silent)
     size = {"neurons": cell.wiring.num_neurons, "synapses": cell.wiring.num_synapses}
     return {**size, "threads": torch.get_num_threads(), **measured}
 
 
-def forecast_with(
-    cell: LTC, folder: Path, epochs: int | None, device: str, job: Job, is_silent: bool
-) -> Measured:
+def forecast_with(cell: LTC, settings: Reproduce, job: Job, is_silent: bool) -> Measured:
     """Train on the HalfCheetah windows of the LTC paper and return the row's measures."""
-    data = halfcheetah.load(folder)
+    data = halfcheetah.load(halfcheetah.traces_folder(settings))
     model = Forecaster(Circuit(cell), data.test.inputs.shape[2])
     config = TrainingConfig(
-        device=device,
-        epochs=epochs or EPOCHS["forecast"],
+        device=settings.device,
+        epochs=settings.epochs or EPOCHS["forecast"],
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         final_rate_fraction=0.05,
@@ -223,13 +211,13 @@ def forecast_with(
     return {name: row[name] for name in kept}
 
 
-def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
+def drive_settings(settings: Reproduce) -> Drive:
     """Return settings of a short imitation training, with the same data order for all seeds."""
-    number = epochs or EPOCHS["drive"]
+    number = settings.epochs or EPOCHS["drive"]
     imitation = ImitationConfig(
         epochs=number,
         dagger_epochs=tuple(epoch for epoch in DAGGER_EPOCHS if epoch < number),
-        device=device,
+        device=settings.device,
     )
     return Drive(
         imitation=imitation,
@@ -239,14 +227,14 @@ def drive_settings(epochs: int | None, device: str = "auto") -> Drive:
     )
 
 
-def imitate_with(cell: LTC, epochs: int | None, device: str, runs: Path, job: Job) -> Measured:
+def imitate_with(cell: LTC, settings: Reproduce, job: Job) -> Measured:
     """Train to keep the lane, and measure held-out tracks without and with pixel noise."""
     policy = FramesPolicy(cell, head="light")
     assert job.checkpoint is not None
-    own = runs / job.checkpoint.stem  # for this training only
-    settings = dataclasses.replace(drive_settings(epochs, device), runs=own)
-    run = begun_run("ablation", f"{job.model}-seed{job.seed}", settings)
-    policy = imitate_expert(policy, driving_task(settings), settings, run)
+    own = settings.runs / job.checkpoint.stem  # for this training only
+    drive = dataclasses.replace(drive_settings(settings), runs=own)
+    run = begun_run("ablation", f"{job.model}-seed{job.seed}", drive)
+    policy = imitate_expert(policy, driving_task(drive), drive, run)
     seconds = seconds_learned(run.folder)
     run.forget_training()  # another table trains from scratch
     metrics = {

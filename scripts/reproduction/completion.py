@@ -103,37 +103,23 @@ class Reproduce:
         """Whether the trainings run one after the other in this process."""
         return self.address is None and (self.parallel or 1) == 1
 
-    def chosen_models(self, default: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
-        """Return the chosen models, or the default ones.
-
-        Raises:
-            ValueError: If one is unknown; the nearest known one is suggested.
-        """
-        return self._chosen("models", default, known)
-
-    def chosen_tasks(self, known: Sequence[str]) -> tuple[str, ...]:
-        """Return the chosen tasks, or all.
-
-        Raises:
-            ValueError: If one is unknown; the nearest known one is suggested.
-        """
-        return self._chosen("tasks", known, known)
-
-    def chosen_trainings(self, known: Collection[str], usual: Sequence[str]) -> tuple[str, ...]:
-        """Return the chosen trainings, or the usual ones.
-
-        Raises:
-            ValueError: If one is unknown.
-        """
-        return self._chosen("trainings", usual, known)
-
-    def _chosen(
-        self, setting: str, default: Sequence[str], known: Collection[str]
+    def chosen(
+        self, setting: str, known: Collection[str], default: Collection[str] | None = None
     ) -> tuple[str, ...]:
+        """Return the chosen models, tasks or trainings, each once.
+
+        Args:
+            setting: models, tasks or trainings.
+            known: Names that may be chosen.
+            default: Names to return if none are chosen; if None: all known ones.
+
+        Raises:
+            ValueError: If one is unknown; the nearest known one is suggested.
+        """
         asked: tuple[str, ...] = getattr(self, setting)
         for name in asked:
             check_name(setting, name, known)
-        return tuple(dict.fromkeys(asked or default))  # without duplicates
+        return tuple(dict.fromkeys(asked or (known if default is None else default)))
 
     def results_file(self, measures: Sequence[str], name: str | None = None) -> ResultsFile:
         """Open the table's results file, in a new run folder if `results` is None.

@@ -84,7 +84,7 @@ KM, EPOCHS = 2.0, 6
 
 def reproduce_conditions(settings: Reproduce) -> None:
     """Run the missing trainings and drives, and print the table."""
-    trainings = settings.chosen_trainings(TRAININGS, USUAL_TRAININGS)
+    trainings = settings.chosen("trainings", TRAININGS, USUAL_TRAININGS)
     epochs = settings.epochs or EPOCHS
     if "own-drives" in trainings and not taught(epochs).asked_epochs:
         raise ValueError(
@@ -92,7 +92,7 @@ def reproduce_conditions(settings: Reproduce) -> None:
             " the model drives itself."
         )
     jobs = drives(
-        settings.chosen_models(DEFAULT_MODELS, [*CELLS, *CELL_OF]),
+        settings.chosen("models", [*CELLS, *CELL_OF], DEFAULT_MODELS),
         asked_conditions(settings.tasks or ("all",)),
         range(settings.seeds or 3),
         trainings,

@@ -95,7 +95,7 @@ def reproduce_digits(settings: Reproduce) -> None:
     """Run the missing trainings and print the table."""
     table, data = settings.table, settings.data
     protocol = PROTOCOLS[table]
-    models = settings.chosen_models(protocol.models, (*CELLS, SPREAD))
+    models = settings.chosen("models", (*CELLS, SPREAD), protocol.models)
     load(table, data)  # raises before a run folder is made
     epochs = settings.epochs or protocol.epochs
     described = {model: f"{SPLIT} {training_settings(model, epochs, table)}" for model in models}
@@ -141,7 +141,7 @@ def train_model(
     torch.set_flush_denormal(True)
     parts = load(table, data)
     model, config = set_up(table, parts.training, epochs, device, job)
-    return fit_measured(model, parts.training, parts.validation, parts.test, config, job, is_silent)
+    return fit_measured(model, parts, config, job, is_silent)
 
 
 def set_up(

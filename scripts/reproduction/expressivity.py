@@ -41,7 +41,7 @@ COLOURS = {"ltc": BLUE, "ctrnn": GREEN, "neural_ode": VERMILION}
 
 def reproduce_expressivity(settings: Reproduce) -> None:
     """Measure the missing rows, print the medians and draw the figures."""
-    models = settings.chosen_models(MODELS, MODELS)
+    models = settings.chosen("models", MODELS)
     results = settings.results_file(("stretch",))
     sizes = [(width, DEFAULT_SCALE) for width in WIDTHS]
     sizes += [(DEFAULT_WIDTH, scale) for scale in SCALES if scale != DEFAULT_SCALE]

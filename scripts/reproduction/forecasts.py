@@ -9,7 +9,7 @@ import torch
 
 from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import TIME_BLIND, Forecaster
-from ncp_control.learning.forecasting import TrainingConfig, predict, train
+from ncp_control.learning.forecasting import Score, Training, TrainingConfig, predict, train
 from ncp_control.learning.linear import (
     LinearForecast,
     linear_autoregression,
@@ -107,23 +107,51 @@ def fit(
     model: Forecaster, data: WindowParts, config: TrainingConfig, job: Job, is_silent: bool
 ) -> Measured:
     """Train a model and measure it on the test windows."""
+    training, measured = train_job(model, data, config, job, is_silent)
+    errors = measure_errors(predict(model, data.test), data)
+    return {**measured, "validation_mse": training.validation_error, **errors}
+
+
+def train_job(
+    model: Forecaster,
+    data: WindowParts,
+    config: TrainingConfig,
+    job: Job,
+    is_silent: bool,
+    *,
+    lesson: Callable[[int], Sequences] | None = None,
+    score: Score | None = None,
+) -> tuple[Training, Measured]:
+    """Train a model for a job of a table; a stopped training resumes from the job's checkpoint.
+
+    Args:
+        model: The model, trained in place.
+        data: Windows; those for testing are not used.
+        config: Settings of the training.
+        job: The training.
+        is_silent: Whether there is no progress bar.
+        lesson: Returns the windows of each epoch; if None: all training windows.
+        score: Error that chooses the checkpoint; if None: that of the objective.
+
+    Returns:
+        The training, and the columns that all tables have.
+    """
     training = train(
         model,
-        data.training,
+        lesson or data.training,
         data.validation,
         config,
         description=job.name,
         is_silent=is_silent,
         checkpoint=job.checkpoint,
+        score=score,
     )
-    return {
+    return training, {
         "parameters": num_parameters(model),
         "epochs": training.epochs,
         "best_epoch": training.best_epoch,
-        "validation_mse": training.validation_error,
         "seconds_per_epoch": round(training.seconds_per_epoch, 2),
         "threads": torch.get_num_threads(),
-        **measure_errors(predict(model, data.test), data),
     }
 
 

@@ -53,7 +53,7 @@ SPLIT = {"validation": slice(0, 5), "test": slice(5, 15), "training": slice(15, 
 
 def reproduce_halfcheetah(settings: Reproduce) -> None:
     """Run the missing trainings and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, PUBLISHED, SPREAD))
+    models = settings.chosen("models", (*CELLS, PUBLISHED, SPREAD), DEFAULT_MODELS)
     folder = traces_folder(settings)
     data = load(folder)
     window = f"window={WINDOW} stride={STRIDE} {traces_note(folder)}"

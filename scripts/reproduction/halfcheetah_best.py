@@ -25,7 +25,7 @@ from envs.locomotion import make_locomotion
 from ncp_control.cells import CELLS, CellSizes
 from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster, make_forecaster
-from ncp_control.learning.forecasting import Training, TrainingConfig, predict, train
+from ncp_control.learning.forecasting import Training, TrainingConfig, predict
 from ncp_control.learning.linear import linear_autoregression
 from ncp_control.learning.sequences import (
     Sequences,
@@ -39,6 +39,7 @@ from scripts.reproduction.forecasts import (
     forecast_table,
     measure_errors,
     traces_note,
+    train_job,
 )
 from scripts.reproduction.halfcheetah import FRAME_S, SPLIT, WINDOW
 from scripts.reproduction.halfcheetah import STRIDE as PAPER_STRIDE
@@ -56,7 +57,7 @@ RANDOM_SHARE = 0.05
 
 def reproduce_halfcheetah_best(settings: Reproduce) -> None:
     """Run the missing trainings, and print the table and the noise floor."""
-    models = settings.chosen_models(DEFAULT_MODELS, ("ensemble", *CELLS))
+    models = settings.chosen("models", ("ensemble", *CELLS), DEFAULT_MODELS)
     folder = halfcheetah.traces_folder(settings)
     data = load(folder, PAPER_STRIDE)
     note = traces_note(folder)
@@ -186,15 +187,8 @@ def train_member(
 ) -> tuple[Forecaster, Training]:
     """Train one network on the residual of the linear forecast."""
     model, config = set_up(left.training, epochs, device, job)
-    training = train(
-        model,
-        with_noise(left.training, job.seed),
-        left.validation,
-        config,
-        description=job.name,
-        is_silent=is_silent,
-        checkpoint=job.checkpoint,
-    )
+    lesson = with_noise(left.training, job.seed)
+    training, _ = train_job(model, left, config, job, is_silent, lesson=lesson)
     return model, training
 
 

@@ -88,7 +88,7 @@ class ReviewReader(Forecaster):
 
 def reproduce_imdb(settings: Reproduce) -> None:
     """Run the missing trainings and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
+    models = settings.chosen("models", CELLS, DEFAULT_MODELS)
     load(settings.data)  # raises before a run folder is made
     epochs = settings.epochs or EPOCHS
     described = {model: training_settings(model, epochs) for model in models}
@@ -177,7 +177,7 @@ def train_model(data: Path | None, epochs: int, device: str, job: Job, is_silent
     torch.set_flush_denormal(True)
     parts = load(data)
     model, config = set_up(parts.training, epochs, device, job)
-    return fit_measured(model, parts.training, parts.validation, parts.test, config, job, is_silent)
+    return fit_measured(model, parts, config, job, is_silent)
 
 
 def set_up(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster
-from ncp_control.learning.forecasting import Score, TrainingConfig, error_of, predict, train
+from ncp_control.learning.forecasting import Score, TrainingConfig, error_of, predict
 from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
+from scripts.reproduction.forecasts import WindowParts, train_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,33 +113,23 @@ def classifier_table(
 
 def fit_measured(
     model: Forecaster,
-    training: Sequences | Callable[[int], Sequences],
-    validation: Sequences,
-    test: Sequences,
+    data: WindowParts,
     config: TrainingConfig,
     job: Job,
     is_silent: bool,
     measure: Measure = ACCURACY,
+    *,
+    lesson: Callable[[int], Sequences] | None = None,
 ) -> Measured:
-    """Train a model and return the columns of its row by name."""
-    report = train(
-        model,
-        training,
-        validation,
-        config,
-        description=job.name,
-        is_silent=is_silent,
-        checkpoint=job.checkpoint,
-        score=measure.error,
+    """Train a model and return the columns of its row by name; see `train_job`."""
+    training, measured = train_job(
+        model, data, config, job, is_silent, lesson=lesson, score=measure.error
     )
+    outputs = predict(model, data.test)
     return {
-        "parameters": num_parameters(model),
-        "epochs": report.epochs,
-        "best_epoch": report.best_epoch,
-        f"validation_{measure.name}": measure.score_of(report.validation_error),
-        f"test_{measure.name}": measure.of(predict(model, test), test, config.objective),
-        "seconds_per_epoch": round(report.seconds_per_epoch, 2),
-        "threads": torch.get_num_threads(),
+        **measured,
+        f"validation_{measure.name}": measure.score_of(training.validation_error),
+        f"test_{measure.name}": measure.of(outputs, data.test, config.objective),
     }
 
 

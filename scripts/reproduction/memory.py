@@ -84,8 +84,8 @@ TASKS = {
 
 def reproduce_memory(settings: Reproduce) -> None:
     """Run the missing trainings on each task and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
-    tasks = settings.chosen_tasks(tuple(TASKS))
+    models = settings.chosen("models", CELLS, DEFAULT_MODELS)
+    tasks = settings.chosen("tasks", TASKS)
     results = settings.results_file(MEASURES)
     jobs = [
         Job(model, seed, training_settings(task, model, start))

@@ -60,7 +60,7 @@ MEASURES = (
 
 def reproduce_newton(settings: Reproduce) -> None:
     """Measure the missing rows, and print the medians over seeds."""
-    models = settings.chosen_models(MODELS, MODELS)
+    models = settings.chosen("models", MODELS)
     results = settings.results_file(MEASURES)
     seeds = range(settings.seeds or 3)
     jobs = [

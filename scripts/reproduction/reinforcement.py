@@ -54,8 +54,8 @@ COLOURS = {
 def reproduce_reinforcement(settings: Reproduce) -> None:
     """Run the missing trainings, print a table for each task, and draw the learning curves."""
     use_threads(1)  # twice as fast as two for networks of this size
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
-    tasks = settings.chosen_tasks(tuple(TASKS))
+    models = settings.chosen("models", CELLS, DEFAULT_MODELS)
+    tasks = settings.chosen("tasks", TASKS)
     steps = settings.steps or STEPS
     results = settings.results_file(MEASURES)
     jobs = [

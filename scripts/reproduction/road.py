@@ -121,11 +121,11 @@ def reproduce_road(settings: Reproduce) -> None:
     scale = FULL if settings.full else SMALL
     km, epochs = settings.km or scale.km, settings.epochs or scale.epochs
     jobs = drives(
-        settings.chosen_models(scale.models, MODELS),
+        settings.chosen("models", MODELS, scale.models),
         asked_conditions(settings.tasks or scale.conditions),
         range(settings.seeds or scale.seeds),
-        settings.chosen_trainings(
-            [name for name in TRAININGS if name not in RECIPES], USUAL_TRAININGS
+        settings.chosen(
+            "trainings", [name for name in TRAININGS if name not in RECIPES], USUAL_TRAININGS
         ),
         f"km={km:g} epochs={epochs} steps={scale.steps}"
         f" episodes={settings.episodes or scale.episodes}",

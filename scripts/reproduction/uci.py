@@ -37,8 +37,8 @@ def reproduce_uci(settings: Reproduce) -> None:
     """Run the missing trainings on each split of a set and print the table."""
     name = settings.table
     protocol = PROTOCOLS[name]
-    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, SPREAD))
-    splits = settings.chosen_tasks(SPLITS)
+    models = settings.chosen("models", (*CELLS, SPREAD), DEFAULT_MODELS)
+    splits = settings.chosen("tasks", SPLITS)
     data = settings.data
     for split in splits:
         load(name, data, split)  # raises before a run folder is made
@@ -117,16 +117,7 @@ def train_model(
     split = job.settings.split()[0].removeprefix("split=")
     parts = load(name, data, split)
     model, config = set_up(name, parts.training, epochs, device, job)
-    return fit_measured(
-        model,
-        parts.training,
-        parts.validation,
-        parts.test,
-        config,
-        job,
-        is_silent,
-        PROTOCOLS[name].measure,
-    )
+    return fit_measured(model, parts, config, job, is_silent, PROTOCOLS[name].measure)
 
 
 def set_up(

@@ -101,7 +101,7 @@ PAPER = _PAPER | {model: _PAPER[model.removesuffix("_published")] for model in P
 
 def reproduce_walker2d(settings: Reproduce) -> None:
     """Read the rollouts or record traces, run the missing trainings and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, (*CELLS, *PUBLISHED))
+    models = settings.chosen("models", (*CELLS, *PUBLISHED), DEFAULT_MODELS)
     if settings.results is not None:
         settings.results_file(MEASURES)  # raises before the traces are recorded
     source = settings.data or Path("data") / "walker2d-traces"

@@ -36,7 +36,7 @@ from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
 from scripts.reproduction.events import encode_events
-from scripts.reproduction.forecasts import time_note
+from scripts.reproduction.forecasts import WindowParts, time_note
 from scripts.reproduction.measures import ACCURACY, fit_measured
 
 PAPER = {
@@ -89,8 +89,8 @@ OTHERS = Recipe(units=64, frame_bits=1.0, learning_rate=5e-3, batch_size=128, le
 
 def reproduce_xor(settings: Reproduce) -> None:
     """Run the missing trainings on each encoding and print the table."""
-    models = settings.chosen_models(DEFAULT_MODELS, CELLS)
-    encodings = settings.chosen_tasks(ENCODINGS)
+    models = settings.chosen("models", CELLS, DEFAULT_MODELS)
+    encodings = settings.chosen("tasks", ENCODINGS)
     results = settings.results_file(ACCURACY.columns)
     epochs = settings.epochs or EPOCHS
     jobs = [
@@ -134,17 +134,15 @@ def train_model(epochs: int, device: str, job: Job, is_silent: bool) -> Measured
     # Gradients decay to denormal numbers along a stream; these would cost half the time.
     torch.set_flush_denormal(True)
     encoding, recipe = job.settings.split()[0], RECIPES.get(job.model, OTHERS)
-    known, test = streams(encoding, NUM_TRAINING, 0), streams(encoding, NUM_TEST, 1)
-    model, config = set_up(known, epochs, device, job)
-    return fit_measured(
-        model,
-        short_first(known[NUM_VALIDATION:], recipe.length, epochs, job.seed),
-        known[:NUM_VALIDATION],
-        test,
-        config,
-        job,
-        is_silent,
+    known = streams(encoding, NUM_TRAINING, 0)
+    data = WindowParts(
+        training=known[NUM_VALIDATION:],
+        validation=known[:NUM_VALIDATION],
+        test=streams(encoding, NUM_TEST, 1),
     )
+    model, config = set_up(known, epochs, device, job)
+    lesson = short_first(data.training, recipe.length, epochs, job.seed)
+    return fit_measured(model, data, config, job, is_silent, lesson=lesson)
 
 
 def set_up(

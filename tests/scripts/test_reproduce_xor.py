@@ -84,8 +84,8 @@ def test_xor_is_tested_on_streams_of_its_own(monkeypatch):
         drawn.append((seed, streams := draw(encoding, count, seed)))
         return streams
 
-    def fit(model, training, validation, test, *options):
-        served.update(validation=validation, test=test, lesson=training(0))
+    def fit(model, data, *options, lesson):
+        served.update(validation=data.validation, test=data.test, lesson=lesson(0))
         return {}
 
     monkeypatch.setattr(xor, "NUM_TRAINING", 400)
