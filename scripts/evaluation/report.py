@@ -16,7 +16,6 @@ report/
     learning_curves.png   loss and validation over the epochs, if the run trained
 """
 
-import json
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -25,19 +24,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control import files
 from ncp_control.audit.inspection import choice_names
 from ncp_control.episode import Episode
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.run import Run
 from ncp_control.markdown import plain
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import Policy
 from ncp_control.replay import replay, with_activity
 from ncp_control.worlds import Disturbance
 from scripts.disturbances import DISTURBANCES
 from scripts.evaluation import episode_figures as figures
-from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import MakeFilm, film
 from scripts.evaluation.places import CLEAN, DRIVING_WORLD, Place
 from scripts.evaluation.recorded import rounded
@@ -45,18 +42,14 @@ from scripts.evaluation.tables import (
     Measured,
     all_measures,
     is_ours,
-    measured_drive,
-    metrics_table,
     results_table,
     returns_of_each,
 )
 from scripts.palette import BLUE
 from scripts.reporting import Report, Table
 
-__all__ = ["metrics_table", "write_driving_report", "write_recorded_report", "write_report"]
-
-FILM_S = 8.0
-"""Length of the film of an environment without a car [s]."""
+FILM_S, DRIVE_FILM_S = 8.0, 20.0
+"""Length of the film of an environment without a car, and of a drive [s]."""
 _OF_DRIVES = (
     "Intervals are for 95 % confidence: of crashes per km the exact Poisson interval, of the"
     " cross-track error the t interval over tracks."
@@ -130,43 +123,11 @@ def write_report(
             report.figure("worst", worst, caption)
         if is_driving:
             report.figure("track", figures.tracks(rows[0].episodes), _of_tracks(rows))
-        if episode is not None:
-            _draw(report, policy, with_activity(policy, episode))
+        _draw(report, policy, with_activity(policy, episode))
         report.write()
     if skipped is not None:
         print(skipped)
     return run.report / "report.md"
-
-
-def write_driving_report(
-    run: Run,
-    policy: Policy,
-    drives: Sequence[Episode],
-    *,
-    rows: Sequence[tuple[str, float, LaneMetrics]] | None = None,
-    seconds: float = 20.0,
-    seed: int = 0,
-) -> Path:
-    """Write the report of a policy that drives; an older report is replaced as a whole.
-
-    Args:
-        run: The run that is reported.
-        policy: The policy to inspect. It drives the first of the tracks again, for the film.
-        drives: Episodes of the evaluation.
-        rows: Rows of the table: model, noise variance, metrics. If None: the metrics of the drives.
-        seconds: Length of the film [s].
-        seed: Seed of the evaluation, so that the track looks the same.
-
-    Returns:
-        Path of the page, `report.md`.
-    """
-    if rows is None:
-        model = json.loads((run.folder / "config.json").read_text())["model"]
-        rows = [(model, 0.0, summarize(drives))]
-    measured = [measured_drive(*row, episodes=drives) for row in rows]
-    observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
-    place = track_place(int(drives[0].infos["track"][0]), seconds, seed, observe)
-    return write_report(run, policy, measured, place, seconds=seconds)
 
 
 def write_recorded_report(
@@ -250,14 +211,6 @@ def _write_tables(report: Report, rows: Sequence[Measured]) -> None:
         report.table("returns.csv", *returns_of_each(rows))
 
 
-_CAPTIONS = {
-    "learning_curves": "Loss and validation over the epochs; orange marks the checkpoint kept.",
-    "steering": "What the policy steered, and what the legend's other driver did or would have done"
-    " at the same places.",
-    "activity": figures.OF_ACTIVITY,
-}
-
-
 def _of_tracks(rows: Sequence[Measured]) -> str:
     """Return the caption of `figures.tracks` for the drives of the first row."""
     num_drives, where = len(rows[0].episodes), " in the table's first row" if len(rows) > 1 else ""
@@ -266,10 +219,6 @@ def _of_tracks(rows: Sequence[Measured]) -> str:
         "Tracks from above, the driven line coloured by its error; the worst drives first"
         f" ({num_shown} of the {num_drives}{where})."
     )
-
-
-def _show(report: Report, name: str, figure: Figure) -> None:
-    report.figure(name, figure, _CAPTIONS[name])
 
 
 def _largest_action(_: Policy, episode: Episode) -> tuple[int, str, str]:
@@ -302,14 +251,19 @@ def _draw(report: Report, policy: Policy, episode: Episode) -> None:
     metrics_csv = report.run.folder / "metrics.csv"
     curves = figures.learning_curves(metrics_csv) if metrics_csv.is_file() else None
     if curves is not None:
-        _show(report, "learning_curves", curves)
+        caption = "Loss and validation over the epochs; orange marks the checkpoint kept."
+        report.figure("learning_curves", curves, caption)
     is_steered = list(episode.action_names) == ["steering"] or "cross_track_m" in episode.infos
     if episode.expert_actions is not None and is_steered:
-        _show(report, "steering", figures.steering(episode))
+        caption = (
+            "What the policy steered, and what the legend's other driver did or would have done at"
+            " the same places."
+        )
+        report.figure("steering", figures.steering(episode), caption)
     wiring = getattr(policy.circuit.cell, "wiring", None)
     if wiring is not None:
         find = _surest_choice if policy.choices else _largest_action
         frame, moment, which = find(policy, episode)
         figure = figures.wiring_at_work(episode, wiring, frame, moment)
         report.figure("wiring", figure, f"The wiring with its activity {which}.")
-    _show(report, "activity", figures.activity(episode))
+    report.figure("activity", figures.activity(episode), figures.OF_ACTIVITY)

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.driving.metrics import LaneMetrics
 from ncp_control.episode import Episode
 from ncp_control.markdown import markdown_table
 from ncp_control.returns import half_width
@@ -47,19 +46,6 @@ def results_table(rows: Sequence[Measured]) -> str:
         texts = [_COLUMNS[n][1](measures) if n in ours else f"{measures[n]:.4g}" for n in names]
         cells.append([row.model, *row.labels.values(), *texts])
     return markdown_table(header, cells)
-
-
-def metrics_table(rows: Sequence[tuple[str, float, LaneMetrics]]) -> str:
-    """Return a table of lane-keeping metrics; rows are model, pixel noise variance and metrics."""
-    return results_table([measured_drive(*row) for row in rows])
-
-
-def measured_drive(
-    model: str, noise_variance: float, metrics: LaneMetrics, episodes: Sequence[Episode] = ()
-) -> Measured:
-    """Return the lane-keeping metrics of a model at a pixel noise variance."""
-    labels = {"noise variance": f"{noise_variance:g}"}
-    return Measured(model=model, labels=labels, measures=asdict(metrics), episodes=episodes)
 
 
 def of_returns(returns: np.ndarray) -> dict[str, float]:

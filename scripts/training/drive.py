@@ -1,6 +1,5 @@
 """The job `train.py drive`: lane keeping in the simulator, by imitation of an expert."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from envs.driving.metrics import LaneMetrics, summarize
+from envs.driving.metrics import summarize
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
 from ncp_control.layers import num_parameters
@@ -18,9 +17,10 @@ from ncp_control.policy import Policy
 from ncp_control.worlds import Expert, World
 from policies.augmentation import augment_driving
 from policies.driving import make_driving_policy
-from scripts.evaluation.driving import DriveSettings, drive_km
+from scripts.evaluation.driving import DriveSettings, drive_km, track_place
 from scripts.evaluation.places import Place
-from scripts.evaluation.report import metrics_table, write_driving_report
+from scripts.evaluation.report import DRIVE_FILM_S, write_report
+from scripts.evaluation.tables import Measured, results_table
 from scripts.training.costs import foretell
 from scripts.training.from_expert import (
     ImitationTask,
@@ -32,8 +32,6 @@ from scripts.training.imitation_settings import Drive
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 
 VALIDATION = DriveSettings(tracks="validation", num_tracks=16, seconds_per_track=12.0)
-MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
-"""Columns of the results file that are measured on the held-out tracks."""
 
 
 def train_drive(asked: Drive) -> Policy:
@@ -49,7 +47,8 @@ def train_drive(asked: Drive) -> Policy:
         seed=settings.seed,
     )
     task = driving_task(settings)
-    results = ResultsFile(settings.results, ("parameters", *MEASURES))
+    held_out = drive_km(settings.evaluation_km).place()
+    results = ResultsFile(settings.results, ("parameters", *held_out.world.measure_names))
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "drive", settings.model, step=step) as run:
         if settings.resume is None:
@@ -57,15 +56,20 @@ def train_drive(asked: Drive) -> Policy:
             print(foretell(settings, VALIDATION, is_recorded=is_recorded))
         policy = imitate_expert(policy, task, settings, run)
         print(f"policy: {run.policy}")
-        held_out = drive_km(settings.evaluation_km).place()
         episodes = held_out.run(policy, description="held-out tracks")
-        write_driving_report(run, policy, episodes)
-        metrics = summarize(episodes)
-        row = {"parameters": num_parameters(policy), **dataclasses.asdict(metrics)}
+        measured = Measured(
+            model=settings.model,
+            labels=held_out.labels,
+            measures=held_out.world.measure(episodes),
+            episodes=episodes,
+        )
+        filmed = track_place(int(episodes[0].infos["track"][0]), DRIVE_FILM_S, seed=0)
+        write_report(run, policy, [measured], filmed, seconds=DRIVE_FILM_S)
+        row = {"parameters": num_parameters(policy), **measured.measures}
         described = json.dumps(relevant_settings(settings, "model"), sort_keys=True, default=str)
         results.place(run.results)
         add_row(results, settings, settings.model, described, row)
-    print(metrics_table([(settings.model, 0.0, metrics)]))
+    print(results_table([measured]))
     print(f"report: {run.report}\nresults: {results.path}")
     return policy
 

@@ -17,7 +17,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from envs.driving.metrics import LaneMetrics, summarize
 from ncp_control.cells import Cell
 from ncp_control.contract import FramesContract
 from ncp_control.devices import find_device
@@ -49,9 +48,7 @@ from scripts.training.resumption import add_row, learn, open_run, resume_model
 from scripts.training.sac_settings import SAC
 
 MEASURES = ("mean_return", "std_return", "steps_per_s", "parameters", "curve")
-"""Measured columns of the results file, in all environments but LaneKeeping-v0."""
-DRIVING_MEASURES = tuple(field.name for field in dataclasses.fields(LaneMetrics))
-"""Measured columns of the results file in LaneKeeping-v0."""
+"""Measured columns of the results file; in LaneKeeping-v0 those of the environment instead."""
 CURVE_POINTS = 50
 """Number of points of a learning curve in the results file, equidistant up to the asked steps. The
 last rollout may go beyond them, and metrics.csv has it."""
@@ -107,7 +104,7 @@ class Task:
     @property
     def measures(self) -> tuple[str, ...]:
         """Measured columns of the results file."""
-        return DRIVING_MEASURES if self.drives else MEASURES
+        return self.world.measure_names if self.drives else MEASURES
 
     @property
     def steps(self) -> int:
@@ -193,7 +190,7 @@ def measure(task: Task, policy: Policy) -> dict[str, float | str]:
     observe = "numbers" if isinstance(policy, VectorPolicy) else "full"
     where = drive_km(EPISODE_KM * episodes, observe=observe, **looks)
     place = dataclasses.replace(where.place(), strengths=task.where.strengths)
-    return dataclasses.asdict(summarize(place.run(policy, description="held-out tracks")))
+    return {**place.world.measure(place.run(policy, description="held-out tracks"))}
 
 
 def learning_curve(rows: Sequence[Mapping[str, float]], steps: int) -> str:

@@ -132,7 +132,7 @@ def test_workers_write_the_tables_of_one_process(words, type_command, read, tmp_
 @pytest.mark.parametrize("job", ["drive", "imitate"])
 def test_workers_write_the_demonstrations_of_one_process(job, type_command, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.training.drive.VALIDATION", SHORT)
-    monkeypatch.setattr("scripts.training.drive.write_driving_report", lambda *_: None)
+    monkeypatch.setattr("scripts.training.drive.write_report", lambda *_, **__: None)
     few = ["--imitation.epochs", 2, "--imitation.dagger-epochs", 1, "--threads", 1]
     words = {
         "drive": shlex.split(

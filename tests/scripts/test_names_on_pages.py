@@ -13,7 +13,7 @@ from ncp_control.markdown import plain
 from scripts.auditing.audit_figures import largest_steps
 from scripts.auditing.audit_job import open_report
 from scripts.evaluation import report as report_module
-from scripts.evaluation.tables import Measured, metrics_table, of_returns
+from scripts.evaluation.tables import Measured, of_returns, results_table
 from scripts.evaluation.worlds import WorldSettings
 from scripts.reporting import Part, Report, Table
 
@@ -56,7 +56,7 @@ def test_a_name_has_one_line():
 
 def test_the_page_of_a_drive(run):
     report = Report(run.folder, run, run.folder.name)
-    report.say(metrics_table([(NAME, 0.0, METRICS)]))
+    report.say(results_table([Measured(model=NAME, labels={}, measures=vars(METRICS))]))
     report.write()
     check(report.text)
 
@@ -64,6 +64,8 @@ def test_the_page_of_a_drive(run):
 def test_the_page_of_a_walk(run, monkeypatch):
     skipped = "No film: OpenGL failed (<class 'X'>)."
     monkeypatch.setattr(report_module, "film", lambda *_, **__: (None, skipped))
+    for name in ("with_activity", "_draw"):
+        monkeypatch.setattr(report_module, name, lambda *_: None)
     place, returns = WorldSettings(env="walker2d", episodes=2).place, np.array([1.0, 2.0])
     row = Measured(model=NAME, labels=place.labels, measures=of_returns(returns), returns=returns)
     report_module.write_report(run, None, [row], place, seconds=1.0)

@@ -26,9 +26,8 @@ from scripts.evaluation.driving import track_place
 from scripts.evaluation.film import HEIGHT_PX, WIDTH_PX, DriveLayout, Shot
 from scripts.evaluation.report import (
     _surest_choice,
-    metrics_table,
-    write_driving_report,
     write_recorded_report,
+    write_report,
 )
 from scripts.evaluation.tables import Measured, of_returns, results_table
 from scripts.reporting import Table
@@ -72,6 +71,12 @@ def episode(policy):
     return with_activity(policy, recorder.episode())
 
 
+def measured_drive(model, noise, metrics, episodes=()):
+    """The row of a drive in a report's table."""
+    labels, measures = {"noise variance": noise}, vars(metrics)
+    return Measured(model=model, labels=labels, measures=measures, episodes=episodes)
+
+
 def circle_trace(crashed=()):
     """A trace along the centre line of a held-out track, with crashes at some steps."""
     road, k = make_road(HELD_OUT_TRACKS[0]), np.arange(60)
@@ -96,14 +101,16 @@ def test_a_mean_error_leaves_out_crashes_as_the_table_does():
 
 def test_driving_report_is_complete(run, policy):
     traces = [circle_trace(crashed={10}), circle_trace()]
-    page = write_driving_report(run, policy, traces, seconds=2.0)
+    row = measured_drive("ncp", "0", summarize(traces), traces)
+    place = track_place(HELD_OUT_TRACKS[0], 2.0, 0)
+    page = write_report(run, policy, [row], place, seconds=2.0)
     names = {path.name for path in run.report.iterdir()}
     pictures = {"learning_curves", "steering", "track", "wiring", "activity"}
     assert names == {f"{p}.png" for p in pictures} | {"film.mp4", "table.csv", "report.md"}
     text = page.read_text()
     for name in names - {"report.md", "table.csv"}:
         assert f"({name})" in text
-    assert metrics_table([("ncp", 0.0, summarize(traces))]) in text
+    assert results_table([row]) in text
     assert "the worst drives first (2 of the 2).\n" in text
     assert "Its strip shows every neuron over the last seconds, a row each" in text
     assert "activity at the largest steering (pure pursuit).\n" in text
@@ -123,8 +130,8 @@ def test_a_policy_without_wiring_or_learning_gets_the_rest(tmp_path):
     run = Run.create("evaluate", "lstm", Settings(), root=tmp_path)
     run.log(0, noise_variance=0.0)
     policy = make_driving_policy("lstm", head="light")
-    rows = [("lstm", 0.1, METRICS)]
-    write_driving_report(run, policy, [circle_trace()], rows=rows, seconds=0.2)
+    rows = [measured_drive("lstm", "0.1", METRICS, [circle_trace()])]
+    write_report(run, policy, rows, track_place(HELD_OUT_TRACKS[0], 0.2, 0), seconds=0.2)
     names = {path.name for path in run.report.glob("*.png")}
     assert names == {"steering.png", "track.png", "activity.png"}
     (row,) = csv.DictReader((run.report / "table.csv").read_text().splitlines())
@@ -277,7 +284,8 @@ def test_metrics_table_has_the_numbers():
     one_track = LaneMetrics(
         **{**vars(METRICS), "mean_cross_track_m_halfwidth": float("nan"), "crashes": 0}
     )
-    table = metrics_table([("ncp", 0.0, METRICS), ("lstm", 0.3, one_track)])
+    rows = [measured_drive("ncp", "0", METRICS), measured_drive("lstm", "0.3", one_track)]
+    table = results_table(rows)
     header, _, first, second = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
     )
