@@ -159,14 +159,15 @@ class SimulatedDriver:
         """Drive without faults.
 
         The tracks follow those of the trials. Driving ends early if the car hardly moves, see
-        `LEAST_M`.
+        `LEAST_M`, or after the last held-out track.
 
         Returns:
             Distance driven [km], number of false alarms, number of those that held or stopped the
             car, and number of crashes.
         """
         driven_m, alarms, held, crashes, number = 0.0, 0, 0, 0, self.settings.drives
-        end = number + math.ceil(1000.0 * distance_km / LEAST_M)
+        most = number + math.ceil(1000.0 * distance_km / LEAST_M)
+        end = min(most, len(HELD_OUT_TRACKS))
         with tqdm(desc="without a fault", unit="track", leave=False) as bar:
             while driven_m < 1000.0 * distance_km and number < end:
                 track = HELD_OUT_TRACKS[number]

@@ -81,6 +81,13 @@ class Faults:
     """Seed of tracks, appearances, and of the times at which faults begin."""
 
     def __post_init__(self) -> None:
+        from envs.driving.road import HELD_OUT_TRACKS
+
         check_at_least(self, 1, "drives")
+        if self.drives >= len(HELD_OUT_TRACKS):
+            raise ValueError(
+                f"`drives` must be less than the {len(HELD_OUT_TRACKS)} held-out tracks, got"
+                f" {self.drives!r}. The drives without a fault need some of them."
+            )
         check_positive(self, "clean_km")
         check_seed(self)

@@ -136,6 +136,11 @@ def test_a_campaign_refuses_a_world_in_which_it_would_see_no_crash(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_there_are_no_more_drives_than_held_out_tracks():
+    with pytest.raises(ValueError, match="`drives` must be less than the 10000 held-out tracks"):
+        Faults(policy="drive-ncp", drives=10_000)
+
+
 def test_a_campaign_needs_a_calibrated_monitor(tmp_path):
     policy = tmp_path / "driver"
     shutil.copytree(shipped_policies()["drive-ncp"], policy)
