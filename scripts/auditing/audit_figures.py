@@ -13,8 +13,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from ncp_control.audit.ablation import AblationEffect, SensorEffect
 from ncp_control.audit.activity import PrincipalComponents
 from ncp_control.audit.bounds import Certificate, drawn_tau_s
+from ncp_control.audit.interval_circuit import Interval
 from ncp_control.audit.robustness import FaultResponse
-from ncp_control.audit.timescales import Correlation
+from ncp_control.audit.timescales import Correlation, timescales_of
 from ncp_control.episode import Episode
 from scripts.auditing.maps import Saliency
 from scripts.evaluation.episode_figures import held_until_end, time_limits_s, unit_of_taus
@@ -285,25 +286,10 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     figure = Figure(figsize=(11.0, 0.24 * len(names) + 1.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     states = audited.recorded_activity.states[0].cpu().numpy()
-    taus_s = audited.recorded_activity.timescales_s
-    assert taus_s is not None  # only cells with time constants have a certificate
-    episode_taus_s, unit = taus_s[0].cpu().numpy(), unit_of_taus(audited)
-    limits_s = [drawn_tau_s(one, episode_taus_s) for one in (certificate, known)]
-    for axes, values, limits, inner in (
-        (left, states, certificate.state, known.state),
-        (
-            right,
-            episode_taus_s / unit.seconds,
-            *((x.low / unit.seconds, x.high / unit.seconds) for x in limits_s),
-        ),
-    ):
-        rows = np.arange(len(names))
-        axes.hlines(rows, *limits, color=GREY, alpha=0.45, linewidth=8.0, label="any input")
-        axes.hlines(rows, *inner, color=GREEN, alpha=0.55, linewidth=8.0,
-                    label="inputs within the episode's range")  # fmt: skip
-        axes.hlines(rows, values.min(axis=0), values.max(axis=0), color="black", linewidth=2.0,
-                    label="reached in the episode")  # fmt: skip
-        tidy(axes)
+    taus_s, unit = timescales_of(audited.recorded_activity), unit_of_taus(audited)
+    limits_s, inner_s = (drawn_tau_s(one, taus_s) for one in (certificate, known))
+    _draw_ranges(left, states, certificate.state, known.state, 1.0)
+    _draw_ranges(right, taus_s, limits_s, inner_s, unit.seconds)
     left.set_yticks(range(len(names)), names, size=8)
     left.invert_yaxis()
     left.set_xlabel("membrane potential")
@@ -313,6 +299,21 @@ def certificates(audited: Episode, certificate: Certificate, known: Certificate)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3,
                   frameon=False)  # fmt: skip
     return figure
+
+
+def _draw_ranges(
+    axes: Axes, values: np.ndarray, limits: Interval, inner: Interval, unit: float
+) -> None:
+    """Draw certified limits for any input and for those of the episode, and the range reached."""
+    rows, reached = np.arange(values.shape[1]), Interval(values.min(axis=0), values.max(axis=0))
+    for (low, high), colour, alpha, width, label in (
+        (limits, GREY, 0.45, 8.0, "any input"),
+        (inner, GREEN, 0.55, 8.0, "inputs within the episode's range"),
+        (reached, "black", 1.0, 2.0, "reached in the episode"),
+    ):
+        axes.hlines(rows, low / unit, high / unit, color=colour, alpha=alpha, linewidth=width,
+                    label=label)  # fmt: skip
+    tidy(axes)
 
 
 def robustness(responses: Sequence[FaultResponse]) -> Figure:

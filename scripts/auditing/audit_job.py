@@ -1,7 +1,7 @@
 """The job of `audit.py`: record an episode of each policy, analyse it and write the report."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ncp_control.policy.folder import EXCERPT_FILE
 from ncp_control.records import sensor_names
 from scripts.auditing import certifying, models, parts, seeing
 from scripts.auditing.maps import Saliency, compute_saliency
-from scripts.auditing.recording import act, frames_in, watch
+from scripts.auditing.recording import act, count_frames, watch
 from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
@@ -37,16 +37,20 @@ from scripts.reporting import Part, Report, Table
 
 MEASURES: tuple[str, ...] = models.HEADER[1:]
 """Columns of the results file after the policy."""
+Recorded = Sequence[tuple[Policy, Episode]]
+"""All policies under audit, each with its recorded episode."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A policy under audit, with the data that all parts of the report share."""
+    """A policy under audit, with the data that several parts of the report share."""
 
     policy: Policy
     audited: Episode
-    certificate: Certificate | None = None
-    maps: Saliency | None = None
+    certificate: Certificate | None
+    """Certified bounds; None if there are none for this circuit."""
+    maps: Saliency | None
+    """Saliency maps; None without frames, or if none can be computed."""
 
 
 def audit(settings: Audit) -> None:
@@ -58,25 +62,25 @@ def audit(settings: Audit) -> None:
     for policy in loaded.values():
         _check_fits(policy, settings)
     _check_worlds(loaded, settings)
-    subjects = [Subject(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
+    recorded = [(policy, _record(policy, path, settings)) for path, policy in loaded.items()]
+    policy, audited = recorded[0]
     if settings.excerpt:
-        audited = subjects[0].audited
         write_excerpt(policy_folder(settings.policy) / EXCERPT_FILE, audited, track_map(audited))
     run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
     print(f"run folder: {run.folder}")
-    contract = subjects[0].policy.contract
-    if contract is not None:
-        print(contract.describe())
+    if policy.contract is not None:
+        print(policy.contract.describe())
     with files.new_folder(run.report) as folder:
-        report = open_report(folder, run, subjects[0].audited)
+        report = open_report(folder, run, audited)
+        subjects = [_prepare(report, *one) for one in recorded[:2]]  # as many as on the page
         _look_inside(report, subjects[0], settings)
         if settings.ablation_km and not settings.compare:
             report.part(
                 "Ablation in closed loop",
-                lambda: _table(subjects, settings, results, whole=False),
+                lambda: _table(recorded, settings, results, whole=False),
             )
         if settings.compare:
-            _compare(report, subjects, settings, results)
+            _compare(report, recorded, settings, results)
         report.attempt("The inspector", lambda: _write_page(folder, report, subjects))
         report.write()
     print(f"report: {run.report / 'report.md'}")
@@ -118,7 +122,7 @@ def _check_fits(policy: Policy, settings: Audit) -> None:
             " A few frames are needed."
         )
     place = _place_of(policy, settings)
-    frames_in(settings.world_s, place.world.frame_s)  # raises if too many
+    count_frames(settings.world_s, place.world.frame_s)  # raises if too many
     observe = place.labels.get("observed", "full")
     check_fit("policy", policy, place.world, f"{place.where!r} with observe={observe!r}")
 
@@ -198,7 +202,6 @@ def _wipe_place(policy: Policy, settings: Audit) -> Place | None:
 def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     """Add every part of one policy's audit to the report."""
     policy, audited = subject.policy, subject.audited
-    _prepare(report, subject)
     certificate, maps = subject.certificate, subject.maps
     if maps is not None:
         if certificate is not None:
@@ -235,39 +238,36 @@ def _look_inside(report: Report, subject: Subject, settings: Audit) -> None:
     report.part("How suddenly it moves", lambda: parts.steps_part([(policy, audited)]))
 
 
-def _prepare(report: Report, subject: Subject) -> None:
-    """Certify the circuit and compute the saliency maps, if possible and not yet done."""
-    policy, audited = subject.policy, subject.audited
-    if subject.certificate is None:
-        subject.certificate = report.attempt(
-            f"Certified bounds of {audited.name}",
-            lambda: certifying.certified_bounds(policy, audited),
-        )
-    if subject.maps is None and audited.has_frames:
+def _prepare(report: Report, policy: Policy, audited: Episode) -> Subject:
+    """Certify the circuit and compute the saliency maps, if possible."""
+    certificate = report.attempt(
+        f"Certified bounds of {audited.name}", lambda: certifying.certified_bounds(policy, audited)
+    )
+    maps = None
+    if audited.has_frames:
         followed = parts.followed_neurons(audited)
-        subject.maps = report.attempt(
+        maps = report.attempt(
             f"Saliency of {audited.name}", lambda: compute_saliency(policy, audited, followed)
         )
+    return Subject(policy=policy, audited=audited, certificate=certificate, maps=maps)
 
 
 def _compare(
-    report: Report, subjects: list[Subject], settings: Audit, results: ResultsFile | None
+    report: Report, recorded: Recorded, settings: Audit, results: ResultsFile | None
 ) -> None:
     """Add the parts that compare all policies."""
     report.part(
-        "Policies beside each other", lambda: _table(subjects, settings, results, whole=True)
+        "Policies beside each other", lambda: _table(recorded, settings, results, whole=True)
     )
-    pairs = [(subject.policy, subject.audited) for subject in subjects]
-    report.part("Their largest steps", lambda: parts.steps_part(pairs), prefix="all_")
+    report.part("Their largest steps", lambda: parts.steps_part(recorded), prefix="all_")
 
 
 def _table(
-    subjects: list[Subject], settings: Audit, results: ResultsFile | None, *, whole: bool
+    recorded: Recorded, settings: Audit, results: ResultsFile | None, *, whole: bool
 ) -> Part:
     """Return the comparison of the policies: all quantities if `whole`, else the ablation."""
     rows: list[models.ModelRow] = []
-    for subject in subjects:
-        policy, audited = subject.policy, subject.audited
+    for policy, audited in recorded:
         if whole:
             rows += models.activity_rows(policy, audited)
             rows += models.memory_rows(policy, audited)
@@ -278,8 +278,8 @@ def _table(
             rows += models.closed_loop_rows(policy, audited, km, seed, **_lane_changes(settings))
     table = Table(header=models.HEADER, rows=[row.cells() for row in rows], words=models.WORDS)
     if results is not None:
-        _add_results(results, rows, settings, subjects[0].audited)
-    text = [*models.describe(rows), *_of_durations([subject.audited for subject in subjects])]
+        _add_results(results, rows, settings, recorded[0][1])
+    text = [*models.describe(rows), *_of_durations([audited for _, audited in recorded])]
     return Part(text=text, tables={"comparison": table})
 
 
@@ -320,10 +320,7 @@ def _add_results(
 
 
 def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
-    """Write the inspector page of the first policy, beside the second if there is one."""
-    first_two = subjects[:2]
-    for subject in first_two:
-        _prepare(report, subject)
+    """Write the inspector page of the policies, beside each other."""
     panels = [
         inspected(
             subject.policy,
@@ -332,10 +329,10 @@ def _write_page(folder: Path, report: Report, subjects: list[Subject]) -> bool:
             certificate=subject.certificate,
             track=track_map(subject.audited),
         )
-        for subject in first_two
+        for subject in subjects
     ]
-    names = " and ".join(s.audited.name for s in first_two)
-    title = f"{names}: {first_two[0].audited.where}"
+    names = " and ".join(subject.audited.name for subject in subjects)
+    title = f"{names}: {subjects[0].audited.where}"
     write_inspector(folder / "inspector.html", panels, title=title)
     report.say("[The episode as a page](inspector.html): open it in a browser.")
     return True

@@ -39,7 +39,7 @@ def act(policy: Policy, name: str, place: Place, *, seconds: float) -> Episode:
     frames = frames_part(place.world.contract.observation)
     is_colour = frames is not None and frames.shape[2] == 3
     frame_s, notes = place.world.frame_s, []
-    stride = -(-frames_in(seconds, frame_s) // _MAX_PICTURES)
+    stride = -(-count_frames(seconds, frame_s) // _MAX_PICTURES)
     pictures: list[np.ndarray] = []
     with headless_opengl():
         env = None
@@ -91,7 +91,7 @@ def watch(
         num_frames = LOG_FRAMES
         if seconds is not None:
             frame_s = float(np.median(store.dt_s))
-            num_frames = frames_in(seconds, frame_s) if frame_s else MOST_FRAMES
+            num_frames = count_frames(seconds, frame_s) if frame_s else MOST_FRAMES
         episode = replay(policy, store, max_frames=num_frames, **labels)
         return replace(episode, notes=_notes_on(store, len(episode)))
 
@@ -110,7 +110,7 @@ def _notes_on(store: Demonstrations, num_used: int) -> list[str]:
     return notes
 
 
-def frames_in(seconds: float, frame_s: float) -> int:
+def count_frames(seconds: float, frame_s: float) -> int:
     """Return the number of frames of `frame_s` seconds each in a duration, at least one.
 
     Raises:

@@ -25,7 +25,7 @@ from ncp_control.episode import Episode
 from ncp_control.policy import Policy
 from ncp_control.returns import half_width
 from ncp_control.worlds import World
-from scripts.auditing.recording import frames_in
+from scripts.auditing.recording import count_frames
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import with_unit
 from scripts.palette import BLUE, GREY, tidy
@@ -117,7 +117,7 @@ def find_effects(policy: Policy, audited: Episode) -> list[WipeEffect]:
 def find_reach(policy: Policy, audited: Episode) -> Reach:
     """Return how far back the actions of an episode depend on the features."""
     features, activity = torch.from_numpy(audited.recorded_features), audited.recorded_activity
-    return reach_of(policy, features, activity.dt_s[0], audited.recorded_activity.states_before)
+    return reach_of(policy, features, activity.dt_s[0], activity.states_before)
 
 
 def act_wiped(policy: Policy, place: Place, name: str) -> WipingCost:
@@ -135,7 +135,7 @@ def wipe_place(place: Place, episodes: int, seconds: float) -> Place:
 
     Seeds and tracks count up from those of the place.
     """
-    steps = frames_in(seconds, place.world.frame_s)
+    steps = count_frames(seconds, place.world.frame_s)
     first = None if place.options is None else place.options[0]
     options = None
     if first is not None:
