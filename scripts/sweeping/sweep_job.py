@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ncp_control import files
 from ncp_control.command_line import find, parse_words
+from ncp_control.imports import imported_modules
 from ncp_control.learning.run import Run
 from scripts.sweeping.points import Points
 from scripts.sweeping.running import PATIENCE_S, STOP, Pool, open_pool
@@ -60,11 +61,7 @@ def check(settings: Sweep, curve: Curve) -> None:
     """
     kind = find(JOBS[settings.job].settings)
     for values in Points(settings, Path("nowhere"), curve).ends():
-        words = [word for word in words_of(settings, values)[1:]]
-        while "--import" in words:
-            at = words.index("--import")
-            del words[at : at + 2]
-        parse_words(kind, words, None, prog=settings.job)
+        parse_words(kind, words_of(settings, values)[1:], None, prog=settings.job)
 
 
 class _Work:
@@ -108,6 +105,7 @@ class _Work:
             trial.begin()
             self._tries[trial.number] += 1
             words = words_of(self._settings, trial.values)
+            words += [word for name in imported_modules() for word in ("--import", name)]
             self._running[pool.start(trial.folder, words)] = trial
             has_started = True
         return has_started

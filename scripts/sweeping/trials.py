@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from ncp_control import files
-from ncp_control.imports import imported_modules
 from ncp_control.json_files import read_json
 from ncp_control.learning.results import Row, read_header, read_table
 from ncp_control.learning.run import training_files
@@ -120,18 +119,13 @@ class Trial:
         """Whether the training run completed."""
         return (self.outcome or {}).get("state") == DONE
 
-    @property
-    def run_folders(self) -> list[Path]:
-        """Run folders of the training run; some jobs make several."""
-        return run_folders(self.folder)
-
     def best(self, curve: Curve) -> tuple[Path | None, float]:
         """Return the run folder with the best value, and the value; None and NaN without values.
 
         On a tie, return the first run folder.
         """
         best, best_value = None, math.nan
-        for run in self.run_folders:
+        for run in run_folders(self.folder):
             value = curve.score(read_metrics(run))
             if curve.is_better(value, best_value):
                 best, best_value = run, value
@@ -139,12 +133,12 @@ class Trial:
 
     def curve(self) -> list[Row]:
         """Return the rows of metrics.csv so far; of the first run folder, if there are several."""
-        return read_metrics(self.run_folders[0]) if self.run_folders else []
+        return read_metrics(runs[0]) if (runs := run_folders(self.folder)) else []
 
     def rows(self) -> list[Row]:
         """Return the rows of results.csv of all run folders."""
         found = []
-        for run in self.run_folders:
+        for run in run_folders(self.folder):
             path = run / "results.csv"
             found += read_table(path, read_header(path))[0]
         return found
@@ -179,7 +173,7 @@ def told_apart(values: Iterable[str]) -> dict[str, str]:
 
 
 def run_folders(trial: Path) -> list[Path]:
-    """Return the run folders in the folder of a trial."""
+    """Return the run folders in the folder of a trial; some jobs make several."""
     return sorted(path.parent for path in trial.glob("runs/*/config.json"))
 
 
@@ -193,7 +187,7 @@ def read_metrics(run: Path) -> list[Row]:
 
 
 def words_of(settings: Sweep, values: Values) -> list[str]:
-    """Return the words for `train.py` that start a trial, without --runs.
+    """Return the words for `train.py` that start a trial, without --runs and --import.
 
     Raises:
         ValueError: If the words contain a setting that the sweep sets (`OWN`).
@@ -212,7 +206,7 @@ def words_of(settings: Sweep, values: Values) -> list[str]:
             raise ValueError(f"`{name}` must be left out: a sweep decides it for each training.")
     if not any(word.partition("=")[0] == "--threads" for word in words):
         words += ["--threads", str(settings.threads)]
-    return [*words, *(word for name in imported_modules() for word in ("--import", name))]
+    return words
 
 
 def command_of(words: Sequence[str], trial: Path) -> list[str]:
