@@ -32,6 +32,7 @@ import dataclasses
 from ncp_control.command_line import find, run_job, use_threads
 from ncp_control.names import check_name
 from scripts.reproduction.completion import Reproduce
+from scripts.unused_settings import refuse_changed
 
 _ROOM = "scripts.reproduction"
 UCI = ("gesture", "occupancy", "traffic", "ozone", "har", "person", "power")
@@ -84,25 +85,16 @@ USES = {
 def reproduce(settings: Reproduce) -> None:
     """Make the table that the settings name, or show it."""
     check_name("table", settings.table, TABLES)
-    unset = Reproduce(table=settings.table)
     if settings.show:
-        for field in dataclasses.fields(settings):
-            value = getattr(settings, field.name)
-            is_of_use = field.name in ("table", "show", "results")
-            if not is_of_use and value != getattr(unset, field.name):
-                raise ValueError(
-                    f"`{field.name}` must be left out with --show, got {value!r}. Nothing is"
-                    " trained."
-                )
+        names = {field.name for field in dataclasses.fields(settings)}
+        names -= {"table", "show", "results"}
+        refuse_changed(settings, names, "with --show", "Nothing is trained.")
         find(f"{_ROOM}.showing:show")(settings.table, settings.results)
         return
-    for name in USES:
-        value = getattr(settings, name)
-        if value != getattr(unset, name) and settings.table not in USES[name]:
-            raise ValueError(
-                f"`{name}` must be left out with {settings.table}, got {value!r}. It is of use to"
-                f" {', '.join(USES[name])}."
-            )
+    for name, tables in USES.items():
+        if settings.table not in tables:
+            why = f"It is of use to {', '.join(tables)}."
+            refuse_changed(settings, (name,), f"with {settings.table}", why)
     use_threads(None)
     find(TABLES[settings.table])(settings)
 

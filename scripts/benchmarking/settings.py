@@ -1,12 +1,12 @@
 """Settings of `benchmark.py`."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from ncp_control.devices import check_device
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least, check_given, check_positive
+from scripts.unused_settings import refuse_changed
 
 PARTS = {
     "circuits": "scripts.benchmarking.parts:benchmark_circuits",
@@ -65,15 +65,9 @@ class Benchmark:
         check_given(self, "threads", "shapes", "parts")
         check_device(self.device)
         check_positive(self, "km")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            needed = USED_BY.get(field.name)
-            if needed and not {*needed} & {*self.parts} and value != field.default:
-                raise ValueError(
-                    f"`{field.name}` must be left out without the part {' or '.join(needed)}, got"
-                    f" {value!r}."
-                    " Nothing would come of it."
-                )
+        for name, needed in USED_BY.items():
+            if not {*needed} & {*self.parts}:
+                refuse_changed(self, (name,), f"without the part {' or '.join(needed)}")
         for name, numbers in (("threads", self.threads), ("shapes", sum(self.shapes, ()))):
             if any(number < 1 for number in numbers):
                 raise ValueError(

@@ -26,6 +26,7 @@ from scripts.evaluation.places import (
 )
 from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.worlds import place_in, where_to_act
+from scripts.unused_settings import refuse_changed
 
 TORCH, BACKEND = "torch", "back end"
 """Name of the back end that is the policy itself, and column of the back end in tables."""
@@ -38,16 +39,6 @@ ACTING = (
     *("safety_filter", "episodes", "live", "seed", "workers"),
 )
 """Settings used only for a recording, only for driving, or only for acting in an environment."""
-
-
-def refuse(settings: Evaluate, names: Sequence[str], what: str) -> None:
-    """Refuse settings that would be ignored: `names` must have their default values."""
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in names and value != field.default:
-            raise ValueError(
-                f"`{field.name}` must be left out for {what}, got {value}. It has no effect there."
-            )
 
 
 def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
@@ -64,15 +55,16 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
         dict(zip(DISTURBANCES, one, strict=True)) for one in itertools.product(*asked_for)
     ]
     if env == DRIVING_WORLD:
-        refuse(settings, RECORDED, "driving without a recording")
-        refuse(settings, ("episodes", "safety_filter"), f"a policy that drives in {env}")
+        refuse_changed(settings, RECORDED, "for driving without a recording")
+        here = f"for a policy that drives in {env}"
+        refuse_changed(settings, ("episodes", "safety_filter"), here)
         places = [_drive(settings, where.observe, strengths) for strengths in grid]
     else:
-        others = "another world than LaneKeeping-v0"
-        refuse(settings, (*RECORDED, "camera"), others)
+        others = "for another world than LaneKeeping-v0"
+        refuse_changed(settings, (*RECORDED, "camera"), others)
         words = where.words
         if env != ROAD_WORLD:
-            refuse(settings, ("safety_filter",), f"another world than {ROAD_WORLD}")
+            refuse_changed(settings, ("safety_filter",), f"for another world than {ROAD_WORLD}")
         elif settings.safety_filter:
             world, words = guarded(world), (*words, "safety-filter")
         if settings.km is None:
@@ -80,8 +72,8 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
             places = [place_in(world, words, one, settings.episodes, seed) for one in grid]
         else:
             if env != ROAD_WORLD:
-                refuse(settings, ("km",), "another world than those with a car")
-            refuse(settings, ("episodes",), "a drive with --km")
+                refuse_changed(settings, ("km",), "for another world than those with a car")
+            refuse_changed(settings, ("episodes",), "for a drive with --km")
             places = [road_place(world, words, one, settings.km, settings.seed) for one in grid]
     check_fit("policy", policy, places[0].world, where.in_words)
     if settings.condition:
@@ -146,7 +138,7 @@ def _drive(settings: Evaluate, observe: str, strengths: Mapping[str, float]) -> 
     km = LANE_KM if settings.km is None else settings.km
     observed = settings.camera
     if observe == "numbers":
-        refuse(settings, ("camera",), "a policy that sees no frames")
+        refuse_changed(settings, ("camera",), "for a policy that sees no frames")
         observed = "numbers"
     where = drive_km(km, observe=observe, **_lane_changes(settings))
     others = {name: f"{x:g}" for name, x in strengths.items() if name != "noise"}

@@ -20,12 +20,13 @@ from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run, policy_name, typed_command
 from ncp_control.policy import FramesPolicy, Policy, load
 from ncp_control.workers import Workers
-from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, place_to_film, refuse
+from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, place_to_film
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
 from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
 from scripts.evaluation.recorded import errors_table, measure, measure_names, rounded
 from scripts.evaluation.report import (
+    DRIVE_FILM_S,
     FILM_S,
     write_recorded_report,
     write_report,
@@ -34,9 +35,10 @@ from scripts.evaluation.settings import Evaluate
 from scripts.evaluation.sharing import Actors, threads_of
 from scripts.evaluation.tables import Measured, results_table
 from scripts.recordings import check_log, is_store, recording_for
+from scripts.unused_settings import refuse_changed
 
-DRIVE_FILM_S, LIVE_S = 20.0, 30.0
-"""Length of the film of a drive, and of the live episode [s]."""
+LIVE_S = 30.0
+"""Length of the live episode [s]."""
 
 
 def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
@@ -76,12 +78,12 @@ def _way_of(
             places[0].disturbed.make().close()
         return partial(evaluate_in, places, workers), places[0].world.measure_names
     if not isinstance(policy, FramesPolicy) and policy.contract is None:
-        refuse(settings, RECORDED, "a policy that senses no frames and has no contract")
-    refuse(settings, (*DRIVING, *ACTING), "a recording")
+        refuse_changed(settings, RECORDED, "for a policy that senses no frames and has no contract")
+    refuse_changed(settings, (*DRIVING, *ACTING), "for a recording")
     check_log(settings.log, policy)
     measures = measure_names(policy)
     if is_store(settings.log):
-        refuse(settings, RECORDED[1:], "a folder of demonstrations")
+        refuse_changed(settings, RECORDED[1:], "for a folder of demonstrations")
         store = Demonstrations.open(settings.log)
         action = tuple(ActionContract(name=f"action {i}") for i in range(store.action_size))
         described = f"demonstrations {settings.log.resolve().name}"

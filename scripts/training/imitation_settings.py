@@ -22,8 +22,8 @@ from scripts.training.settings import (
     check_head,
     check_sees_one_frame,
     check_widths,
-    refuse_changed,
 )
+from scripts.unused_settings import refuse_changed
 
 OF_A_NEW_CIRCUIT = (
     *("cell", "neurons", "wiring", "head", "encoder"),
@@ -197,4 +197,5 @@ class Imitate(FromExpert):
                 " --imitation.dagger-epochs 1 2."
             )
         if self.policy is not None:
-            refuse_changed(self, OF_A_NEW_CIRCUIT, "--policy")
+            why = "It is a setting of a new circuit."
+            refuse_changed(self, OF_A_NEW_CIRCUIT, "with --policy", why)

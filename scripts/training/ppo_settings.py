@@ -9,7 +9,8 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
 from scripts.disturbances import DISTURBANCE_OF
 from scripts.options import one_of
-from scripts.training.settings import Reinforcement, check_head, refuse_changed
+from scripts.training.settings import Reinforcement, check_head
+from scripts.unused_settings import refuse_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +65,15 @@ class PPO(Reinforcement):
         check_at_least(self, 0, "critic_first_steps")
         if self.policy is not None:
             of_a_new_circuit = ("cell", "neurons", "wiring", "encoder", "head")
-            refuse_changed(self, (*of_a_new_circuit, "reads", "tau_s", "synapses"), "--policy")
+            of_a_new_circuit += ("reads", "tau_s", "synapses")
+            why = "It is a setting of a new circuit."
+            refuse_changed(self, of_a_new_circuit, "with --policy", why)
             why = "Only a new circuit is trained with lost frames."
-            refuse_changed(self, ("drop_probability",), "--policy", why)
+            refuse_changed(self, ("drop_probability",), "with --policy", why)
         elif self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "actor_lr_scale")
             of_a_circuit += ("reads", "tau_s", "synapses", "critic", "critic_first_steps")
-            refuse_changed(self, of_a_circuit, "--cell mlp")
+            refuse_changed(self, of_a_circuit, "with --cell mlp")
         alone = self.resolved["critic_first_steps"]
         if self.resume is None and (self.steps or 0) <= alone:
             raise ValueError(
@@ -98,7 +101,7 @@ class PPO(Reinforcement):
             return
         refused = ("policy", "num_envs", "workers", *DISTURBANCE_OF)
         why = "It is for worlds that are simulated one by one."
-        refuse_changed(self, refused, "--num-worlds", why)
+        refuse_changed(self, refused, "with --num-worlds", why)
         if self.cell == "mlp":
             raise ValueError(
                 "`cell` must have a memory with --num-worlds, got 'mlp'. Name a circuit, e.g. ltc."

@@ -6,7 +6,8 @@ from typing import Any
 from ncp_control.keyword_options import read_options
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
-from scripts.training.settings import Reinforcement, refuse_changed
+from scripts.training.settings import Reinforcement
+from scripts.unused_settings import refuse_changed
 
 ALGORITHMS = ("sac", "tqc")
 
@@ -61,7 +62,7 @@ class SAC(Reinforcement):
         if self.cell == "mlp":
             of_a_circuit = ("neurons", "wiring", "encoder", "sequence_length", "burn_in")
             of_a_circuit += ("actor_lr_scale", "critic_frames", "reads", "tau_s", "synapses")
-            refuse_changed(self, of_a_circuit, "--cell mlp")
+            refuse_changed(self, of_a_circuit, "with --cell mlp")
         if self.resume is None and self.steps <= self.first_steps:
             raise ValueError(
                 f"`steps` must be more than the {self.first_steps} with random actions, got"

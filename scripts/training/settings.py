@@ -1,7 +1,5 @@
 """Settings of `train.py imitate`, `distill` and `teacher`; imports nothing heavy."""
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from ncp_control.ranges import (
 from scripts.disturbances import DISTURBANCE_OF
 from scripts.options import one_of
 from scripts.training.new_circuit import NewCircuit
+from scripts.unused_settings import refuse_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,30 +186,6 @@ class Teacher:
         check_seed(self)
 
 
-def refuse_changed(
-    settings: Any,
-    names: Sequence[str],
-    where: str,
-    why: str = "It is a setting of a new circuit.",
-) -> None:
-    """Refuse settings that would be ignored because of another one.
-
-    Args:
-        settings: Settings of a job.
-        names: Names of the settings that must have their default values.
-        where: The option with which they are ignored.
-        why: Last sentence of the error message.
-
-    Raises:
-        ValueError: If one of them does not have its default value.
-    """
-    for known in dataclasses.fields(settings):
-        value = getattr(settings, known.name)
-        if known.name in names and value != known.default:
-            text = value if isinstance(value, Path) else repr(value)
-            raise ValueError(f"`{known.name}` must be left out with {where}, got {text}. {why}")
-
-
 def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
     """Refuse a conv head where there are no frames, and an encoder where there are frames.
 
@@ -222,9 +197,10 @@ def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
         ValueError: If the unused one of the two was set.
     """
     if not sees_frames:
-        refuse_changed(settings, ("head",), "a world of numbers", "It takes frames.")
+        refuse_changed(settings, ("head",), "with a world of numbers", "It takes frames.")
     elif settings.encoder:
-        refuse_changed(settings, ("encoder",), "a world of frames", "The head takes its place.")
+        why = "The head takes its place."
+        refuse_changed(settings, ("encoder",), "with a world of frames", why)
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:

@@ -29,7 +29,8 @@ from scripts.evaluation.worlds import (
 )
 from scripts.training.contracts import trained_in
 from scripts.training.resumption import add_row, begun_with, open_run
-from scripts.training.settings import Teacher, refuse_changed
+from scripts.training.settings import Teacher
+from scripts.unused_settings import refuse_changed
 
 RECIPES = {"halfcheetah": ("sac", 1_000_000, 50_000), "walker2d": ("ppo", 1_000_000, 250_000)}
 """Algorithm, steps, and steps between two validations, by environment."""
@@ -50,7 +51,8 @@ def train_teacher(asked: Teacher) -> Policy:
             recipe[name] = getattr(settings, name)
     config = teacher.TeacherConfig(**recipe, seed=settings.seed)
     if config.algorithm == "ppo":
-        refuse_changed(settings, ("first_steps",), "ppo", "It has no steps with random actions.")
+        why = "It has no steps with random actions."
+        refuse_changed(settings, ("first_steps",), "with ppo", why)
     options = read_options(settings.world_options)
     where = WorldSettings(
         env=settings.world, options=options, episodes=settings.evaluation_episodes
