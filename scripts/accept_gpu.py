@@ -34,6 +34,7 @@ if str(ROOT) not in sys.path:
 from ncp_control import files  # noqa: E402
 from ncp_control.command_line import run_job  # noqa: E402
 from ncp_control.markdown import markdown_table  # noqa: E402
+from ncp_control.names import check_name  # noqa: E402
 from ncp_control.ranges import check_positive  # noqa: E402
 
 PARTS: Mapping[str, float] = {
@@ -67,8 +68,6 @@ class AcceptGPU:
     """Folder for acceptance.json and acceptance.md."""
 
     def __post_init__(self) -> None:
-        from ncp_control.names import check_name
-
         check_positive(self, "minutes")
         for name in self.parts:
             check_name("parts", name, PARTS)
@@ -110,12 +109,8 @@ def run_part(name: str, limit_s: float) -> dict[str, Any]:
     """
     began = time.monotonic()
     if limit_s < LEAST_S:
-        return {
-            "state": SKIPPED,
-            "summary": "no time was left for it",
-            "seconds": 0.0,
-            "tables": [],
-        }
+        summary = "no time was left for it"
+        return {"state": SKIPPED, "summary": summary, "seconds": 0.0, "tables": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.json"
         command = [sys.executable, "-m", "scripts.acceptance.parts", name, str(path)]

@@ -113,15 +113,15 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _calibrate(action: Action, least_s: float = 0.02) -> int:
-    """Warm up and return how often to repeat an action so that a clock can time it."""
+def _calibrate(action: Action) -> int:
+    """Warm up and return how often to repeat an action so that it takes about 20 ms."""
     action()
     _wait_for_gpu()
     start = time.perf_counter()
     action()
     _wait_for_gpu()
     once = time.perf_counter() - start
-    return max(1, min(2000, round(least_s / max(once, 1e-7))))
+    return max(1, min(2000, round(0.02 / max(once, 1e-7))))
 
 
 def _wait_for_gpu() -> None:

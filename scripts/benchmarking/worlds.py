@@ -99,7 +99,7 @@ def worlds_table(rows: list[Speed], device: str) -> str:
             if row.place == place
         ]
         tables.append(f"### {place} on {device}, 1 thread\n\n{markdown_table(header, lines)}")
-    return "\n".join(tables)
+    return "\n\n".join(tables)
 
 
 def _one(world: World) -> Action:

@@ -1,6 +1,5 @@
 """The job `monitor.py calibrate`: fits the monitor to good driving and saves it with the policy."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +82,9 @@ def calibrate(settings: Calibrate) -> None:
 
 def described(settings: Calibrate, seconds: float) -> dict[str, Any]:
     """Return the settings that say how inputs were collected, as JSON values."""
-    values = {**dataclasses.asdict(settings), "seconds": seconds}
-    names = ("log", "seconds") if settings.log is not None else ("episodes", "seconds", "seed")
-    return {name: str(values[name]) if name == "log" else values[name] for name in names}
+    if settings.log is not None:
+        return {"log": str(settings.log), "seconds": seconds}
+    return {"episodes": settings.episodes, "seconds": seconds, "seed": settings.seed}
 
 
 def recorded(
