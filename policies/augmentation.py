@@ -94,14 +94,12 @@ class FrameAugmentation:
 
 
 def steering_signs(action: Sequence[ActionContract]) -> dict[int, float]:
-    """Return the indices of action entries that steer, with 1 if left is positive, -1 if right."""
+    """Return the indices of action entries that steer, with 1 if left is positive, -1 if right.
+
+    A mirror flips the sign of these entries.
+    """
     signs = {"left": 1.0, "right": -1.0}
     return {i: signs[entry.positive] for i, entry in enumerate(action) if entry.positive in signs}
-
-
-def mirrored_entries(action: Sequence[ActionContract]) -> tuple[int, ...]:
-    """Return the indices of the action entries whose sign a mirror flips: those that steer."""
-    return tuple(steering_signs(action))
 
 
 augment_driving = FrameAugmentation(mirrored=(0,), is_relit=True)

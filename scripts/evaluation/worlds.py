@@ -97,10 +97,6 @@ class WorldSettings:
         options = measured_options(full_name(self.env), self.options, tracks=tracks)
         return replace(self, options=options)
 
-    def describe(self) -> str:
-        """Return the settings but the seed as one cell of the results file."""
-        return self.place.described
-
 
 def place_in(
     world: World,
@@ -209,13 +205,8 @@ def where_to_act(policy: Policy, world: str | None, words: Sequence[str]) -> Wor
 
 def returns_in(policy: Policy, where: WorldSettings) -> np.ndarray:
     """Run a policy and return the return of each episode, shape (episodes,)."""
-    check_observation("policy", policy, where)
+    check_fit("policy", policy, where.world, where.in_words)
     return np.array([episode.total_reward for episode in where.place.run(policy)])
-
-
-def check_observation(name: str, policy: Policy, where: WorldSettings) -> None:
-    """Refuse a policy that does not fit an environment, see `check_fit`."""
-    check_fit(name, policy, where.world, where.in_words)
 
 
 def mean_and_std(returns: np.ndarray) -> dict[str, float]:

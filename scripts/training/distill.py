@@ -19,10 +19,10 @@ from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy, VectorPolicy, shipped_policies
 from ncp_control.worlds import short_name_of
 from policies.locomotion import make_vector_policy
+from scripts.evaluation.places import check_fit
 from scripts.evaluation.worlds import (
     WorldSettings,
     check_continuous,
-    check_observation,
     mean_and_std,
     returns_in,
     returns_table,
@@ -55,7 +55,7 @@ def train_distill(asked: Distill) -> Policy:
         )
     everything = {name: value for name, value in where.options.items() if name != "observe"}
     whole = WorldSettings(env=where.env, options=everything, episodes=where.episodes)
-    check_observation("teacher", teacher, whole)
+    check_fit("teacher", teacher, whole.world, whole.in_words)
     worlds = [where.make_world() for _ in range(settings.distillation.worlds)]
     torch.manual_seed(settings.seed)
     policy = make_student(settings, where, worlds[0])

@@ -25,7 +25,7 @@ from ncp_control.policy import Policy, load
 from ncp_control.policy.folder import weights_sha256
 from ncp_control.records import frames_part, record_frame
 from ncp_control.worlds import Expert, World
-from policies.augmentation import FrameAugmentation, mirrored_entries
+from policies.augmentation import FrameAugmentation, steering_signs
 from policies.locomotion import make_policy_for
 from scripts.evaluation.places import Place
 from scripts.evaluation.tables import Measured, results_table
@@ -59,7 +59,7 @@ def train_imitate(asked: Imitate) -> Policy:
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", cell, step=step) as run:
         policy = imitate_expert(policy, task, settings, run, is_new=settings.policy is None)
-        held_out = asked_place(settings).held_out().world
+        held_out = where_to_imitate(settings).held_out().world
         place = episodes_in(held_out, EVALUATION_SEED, settings.evaluation_episodes)
         measured = measured_in(world, cell, place.run(policy))
         results.place(run.results)
@@ -125,7 +125,9 @@ def imitation_task(settings: Imitate) -> ImitationTask:
         demonstration_place=episodes_in(world, first, settings.episodes),
         asked=asked,
         validation=episodes_in(
-            asked_place(settings).validation().world, VALIDATION_SEED, settings.validation_episodes
+            where_to_imitate(settings).validation().world,
+            VALIDATION_SEED,
+            settings.validation_episodes,
         ),
         score=score,
         augment=augmentation(settings, world),
@@ -145,12 +147,12 @@ def episodes_in(world: World, first_seed: int, count: int) -> Place:
 
 def find_scene(settings: Imitate) -> tuple[World, Expert | Policy]:
     """Return environment and expert of the settings."""
-    world = asked_place(settings).world
+    world = where_to_imitate(settings).world
     return world, load_expert(settings.expert, world)
 
 
-def asked_place(settings: Imitate) -> WorldSettings:
-    """Return the environment of the settings as a place to evaluate policies in."""
+def where_to_imitate(settings: Imitate) -> WorldSettings:
+    """Return the environment of the settings, in which policies can be evaluated."""
     options = read_options(settings.world_options)
     return WorldSettings(env=cast(str, settings.world), options=options)
 
@@ -176,7 +178,7 @@ def augmentation(settings: Imitate, world: World) -> FrameAugmentation | None:
     if frames_part(world.contract.observation) is None:
         name = "mirror" if settings.mirror else "relight"
         raise ValueError(f"`{name}` must be left out in {world.name!r}, which shows no frames.")
-    mirrored = mirrored_entries(world.contract.action) if settings.mirror else ()
+    mirrored = tuple(steering_signs(world.contract.action)) if settings.mirror else ()
     if settings.mirror and not mirrored:
         raise ValueError(
             f"`mirror` must be left out in {world.name!r}: its contract names no action whose"

@@ -122,19 +122,22 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         "seed": settings.seed,
         "device": find_device(settings.device),
     }
-    if task.policy is None and settings.cell == "mlp" and frames is not None:
-        raise ValueError(
-            "`cell` must be another in a world of frames, got 'mlp', which takes numbers. Take cnn"
-            " for a network without memory."
-        )
     if task.policy is None and settings.cell == "mlp":
+        if frames is not None:
+            raise ValueError(
+                "`cell` must be another in a world of frames, got 'mlp', which takes numbers. Take"
+                " cnn for a network without memory."
+            )
         if is_launched():
             raise ValueError(
                 "`cell` must have a memory under torchrun with several processes, got 'mlp'. Train"
                 " it in one process."
             )
-        layers = {"net_arch": [256, 256], "activation_fn": torch.nn.ReLU}
-        layers |= {"log_std_init": first_log_std(settings)}
+        layers = {
+            "net_arch": [256, 256],
+            "activation_fn": torch.nn.ReLU,
+            "log_std_init": first_log_std(settings),
+        }
         return StockPPO("MlpPolicy", env, policy_kwargs=layers, **shared)
     if frames is None:
         size = observation_size(env.observation_space)
@@ -145,7 +148,8 @@ def make_model(task: Task) -> OnPolicyAlgorithm:
         sequence_length=settings.sequence_length,
         critic_first_steps=settings.resolved["critic_first_steps"],
         policy_kwargs={
-            **(make_actor if frames is None else make_seeing_actor)(task, size),
+            **make_actor(task, size),
+            "log_std_init": first_log_std(settings),
             "critic_cell": _critic_cell(task, size),
             "actor_lr_scale": settings.resolved["actor_lr_scale"],
         },
@@ -180,19 +184,15 @@ def probes(task: Task, model: SequencePPO, env: VecEnv) -> torch.Tensor:
 
 
 def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
-    """Return the arguments of a `CircuitActorCritic` that concern the actor."""
-    settings, policy = _settings(task), task.policy
-    if policy is not None:
-        cell = copy.deepcopy(policy.circuit.cell)
-        return {"cell": cell, "log_std_init": first_log_std(settings)}
-    log_std = first_log_std(settings)
-    cell = make_cell(task, num_inputs)
-    return {"cell": cell, "encoder": settings.encoder, "log_std_init": log_std}
+    """Return the circuit for a `CircuitActorCritic`, with what a new one has before it.
 
-
-def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
-    """Return the same for a new circuit with frames, which has a conv head and no encoder."""
+    That is an encoder of the observation, or a conv head where there are frames.
+    """
     settings = _settings(task)
+    if task.policy is not None:
+        return {"cell": copy.deepcopy(task.policy.circuit.cell)}
+    if task.frames is None:
+        return {"cell": make_cell(task, num_inputs), "encoder": settings.encoder}
     cell = make_frames_cell(
         settings.cell,
         num_inputs,
@@ -202,8 +202,7 @@ def make_seeing_actor(task: Task, num_inputs: int) -> dict[str, Any]:
         seed=settings.seed,
         **settings.drawn,
     )
-    log_std = first_log_std(settings)
-    return {"cell": cell, "head": settings.head, "log_std_init": log_std}
+    return {"cell": cell, "head": settings.head}
 
 
 def first_log_std(settings: PPO) -> float:

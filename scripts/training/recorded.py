@@ -38,12 +38,13 @@ from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
 from ncp_control.policy.heads import frames_together
 from ncp_control.records import entries_of, frames_part, record_frame
-from policies.augmentation import FrameAugmentation, mirrored_entries, steering_signs
+from policies.augmentation import FrameAugmentation, steering_signs
 from policies.driving import NEURONS, UNITS, make_driving_policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.recorded import errors_table
 from scripts.evaluation.report import write_recorded_report
 from scripts.training.contracts import with_bounds
+from scripts.training.from_expert import fit_scale
 from scripts.training.recorded_settings import Recorded
 from scripts.training.recordings import (
     SplitStores,
@@ -220,11 +221,11 @@ def train_model(
     untrained = make_untrained(model, split, settings, contract)
     if not isinstance(untrained.circuit.cell, Feedforward):  # which remembers nothing
         settings.begin_from(untrained, split.train, settings.imitation.window, settings.seed)
-    steered = mirrored_entries(contract.action)
+    steered = tuple(steering_signs(contract.action))
     asked = dataclasses.replace(settings.imitation, seed=settings.seed)
     if way.balance:
         alpha = balancing_weight(split.train, steered)
-        asked = dataclasses.replace(asked, turn_weight=alpha, turn_entries=tuple(steered))
+        asked = dataclasses.replace(asked, turn_weight=alpha, turn_entries=steered)
     policy = imitate(
         untrained,
         [smoothed(split.train, way.smoothing_s, split.frame_s, steered)],
@@ -242,13 +243,11 @@ def make_untrained(
     model: str, split: SplitStores, settings: Recorded, contract: Contract
 ) -> Policy:
     """Build an untrained policy for frames, numbers or both."""
-    numbers = len(entries_of(contract.observation))
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}
     frames = frames_part(contract.observation)
     if frames is None:
         size = NEURONS.get(model, UNITS) if settings.neurons is None else settings.neurons
         policy = make_policy_for(contract, model, num_neurons=size, **asked)
-        policy.fit_scale(torch.from_numpy(np.array(split.train.observations)))
     else:
         policy = make_driving_policy(
             model,
@@ -256,13 +255,11 @@ def make_untrained(
             frame_s=contract.frame_s,
             num_units=settings.neurons,
             num_actions=len(contract.action),
-            numbers=numbers,
+            numbers=len(entries_of(contract.observation)),
             frame_shape=frames.shape,
             **asked,
         )
-        if numbers:
-            values = split.train.numbers(policy.frame_shape)
-            policy.fit_scale(torch.from_numpy(values))
+    fit_scale(policy, split.train)
     policy.contract = contract
     return policy
 

@@ -62,14 +62,13 @@ def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
     recordings, parts, doubts = [], [], []
     for recording in loaded:
         made = use_if_possible(
-            recording.folder,
-            lambda _, one=recording: (cut(one, settings), find_doubts(one, settings)),
-            is_only=is_only,
+            recording.folder, lambda _, one=recording: split(one, settings), is_only=is_only
         )
         if made is not None:
             recordings.append(recording)
-            parts.append(made[0])
-            doubts += [one if is_only else f"{name_of([recording])}: {one}" for one in made[1]]
+            parts.append(made)
+            name = "" if is_only else f"{name_of([recording])}: "
+            doubts += [f"{name}{doubt}" for doubt in find_doubts(made)]
     if not recordings:
         raise ValueError(
             f"`log` must name a recording that is long enough to be split, got {len(loaded)} of"
@@ -153,9 +152,9 @@ def frame_interval(recordings: Sequence[Recording]) -> float:
     return float(np.median(np.concatenate([np.full(len(one), one.frame_s) for one in recordings])))
 
 
-def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
+def find_doubts(parts: Parts) -> list[str]:
     """Return reasons why the validation or test part may not be able to judge the result."""
-    train, validation, test = split(recording, settings)
+    train, validation, test = parts.values()
     named = {"validation part (it chooses the checkpoint)": validation, "test part": test}
     doubts = [
         doubt
@@ -166,19 +165,18 @@ def find_doubts(recording: Recording, settings: Recorded) -> list[str]:
     return list(dict.fromkeys(doubts))
 
 
-def split(recording: Recording, settings: Recorded) -> tuple[Recording, Recording, Recording]:
-    """Return the training, validation and test parts of a recording, without augmentation.
+def split(recording: Recording, settings: Recorded) -> Parts:
+    """Return the training, validation and test parts of a recording by name, in this order.
 
     They are the parts written by `data.py split`, any of which may be empty, or a split in time.
     """
     path = parts_file(recording.folder)
     if settings.use_parts and path.is_file():
-        parts = read_parts(path)
-        train, validation, test = (part_of(recording, parts, name, path) for name in PARTS)
-        return train, validation, test
+        written = read_parts(path)
+        return {name: part_of(recording, written, name, path) for name in PARTS}
     learn, test = recording.split(settings.train_share)
     train, validation = learn.split(1.0 - settings.validation_share)
-    return train, validation, test
+    return dict(zip(PARTS, (train, validation, test), strict=True))
 
 
 def words_of_split(recordings: Sequence[Recording], settings: Recorded) -> str:
@@ -187,11 +185,6 @@ def words_of_split(recordings: Sequence[Recording], settings: Recorded) -> str:
         return ""
     paths = [parts_file(one.folder) for one in recordings]
     return "; ".join(dict.fromkeys(read_parts(path).why for path in paths if path.is_file()))
-
-
-def cut(recording: Recording, settings: Recorded) -> Parts:
-    """Return the parts of a recording by name."""
-    return dict(zip(PARTS, split(recording, settings), strict=True))
 
 
 def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> SplitStores:

@@ -22,9 +22,10 @@ from ncp_control.learning.imitation import imitate, imitation_error, predict_epi
 from ncp_control.learning.results import ResultsFile
 from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
-from ncp_control.policy import Policy, VectorPolicy
+from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
+from scripts.training.from_expert import fit_scale
 from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
 from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
 from scripts.training.series_parts import PARTS, cut, cut_at_gaps, digest_of
@@ -167,8 +168,7 @@ def learn(
         seed=settings.seed,
         **settings.drawn,
     )
-    assert isinstance(policy, VectorPolicy)
-    policy.fit_scale(torch.from_numpy(np.array(stores["train"].observations)))
+    fit_scale(policy, stores["train"])
     policy.contract = contract
     settings.begin_from(policy, stores["train"], settings.imitation.window, settings.seed)
     policy = imitate(

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ncp_control.contract import Contract, FramesContract
 from ncp_control.learning.demonstrations import Demonstrations
-from policies.augmentation import mirrored_entries
+from policies.augmentation import steering_signs
 
 if TYPE_CHECKING:
     from scripts.training.recorded_settings import Recorded
@@ -74,7 +74,7 @@ def with_ways_that_fit(settings: "Recorded", contract: Contract) -> "Recorded":
     Raises:
         ValueError: If the settings ask for a way that does not fit.
     """
-    is_steered = bool(mirrored_entries(contract.action))
+    is_steered = bool(steering_signs(contract.action))
     sees_only = isinstance(contract.observation, FramesContract)
     numbers = "numbers are sensed, or "
     rules = {

@@ -29,7 +29,7 @@ from scripts.training.imitation_settings import Drive
 from scripts.training.jobs import JOBS
 from scripts.training.recorded import train_model
 from scripts.training.recorded_settings import Recorded
-from scripts.training.recordings import PARTS, cut
+from scripts.training.recordings import PARTS, split
 
 QUICK = ["--imitation.epochs", "1", "--imitation.batch-size", "2", "--imitation.window", "16"]
 ONE_WAY = "--mirror False --smoothing-s 0 --shift False --balance False".split()
@@ -66,7 +66,7 @@ def test_recorded_driving_trains_and_is_compared(type_command, udacity_log, caps
 @pytest.mark.filterwarnings("ignore:.*skipped:UserWarning")
 def test_the_parts_follow_each_other_and_keep_the_persons_steering(udacity_log):
     recording = load_recording(udacity_log)
-    parts = cut(recording, Recorded(log=(udacity_log,)))
+    parts = split(recording, Recorded(log=(udacity_log,)))
     assert tuple(parts) == PARTS
     episodes = [episode for part in parts.values() for episode in part.episodes]
     assert len(episodes) == len(PARTS)

@@ -261,7 +261,7 @@ def test_a_driver_is_chosen_and_measured_on_tracks_that_nobody_learns_on(
     tmp_path, world, asked, validation, held_out
 ):
     """Unless other tracks were asked for."""
-    place = imitate.asked_place(quick(tmp_path, world, expert=None, world_options=asked))
+    place = imitate.where_to_imitate(quick(tmp_path, world, expert=None, world_options=asked))
     for where, tracks in ((place.validation(), validation), (place.held_out(), held_out)):
         env = where.world.make()
         for seed in range(3):

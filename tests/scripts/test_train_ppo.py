@@ -114,7 +114,10 @@ def test_a_training_under_disturbances_is_told_apart(tmp_path):
     where = where_to_learn(asked)
     world = where.make_world()
     assert "OverwrittenActions" in str(world) and "DelayedActions" in str(world)
-    assert where.describe() == "walker2d positions noise=0 drop=0 overwrite=0.2 delay=3 episodes=2"
+    assert (
+        where.place.described
+        == "walker2d positions noise=0 drop=0 overwrite=0.2 delay=3 episodes=2"
+    )
     assert describe(asked, where) != describe(settings(tmp_path), where)
 
 
