@@ -166,8 +166,15 @@ def iterate_episodes(
                 seeds=seeds[part],
                 options=None if options is None else options[part],
             )
-            is_silent = description is None
-            bar = tqdm(steps, description, num_steps, unit="frame", leave=False, disable=is_silent)
+            bar = tqdm(
+                steps,
+                description,
+                num_steps,
+                unit="frame",
+                unit_scale=len(beside),  # a step gives a frame of each environment
+                leave=False,
+                disable=description is None,
+            )
             for step in bar:
                 for recorder in recorders:
                     recorder.add(step)
