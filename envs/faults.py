@@ -83,7 +83,7 @@ def disturbances_of(contract: Contract) -> tuple[Disturbance, ...]:
     numbers, only the frames are disturbed. The world's `info` must contain `dt_s`, as worlds of
     `ncp_control.worlds` do.
     """
-    # These import MuJoCo, which a world of frames does not need.
+    # Imported here because they import MuJoCo, which takes a while.
     from envs.locomotion import DelayedActions, DroppedFrames, OverwrittenActions, SensorNoise
 
     drop = Disturbance(name="drop", meaning="share of dropped frames", put=DroppedFrames)
