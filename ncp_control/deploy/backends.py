@@ -72,12 +72,13 @@ def _c(policy: Policy, words: str) -> Controller:
     from ncp_control.deploy.c.compiled import CController  # needs a compiler only when used
     from ncp_control.kernels.build import BuildError
 
+    spoken = f"c:{words}" if words else "c"
     try:
         return CController(policy, head_weights=words or "float32")
     except BuildError as error:
         raise ValueError(
-            f"`backend` must be one that works here, got 'c': {str(error).rstrip('.')}. Or choose"
-            " torch or onnx."
+            f"`backend` must be one that works here, got {spoken!r}: {str(error).rstrip('.')}. Or"
+            " choose torch or onnx."
         ) from error
 
 

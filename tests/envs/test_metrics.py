@@ -75,8 +75,13 @@ def test_cross_track_interval_over_tracks():
     assert math.isnan(summarize([make_trace()]).mean_cross_track_m_halfwidth)
 
 
-def test_too_little_driving_is_refused():
-    with pytest.raises(ValueError, match=r"`episodes` must have two steps each, got lengths \[1\]"):
-        summarize([make_trace(steps=1)])
-    with pytest.raises(ValueError, match="`episodes` must have two steps each"):
+def test_a_drive_that_crashes_in_its_first_step_counts():
+    metrics = summarize([make_trace(crashes=1, steps=1, distance_m=0.5), make_trace()])
+    assert metrics.crashes == 1 and metrics.driven_km == pytest.approx(0.2505)
+    alone = summarize([make_trace(crashes=1, steps=1, distance_m=0.5)])
+    assert alone.crashes_per_km == pytest.approx(2000.0) and math.isnan(alone.roughness_radps)
+
+
+def test_no_driving_is_refused():
+    with pytest.raises(ValueError, match="`episodes` must be at least one, got none"):
         summarize([])
