@@ -19,6 +19,7 @@ from ncp_control.acting.closed_loop import (
 from ncp_control.acting.experts import AskedPilot, ExpertError
 from ncp_control.episode import Episode
 from ncp_control.policy import Policy
+from ncp_control.ranges import check_count
 from ncp_control.records import record_frame, sensor_names
 from ncp_control.worlds import Expert, World
 
@@ -138,11 +139,17 @@ def iterate_episodes(
         keeps_observations: Whether the episodes keep their observations.
         rows: Rows of these episodes in the batch, if other processes run the rest of the batch.
         description: Text of the progress bar; if None: no progress bar.
+
+    Raises:
+        ValueError: If nobody acts, or a count is below 1.
     """
-    num_steps = world.max_steps if num_steps is None else num_steps
-    envs = [world.make() for _ in range(min(parallel or len(seeds), len(seeds)))]
+    if policy is None and expert is None:
+        raise ValueError("`policy` must be given, or else an `expert`, got neither. One must act.")
+    num_steps = world.max_steps if num_steps is None else check_count("num_steps", num_steps)
+    beside_most = check_count("parallel", parallel) if parallel is not None else len(seeds)
+    envs = [world.make() for _ in range(min(beside_most, len(seeds)))]
     try:
-        for first in range(0, len(seeds), len(envs)):
+        for first in range(0, len(seeds), max(len(envs), 1)):
             part = slice(first, first + len(envs))
             beside = envs[: len(seeds[part])]
             pilot = PolicyPilot(policy) if isinstance(policy, Policy) else policy
@@ -153,7 +160,7 @@ def iterate_episodes(
                 )
             elif pilot is not None and rows is not None:
                 pilot = RowsPilot(pilot, rows)
-            assert pilot is not None  # either the policy or the expert acts
+            assert pilot is not None  # checked above
             recorders = [
                 Recorder(world, i, expert=asked, keeps_observations=keeps_observations)
                 for i in range(len(beside))

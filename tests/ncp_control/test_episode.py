@@ -65,6 +65,15 @@ def test_each_seed_gives_its_own_first_episode(world, policy):
     assert [(len(one), one.is_terminated) for one in cut] == [(3, False), (2, True)]
 
 
+def test_no_driver_and_no_steps_are_refused_and_no_seeds_are_no_episodes(world, policy):
+    assert run_episodes(world, policy, seeds=[]) == []
+    with pytest.raises(ValueError, match="`policy` must be given, or else an `expert`"):
+        run_episodes(world, None, seeds=[1])
+    for name in ("num_steps", "parallel"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1"):
+            run_episodes(world, policy, seeds=[1], **{name: 0})
+
+
 def test_an_episode_keeps_numbers_that_the_world_told_at_every_step(world, policy):
     (episode,) = run_episodes(world, policy, seeds=[4], keeps_observations=True)
     assert set(episode.infos) == {"count", "place_m", "time_s", "dt_s", "full_observation"}
