@@ -1,8 +1,9 @@
 """Initial values by design: time constants that suit a task, synapses that do not saturate.
 
 As published, a neuron of an LTC circuit begins with a capacitance C of half a frame. With about ten
-synapses its conductance g + Σ w s is 3 to 7, so its time constant τ is a tenth of a frame. By the
-next frame it has lost its memory of earlier frames, and their gradient as well.
+synapses its conductance g + Σ w s is 3 to 7, so its time constant τ is a tenth of a frame; with few
+synapses it is up to a few frames. After some frames a circuit has lost its memory of earlier ones,
+and their gradient as well.
 `spread_timescales_` draws a time constant for every neuron, log-uniformly, and sets the parameters
 that give it. With φ the nominal frame interval:
 

@@ -1,6 +1,6 @@
 """The LTC with slow neurons, `ltc_spread`, for tables that have the LTC as published beside it.
 
-The initial time constants of the published LTC are a tenth of a frame. Those of `ltc_spread` are
+Most initial time constants of the published LTC are below a frame. Those of `ltc_spread` are
 0.5 to 30 frames, on the training windows: from less than a frame to the length of the tables'
 windows, 16 to 32 frames. Its outputs are centred on zero. Otherwise it is initialised and trained
 like `ltc`, except in `digits` and `mnist`, where `ltc` has its own nominal frame and `ltc_spread`
