@@ -310,10 +310,10 @@ class Policy(nn.Module):
 
     @property
     def state(self) -> np.ndarray | None:
-        """Hidden state of `act`, shape (state,), not a copy; None before the first observation."""
+        """Copy of the hidden state of `act`, shape (state,); None before the first observation."""
         if self._control_step is not None:
-            return self._control_step.state
-        return None if self._state is None else to_numpy(self._state[0])
+            return self._control_step.state.copy()
+        return None if self._state is None else to_numpy(self._state[0]).copy()
 
     def reset(self) -> None:
         """Clear the hidden state of `act`; call this at the beginning of each episode."""

@@ -229,6 +229,21 @@ def test_a_policy_in_bfloat16_acts(flat_policy):
     np.testing.assert_allclose(action, expected, atol=0.02)
 
 
+@pytest.mark.parametrize("make_cell", [*CELLS, lambda: LTC(NCP19, integrator="rk4")])
+def test_the_state_is_a_copy(flat_policy, make_cell):
+    policy = flat_policy(Circuit(make_cell())).eval()
+    assert policy.state is None
+    policy.act(np.ones(32, np.float32))
+    first = policy.state
+    kept = first.copy()
+    policy.act(-np.ones(32, np.float32))
+    np.testing.assert_array_equal(first, kept)
+    assert not np.array_equal(policy.state, kept)
+    second = policy.state.copy()
+    policy.state[:] = 0.0
+    np.testing.assert_array_equal(policy.state, second)
+
+
 def test_act_uses_the_elapsed_time(policy):
     frame = np.random.default_rng(0).standard_normal(32).astype(np.float32)
     quick = policy.act(frame, dt_s=0.001)
