@@ -32,10 +32,13 @@ from scripts.evaluation import episode_figures
 from scripts.reporting import Part, Table
 
 _MAX_MAPS, _MAX_TRACES, _MAX_LISTED = 7, 24, 20
-_UNKNOWN = (
-    "–: no correlation is known, because the neuron or the signal is constant, or because there are"
-    " too few frames that are independent of each other."
-)
+_CONSTANT, _TOO_SHORT = "–", "too short"
+_UNKNOWN = {
+    _CONSTANT: "–: no correlation, because the neuron or the signal is constant.",
+    _TOO_SHORT: "too short: the neuron or the signal changes so slowly that no correlation can be"
+    " told from too few frames that are independent of each other. Audit more --seconds.",
+}
+"""What an entry of a table without a correlation means."""
 
 
 def followed_neurons(audited: Episode) -> list[str]:
@@ -179,8 +182,7 @@ def timescales_part(audited: Episode, certificate: Certificate | None) -> Part:
     )
     if turn in signals:
         text.append(f"Certain to quicken in turns of either side: {', '.join(faster) or 'none'}.")
-    if not all(one.is_known for row in found for one in row.correlations.values()):
-        text.append(_UNKNOWN)
+    text += _meanings(rows)
     taus_s, traced = timescales_of(audited.recorded_activity), traced_neurons(audited)
     if len(traced) < len(found):
         is_layered = traced[0].startswith(("command", "motor"))
@@ -230,8 +232,7 @@ def activity_part(policy: Policy, audited: Episode) -> Part:
             header=["neuron", *(f"r with {s}" for s in by_signal)], rows=rows
         )
         drawn["activity_correlations"] = figures.correlations(by_signal)
-        if not all(one.is_known for by in by_signal.values() for one in by.values()):
-            text.append(_UNKNOWN)
+        text += _meanings(rows)
     return Part(text=text, tables=tables, figures=drawn)
 
 
@@ -345,7 +346,12 @@ def steps_part(cells_and_episodes: Sequence[tuple[Policy, Episode]]) -> Part:
 
 
 def _interval(found: Correlation) -> str:
-    """Return r with its interval, e.g. "−0.83 [−0.95, −0.51]"; a dash if it is not known."""
+    """Return r with its interval, e.g. "−0.83 [−0.95, −0.51]", or why it is not known."""
     if not found.is_known:
-        return "–"
+        return _CONSTANT if math.isnan(found.r) else _TOO_SHORT
     return f"{found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _meanings(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return what the entries of a table without a correlation mean."""
+    return [text for entry, text in _UNKNOWN.items() if any(entry in row for row in rows)]

@@ -275,15 +275,15 @@ def test_a_constant_action_and_a_still_neuron_have_no_correlation(walking, tmp_p
     assert "is constant" in " ".join(timescales_part(audited, None).text)
 
 
-def test_a_correlation_of_too_few_frames_is_a_dash(driving):
+def test_a_correlation_of_too_few_frames_is_too_short(driving):
     policy, whole = driving
     audited = shortened(whole, 4)
     states = audited.activity.states[0, :, 0].numpy()
     one = correlate(states, audited.signals["curvature [1/m]"])
     assert (one.low, one.high, one.is_known) == (-1.0, 1.0, False)
     part = activity_part(policy, audited)
-    assert {row[1] for row in part.tables["activity_correlations"].rows} == {"–"}
-    assert "too few frames" in part.text[-1]
+    assert {row[1] for row in part.tables["activity_correlations"].rows} == {"too short"}
+    assert "too few frames" in part.text[-1] and "constant" not in part.text[-1]
     panel = part.figures["activity_correlations"].axes[0]
     assert len(panel.lines) == 1, "the line at 0"
 
