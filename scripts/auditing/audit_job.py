@@ -30,7 +30,7 @@ from scripts.auditing.remembering import memory_part, wipe_place
 from scripts.auditing.settings import FIRST_HELD_OUT, Audit
 from scripts.evaluation.driving import changes_of, track_place
 from scripts.evaluation.live import track_map
-from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for
+from scripts.evaluation.places import DRIVING_WORLD, Place, check_fit, threads_for, world_text
 from scripts.evaluation.worlds import place_in, where_to_act
 from scripts.recordings import check_log
 from scripts.reporting import Part, Report, Table
@@ -70,8 +70,11 @@ def audit(settings: Audit) -> None:
     print(f"run folder: {run.folder}")
     if policy.contract is not None:
         print(policy.contract.describe())
+    measured = "" if settings.log is not None else _measured_in(policy, settings)
+    if measured:
+        print(f"measured  {measured}")
     with files.new_folder(run.report) as folder:
-        report = open_report(folder, run, audited)
+        report = open_report(folder, run, audited, measured)
         subjects = [_prepare(report, *one) for one in recorded[:2]]  # as many as on the page
         _look_inside(report, subjects[0], settings)
         if settings.ablation_km and not settings.compare:
@@ -86,11 +89,19 @@ def audit(settings: Audit) -> None:
     print(f"report: {run.report / 'report.md'}")
 
 
-def open_report(folder: Path, run: Run, audited: Episode) -> Report:
-    """Create the report of an audit, with a summary of the first policy's episode."""
+def open_report(folder: Path, run: Run, audited: Episode, measured: str = "") -> Report:
+    """Create the report of an audit, with a summary of the first policy's episode.
+
+    Args:
+        folder: Folder of the report.
+        run: Run of the audit.
+        audited: The episode.
+        measured: Environment and its options; empty for a recording.
+    """
     report = Report(folder, run, f"Audit of {audited.name}")
     report.say(
         f"{plain(audited.where)}, {_duration(audited)}, {len(audited.time_s)} frames.",
+        *([f"Measured in {plain(measured)}."] if measured else []),
         *(f"Note: {plain(note)}" for note in audited.notes),
     )
     return report
@@ -181,6 +192,14 @@ def _place_of(policy: Policy, settings: Audit) -> Place:
         check_name("condition", name, place.conditions)
         place = place.under(name, severity)
     return place
+
+
+def _measured_in(policy: Policy, settings: Audit) -> str:
+    """Return the environment of an audit and its options; the episode names the track."""
+    where = where_to_act(policy, settings.world, settings.world_options)
+    is_driving = where.env == DRIVING_WORLD
+    options = read_options(settings.world_options) if is_driving else where.options
+    return world_text(_place_of(policy, settings).world, options)
 
 
 def _record(policy: Policy, path: Path, settings: Audit) -> Episode:

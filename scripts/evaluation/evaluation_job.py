@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +22,7 @@ from ncp_control.workers import Workers
 from scripts.evaluation.asked import ACTING, DRIVING, RECORDED, find_places, place_to_film
 from scripts.evaluation.live import watch_live
 from scripts.evaluation.moments import Moment, draw_moments
-from scripts.evaluation.places import CAR_WORLDS, Place, measured_options
+from scripts.evaluation.places import CAR_WORLDS, Place, measured_options, world_text
 from scripts.evaluation.recorded import errors_table, measure, measure_names, rounded
 from scripts.evaluation.report import (
     DRIVE_FILM_S,
@@ -131,8 +130,7 @@ def evaluate_in(
     """Let the policy act in each place, and write measures, film and report."""
     world = places[0].world
     asked = measured_options(world.name, read_options(settings.world_options))
-    measured_in = replace(world.contract, world_options={**world.contract.world_options, **asked})
-    print(f"measured  {measured_in.world_text}")
+    print(f"measured  {world_text(world, asked)}")
     film_s = DRIVE_FILM_S if world.name in CAR_WORLDS else FILM_S
     longest_s = max(film_s, LIVE_S)
     film_place = place_to_film(places, settings, longest_s)

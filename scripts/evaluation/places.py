@@ -49,6 +49,17 @@ def measured_options(
     return {**usual, **asked}
 
 
+def world_text(world: World, options: Mapping[str, Any]) -> str:
+    """Return name and options of an environment, as typed on the command line.
+
+    Args:
+        world: The environment.
+        options: Options that were set, besides those that its contract names.
+    """
+    options = {**world.contract.world_options, **options}
+    return replace(world.contract, world_options=options).world_text
+
+
 CLEAN = "clean"
 """Label in tables of a place without a condition, if others have one."""
 

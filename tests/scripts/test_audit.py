@@ -119,12 +119,15 @@ def test_maps_between_computed_frames_show_the_one_before(driving):
     assert np.abs(shared).max() <= 1
 
 
-def test_an_episode_is_audited_where_the_camera_fails(type_command, driving, tmp_path):
+def test_an_episode_is_audited_where_the_camera_fails(type_command, driving, tmp_path, capsys):
     policy, clean = driving
     policy.save(tmp_path / "driver")
     words = ["driver", "--seconds", 1, "--wipe-episodes", 1, "--condition", "night:5-5"]
+    words += ["--world-options", "randomize_appearance=false"]
     assert type_command(audit, Audit, *words) == 0
+    assert "measured  LaneKeeping-v0 randomize_appearance=false\n" in capsys.readouterr().out
     _, text = report_of(tmp_path)
+    assert "Measured in LaneKeeping-v0 randomize_appearance=false." in text
     assert f"track {HELD_OUT_TRACKS[0]} in night:5, 1.0 s" in text  # the range of one severity
     place = track_place(HELD_OUT_TRACKS[0], 1.0, 0).under("night", 5)
     dark = act(policy, "untrained", place, seconds=1.0)
