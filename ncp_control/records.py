@@ -107,9 +107,16 @@ def pack(observation: Mapping[str, Any], parts: ObservationContract | None) -> n
             dtype.
     """
     if not isinstance(parts, DictContract):
+        got = f"a dictionary of {sorted(map(str, observation))}"
+        if parts is None:
+            raise ValueError(
+                f"`observation` must be an array, got {got}: no contract names these parts. Put"
+                " them into one array, in the order of the contract."
+            )
+        sensed = "frames" if isinstance(parts, FramesContract) else f"{parts.size} numbers"
         raise ValueError(
-            f"`observation` must be an array, got a dictionary of {sorted(map(str, observation))}:"
-            " no contract names these parts. Put them into one array, in the order of the contract."
+            f"`observation` must be an array, because the policy senses only {sensed}, got {got}."
+            " Give it that part alone."
         )
     frame, numbers = None, []
     for name, part in parts.parts.items():

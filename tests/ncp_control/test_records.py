@@ -220,6 +220,15 @@ def test_a_policy_without_such_a_contract_takes_no_dictionary(policy):
     assert "numbers" not in FramesPolicy(cell, head="light", frame_shape=FRAME).to_config()
 
 
+def test_a_policy_of_frames_or_numbers_alone_says_what_it_senses(policy):
+    seen = policy.contract.observation.parts
+    numbers = [part for part in seen.values() if isinstance(part, VectorContract)]
+    for part, told in ((seen["camera"], "frames"), (numbers[0], f"{numbers[0].size} numbers")):
+        message = rf"because the policy senses only {told}, got a dictionary of \['camera', 'goal'"
+        with pytest.raises(ValueError, match=message):
+            pack(parts(), part)
+
+
 def test_sequences_give_what_single_steps_give(policy):
     records = [pack(parts(speed=float(i)), policy.contract.observation) for i in range(3)]
     together, _ = policy(torch.from_numpy(np.stack(records))[None])
