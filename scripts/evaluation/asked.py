@@ -98,6 +98,8 @@ def find_places(policy: Policy, settings: Evaluate) -> list[Place]:
 def place_to_film(places: Sequence[Place], settings: Evaluate, longest_s: float) -> Place:
     """Return the place to film: the first one; in LaneKeeping-v0, a drive of its first track.
 
+    That drive is disturbed as asked if there is one place, and else undisturbed.
+
     Args:
         places: Places of the evaluation.
         settings: Settings of the job.
@@ -109,7 +111,10 @@ def place_to_film(places: Sequence[Place], settings: Evaluate, longest_s: float)
     assert places[0].options is not None
     observe = world.contract.world_options.get("observe", "full")
     track = places[0].options[0]["track"]
-    return track_place(track, longest_s, settings.seed, observe, **_lane_changes(settings))
+    shown = track_place(track, longest_s, settings.seed, observe, **_lane_changes(settings))
+    if len(places) > 1:
+        return shown
+    return dataclasses.replace(shown, strengths=places[0].strengths, labels=places[0].labels)
 
 
 def on_backend(place: Place, backend: str) -> Place:

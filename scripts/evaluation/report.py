@@ -108,11 +108,13 @@ def write_report(
         if skipped is not None:
             report.say(plain(skipped))
         elif is_driving:
+            disturbed_by = film_place.disturbed_by
             report.say(
                 f"[Film of {seconds:g} s on track {episode.infos['track'][0]}](film.mp4): the car"
                 " from behind and what its camera sees; the blue bar is the policy's steering, the"
                 " white mark the expert's. Film and figures but for the tracks are of a drive of"
-                f" their own, without pixel noise. {_OF_FILM}"
+                f" their own, {f'in {disturbed_by}' if disturbed_by else 'undisturbed'}."
+                f" {_OF_FILM}"
             )
         else:
             report.say(f"[Film of {seconds:g} s](film.mp4). {_OF_FILM}")

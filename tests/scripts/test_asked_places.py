@@ -45,6 +45,15 @@ def test_a_driver_of_lanes_is_measured_on_held_out_tracks_if_nothing_is_asked():
     assert place.described == "opencv noise=0 km=0.4"
 
 
+def test_the_film_of_a_drive_is_disturbed_if_there_is_one_place():
+    for asked, shown_in in (
+        ({"noise": (0.3,)}, "noise 0.3"),
+        ({"condition": ("fog:3",)}, ""),  # driven clean as well
+        ({"noise": (0.0, 0.3)}, ""),
+    ):
+        assert places_of(**asked)[1].disturbed_by == shown_in
+
+
 @pytest.mark.parametrize("option", ["on_crash=terminate", "episode_s=3"])
 def test_what_a_measured_drive_sets_itself_is_refused(option):
     with pytest.raises(ValueError, match="must leave out .* where LaneKeeping-v0 is measured, got"):
