@@ -57,7 +57,7 @@ def contract_of_env(
     return Contract(
         observation=observation_of(env.observation_space, known_entries(env)),
         action=actions_of(env.action_space, known_actions(env)),
-        frame_s=frame_interval_s(env) if frame_s is None else frame_s,
+        frame_s=frame_interval_s(env, name) if frame_s is None else frame_s,
         world=name,
         world_options=dict(options or {}),
     )
@@ -185,24 +185,28 @@ def actions_of(
     )
 
 
-def frame_interval_s(env: gymnasium.Env) -> float:
+def frame_interval_s(env: gymnasium.Env, name: str) -> float:
     """Return the interval between two steps of an environment [s].
 
     Source: its attribute `dt` (MuJoCo, Pendulum) or `tau` (CartPole), or its `render_fps`.
 
+    Args:
+        env: The environment.
+        name: Name of the world in the error message.
+
     Raises:
         ValueError: If the environment has none of them.
     """
-    for name in ("dt", "tau"):
-        value: Any = getattr(env.unwrapped, name, None)
+    for attribute in ("dt", "tau"):
+        value: Any = getattr(env.unwrapped, attribute, None)
         if is_number(value) and value > 0:
             return float(value)
     rate_hz = env.metadata.get("render_fps")
     if rate_hz:
         return 1.0 / float(rate_hz)
     raise ValueError(
-        f"`frame_s` must be given for {env!r}, which does not say it. Give the seconds between two"
-        " steps: --world-options frame_s=0.02, or an attribute `dt` of the environment."
+        f"`frame_s` must be given for the world {name!r}, which does not say it. Give the seconds"
+        " between two steps: --world-options frame_s=0.02, or an attribute `dt` of the environment."
     )
 
 
