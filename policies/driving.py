@@ -29,6 +29,7 @@ def make_driving_policy(
     num_actions: int = 1,
     numbers: int = 0,
     frame_shape: tuple[int, int, int] | None = None,
+    sees_time: bool = False,
     wiring: str | None = None,
     reads: str | None = None,
     seed: int = 0,
@@ -45,6 +46,7 @@ def make_driving_policy(
         numbers: Number of inputs beside a frame.
         frame_shape: Height, width and channels of the input of the head. If None: `DRIVING_FRAME`,
             with the channels of all frames that the head takes at once.
+        sees_time: Whether LSTM and GRU get the elapsed time as an input.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: the default of the cell.
         reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
         seed: Seed of the wiring. Not used for `NCP19`, the fixed default wiring of `ncp`.
@@ -61,6 +63,7 @@ def make_driving_policy(
         num_outputs=num_actions,
         frame_s=frame_s,
         seed=seed,
+        sees_time=sees_time,
         wiring=wiring,
         reads=reads,
     )

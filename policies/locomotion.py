@@ -72,6 +72,7 @@ def make_policy_for(
     head: str = "light",
     encoder: Sequence[int] = (),
     seed: int = 0,
+    sees_time: bool = False,
     wiring: str | None = None,
     reads: str | None = None,
 ) -> FramesPolicy | VectorPolicy:
@@ -85,6 +86,7 @@ def make_policy_for(
         head: Conv head for frames, a name in `ncp_control.policy.heads.HEADS`.
         encoder: Widths of the dense layers between observation and cell, if there are no frames.
         seed: Seed of the wiring.
+        sees_time: Whether LSTM and GRU get the elapsed time as an input.
         wiring: A name in `ncp_control.wiring_rules.WIRINGS`; if None: the default of the cell.
         reads: Neurons that the outputs are read from, a name in `ncp_control.cells.synaptic.READS`.
 
@@ -101,6 +103,7 @@ def make_policy_for(
             num_outputs,
             frame_s=contract.frame_s,
             seed=seed,
+            sees_time=sees_time,
             wiring=wiring,
             reads=reads,
         )
@@ -115,6 +118,7 @@ def make_policy_for(
         frame_s=contract.frame_s,
         encoder=encoder,
         seed=seed,
+        sees_time=sees_time,
         wiring=wiring,
         reads=reads,
         choices=contract.choices,
@@ -129,6 +133,7 @@ def make_frames_cell(
     *,
     frame_s: float,
     seed: int = 0,
+    sees_time: bool = False,
     wiring: str | None = None,
     reads: str | None = None,
 ) -> Cell:
@@ -144,6 +149,7 @@ def make_frames_cell(
         num_outputs=num_outputs,
         frame_s=frame_s,
         seed=seed,
+        sees_time=sees_time,
         wiring=wiring,
         reads=reads,
     )

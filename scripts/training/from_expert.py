@@ -56,7 +56,13 @@ class ImitationTask:
 
 
 def imitate_expert(
-    policy: Policy, task: ImitationTask, settings: FromExpert, run: Run, *, is_new: bool = True
+    policy: Policy,
+    task: ImitationTask,
+    settings: FromExpert,
+    run: Run,
+    *,
+    shown: Demonstrations | None = None,
+    is_new: bool = True,
 ) -> Policy:
     """Train a policy on an expert's demonstrations and save the best of its checkpoints.
 
@@ -67,6 +73,7 @@ def imitate_expert(
         task: The task.
         settings: Settings of demonstrations and training.
         run: The run, for metrics, demonstrations, checkpoints and the policy.
+        shown: The demonstrations; if None: `find_or_record` gives them.
         is_new: Whether the scaling of its numeric inputs is set from the demonstrations.
 
     Returns:
@@ -74,10 +81,11 @@ def imitate_expert(
     """
     world = task.demonstration_place.world
     augment = one_after_another(task.augment, settings.conditions_in(world))
-    demonstrations = find_or_record(task, settings, run.folder)
+    if shown is None:
+        shown = find_or_record(task, settings, run.folder)
     if is_new:
-        fit_scale(policy, demonstrations)
-    settings.begin_from(policy, demonstrations, settings.imitation.window, settings.seed)
+        fit_scale(policy, shown)
+    settings.begin_from(policy, shown, settings.imitation.window, settings.seed)
     dagger = run.folder / "dagger"
 
     def ask(learner: Policy, epoch: int) -> Demonstrations:
@@ -91,7 +99,7 @@ def imitate_expert(
     policy.contract = trained_in(world)
     policy = imitate(
         policy,
-        [demonstrations],
+        [shown],
         dataclasses.replace(settings.imitation, seed=settings.seed),
         run,
         validate=validate,

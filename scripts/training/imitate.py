@@ -32,12 +32,20 @@ from scripts.evaluation.tables import Measured, results_table
 from scripts.evaluation.worlds import WorldSettings
 from scripts.training.from_expert import (
     ImitationTask,
+    find_or_record,
     folder_of_epoch,
     imitate_expert,
     load_expert,
 )
 from scripts.training.imitation_settings import OF_A_NEW_CIRCUIT, Imitate
-from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
+from scripts.training.resumption import (
+    add_row,
+    begun_with,
+    label_of,
+    open_run,
+    relevant_settings,
+    seen_time,
+)
 from scripts.training.settings import refuse_unused
 
 TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED = 1_000_000, 500_000, 10_000
@@ -51,33 +59,41 @@ def train_imitate(asked: Imitate) -> Policy:
     task = imitation_task(settings)
     world = task.demonstration_place.world
     results = ResultsFile(settings.results, ("parameters", *world.measure_names))
-    torch.manual_seed(settings.seed)
     policy = begin_policy(settings, world)
     cell = settings.cell
     if settings.policy is not None:
         cell = cell_to_config(policy.circuit.cell)["name"]
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "imitate", cell, step=step) as run:
-        policy = imitate_expert(policy, task, settings, run, is_new=settings.policy is None)
+        shown, is_new = find_or_record(task, settings, run.folder), settings.policy is None
+        if is_new and shown.is_timed:
+            policy = begin_policy(settings, world, sees_time=True)
+        policy = imitate_expert(policy, task, settings, run, shown=shown, is_new=is_new)
         held_out = where_to_imitate(settings).held_out().world
         place = episodes_in(held_out, EVALUATION_SEED, settings.evaluation_episodes)
-        measured = measured_in(world, cell, place.run(policy))
+        measured = measured_in(world, label_of(cell, policy), place.run(policy))
         results.place(run.results)
         parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
-        add_row(results, settings, cell, describe(settings), row)
+        add_row(results, settings, cell, describe(settings, policy), row)
         print(f"policy: {run.policy}\nresults: {results.path}")
         expert_episodes = run_episodes(held_out, None, seeds=place.seeds, expert=task.expert)
     print(results_table([measured_in(world, "expert", expert_episodes), measured]))
     return policy
 
 
-def begin_policy(settings: Imitate, world: World) -> Policy:
-    """Return the saved policy to train further, or a new one.
+def begin_policy(settings: Imitate, world: World, *, sees_time: bool = False) -> Policy:
+    """Return the saved policy to train further, or a new one with weights drawn by the seed.
+
+    Args:
+        settings: Settings of the job.
+        world: The environment.
+        sees_time: Whether a new LSTM or GRU gets the elapsed time as an input.
 
     Raises:
         ValueError: If the saved policy does not fit the environment, or a setting has no use there.
     """
+    torch.manual_seed(settings.seed)
     if settings.policy is None:
         sees_frames = frames_part(world.contract.observation) is not None
         refuse_unused(settings, sees_frames=sees_frames)
@@ -88,6 +104,7 @@ def begin_policy(settings: Imitate, world: World) -> Policy:
             head=settings.head,
             encoder=settings.encoder,
             seed=settings.seed,
+            sees_time=sees_time,
             **settings.drawn,
         )
     policy = load(settings.policy)
@@ -157,13 +174,13 @@ def where_to_imitate(settings: Imitate) -> WorldSettings:
     return WorldSettings(env=cast(str, settings.world), options=options)
 
 
-def describe(settings: Imitate) -> str:
+def describe(settings: Imitate, policy: Policy) -> str:
     """Return the environment and all settings but cell and seed as one cell of a results file.
 
     Settings of a new circuit are left out if a saved policy was trained further.
     """
     unused = () if settings.policy is None else OF_A_NEW_CIRCUIT
-    values = relevant_settings(settings, "world", "cell", *unused)
+    values = relevant_settings(settings, "world", "cell", *unused) | seen_time(policy)
     return f"{settings.world} {json.dumps(values, sort_keys=True, default=str)}"
 
 

@@ -200,6 +200,7 @@ def make_actor(task: Task, num_inputs: int) -> dict[str, Any]:
         len(task.world.contract.output_names),
         frame_s=task.world.frame_s,
         seed=settings.seed,
+        sees_time=settings.is_timed,
         **settings.drawn,
     )
     return {"cell": cell, "head": settings.head}

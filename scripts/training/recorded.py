@@ -56,7 +56,13 @@ from scripts.training.recordings import (
     words_of_split,
     write,
 )
-from scripts.training.resumption import add_row, begun_with, relevant_settings
+from scripts.training.resumption import (
+    add_row,
+    begun_with,
+    label_of,
+    relevant_settings,
+    seen_time,
+)
 from scripts.training.simple_predictors import comparison, correlation_of, simple_errors
 from scripts.training.ways import (
     LARGEST_SHIFT,
@@ -105,10 +111,12 @@ def train_recorded(asked: Recorded) -> None:
         policy, run, ways = learned[chosen], trials[chosen], ways[chosen : chosen + 1]
         predicted = predict_all(policy, stores.test)
         error = error_of(policy, predicted, stores.test)
-        measured[model] = error, correlation_of(predicted, stores.test.actions)
+        errors_of_model = error, correlation_of(predicted, stores.test.actions)
+        measured[label_of(model, policy)] = errors_of_model
         add_simple(results, simple, recordings, settings)
-        row = dict(zip(MEASURES, measured[model], strict=True))
-        add_row(results, settings, model, describe(recordings, settings, ways[0]), row)
+        row = dict(zip(MEASURES, errors_of_model, strict=True))
+        described = describe(recordings, settings, ways[0], policy)
+        add_row(results, settings, model, described, row)
         errors = errors_table("policy", policy, predicted, stores.test, contract.action)
         write_recorded_report(run, policy, stores.test, errors, doubts)
         chosen_runs.append(run)
@@ -195,15 +203,16 @@ def add_simple(
             table.append(name, 0, described, row, typed_command())  # they depend on no seed
 
 
-def describe(recordings: Sequence[Recording], settings: Recorded, way: Way) -> str:
+def describe(recordings: Sequence[Recording], settings: Recorded, way: Way, policy: Policy) -> str:
     """Return recordings and all settings but models and seed as one cell of the results file.
 
     Args:
         recordings: The recordings.
         settings: Settings of the job.
         way: The way in which the kept policy was trained.
+        policy: That policy.
     """
-    values = relevant_settings(settings, "log", "models")
+    values = relevant_settings(settings, "log", "models") | seen_time(policy)
     values = {k: v for k, v in values.items() if v or k not in ("actions", "inputs")}
     del values["use_parts"]
     if words := words_of_split(recordings, settings):
@@ -244,6 +253,7 @@ def make_untrained(
 ) -> Policy:
     """Build an untrained policy for frames, numbers or both."""
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}
+    asked["sees_time"] = split.train.is_timed
     frames = frames_part(contract.observation)
     if frames is None:
         size = NEURONS.get(model, UNITS) if settings.neurons is None else settings.neurons

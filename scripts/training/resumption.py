@@ -207,6 +207,16 @@ def relevant_settings(settings: Any, *left_out: str) -> dict[str, Any]:
     return {k: v for k, v in values.items() if not (v is None and k in of_the_circuit)}
 
 
+def seen_time(policy: Policy) -> dict[str, bool]:
+    """Return what a cell of a results file says of the elapsed time as an input of the circuit."""
+    return {"sees_time": True} if getattr(policy.circuit.cell, "sees_time", False) else {}
+
+
+def label_of(cell: str, policy: Policy) -> str:
+    """Return the name of a trained policy in printed tables."""
+    return f"{cell}, told the elapsed time" if seen_time(policy) else cell
+
+
 def resume_model(model: BaseAlgorithm, settings: Any) -> int:
     """Load the checkpoint into a model if its run is resumed; return the number of steps done.
 

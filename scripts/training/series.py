@@ -26,7 +26,14 @@ from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
 from scripts.training.contracts import with_bounds, with_origin
 from scripts.training.from_expert import fit_scale
-from scripts.training.resumption import add_row, begun_with, open_run, relevant_settings
+from scripts.training.resumption import (
+    add_row,
+    begun_with,
+    label_of,
+    open_run,
+    relevant_settings,
+    seen_time,
+)
 from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
 from scripts.training.series_parts import PARTS, cut, cut_at_gaps, digest_of
 from scripts.training.series_report import compare, measures_of, unseen_rows, write_report
@@ -86,8 +93,9 @@ def train_series(asked: Series) -> Policy:
             for i, one in enumerate(rows["test"])
         ]
         rows = {name: [one.labelled() for one in part] for name, part in rows.items()}
-        table, measured = compare(settings.cell, coder, rows, predicted, unseen["test"])
-        add_row(results, settings, settings.cell, describe(settings), measured)
+        label = label_of(settings.cell, policy)
+        table, measured = compare(label, coder, rows, predicted, unseen["test"])
+        add_row(results, settings, settings.cell, describe(settings, policy), measured)
         write_report(run, coder, table, rows["test"], predicted, unseen["test"])
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
@@ -166,6 +174,7 @@ def learn(
         num_neurons=settings.neurons,
         encoder=settings.encoder,
         seed=settings.seed,
+        sees_time=stores["train"].is_timed,
         **settings.drawn,
     )
     fit_scale(policy, stores["train"])
@@ -183,8 +192,8 @@ def learn(
     return policy
 
 
-def describe(settings: Series) -> str:
+def describe(settings: Series, policy: Policy) -> str:
     """Return the data and all settings that affect training as one cell of a results file."""
-    values = relevant_settings(settings, "data", "cell")
+    values = relevant_settings(settings, "data", "cell") | seen_time(policy)
     names = " ".join(path.name for path in settings.data)
     return f"{names} {json.dumps(values, sort_keys=True)}"

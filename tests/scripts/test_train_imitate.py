@@ -90,6 +90,16 @@ class Stumble(Reach):
         return seen, reward, self.is_right and self.steps == 3, is_over, info
 
 
+class Wait(Reach):
+    """The same, where every third step takes three times as long."""
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        late = self.steps // 3 * 2
+        dt_s = 0.3 if self.steps % 3 == 0 else 0.1
+        return *rest, {**info, "time_s": 0.1 * (self.steps + late), "dt_s": dt_s}
+
+
 def bring_home(env, observation, info):
     """Return the step towards zero."""
     return np.clip(-3.0 * env.unwrapped.place, -1.0, 1.0)
@@ -348,6 +358,16 @@ def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
         (row,) = csv.DictReader(file)
     assert -20.0 < float(row["mean_return"]) < 0.0
     assert int(row["parameters"]) == sum(p.numel() for p in policy.parameters())
+
+
+@pytest.mark.parametrize(("world", "is_told"), [("Reach", False), ("Wait", True)])
+def test_a_cell_that_knows_no_time_is_told_where_it_varies(tmp_path, capsys, world, is_told):
+    config = ImitationConfig(epochs=1, window=10, batch_size=8)
+    policy = train_imitate(quick(tmp_path, world, cell="lstm", imitation=config))
+    assert policy.circuit.cell.sees_time == is_told
+    assert ("| lstm, told the elapsed time | " in capsys.readouterr().out) == is_told
+    (run,) = (tmp_path / "runs").iterdir()
+    assert ("sees_time" in (run / "results.csv").read_text()) == is_told
 
 
 def test_the_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):

@@ -20,7 +20,7 @@ from scripts.training.distill import train_distill
 from scripts.training.imitation_settings import Imitate
 from scripts.training.jobs import JOBS
 from scripts.training.places import where_to_learn
-from scripts.training.ppo import describe, make_model, train_ppo
+from scripts.training.ppo import describe, make_actor, make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
 from scripts.training.resumption import begun_with, open_run
@@ -182,6 +182,12 @@ def test_cells_that_know_no_time_are_told_where_frames_are_lost(
     policy: Any = make_model(Task.of(asked)).policy
     cells = policy.lstm_actor.circuit.cell, policy.lstm_critic.circuit.cell
     assert [(type(cell), cell.sees_time) for cell in cells] == [(LSTM, is_told), (GRU, is_told)]
+
+
+def test_a_cell_behind_a_camera_is_told_too_where_frames_are_lost(tmp_path):
+    frames = {"world": "tests.scripts.test_train_ppo_driving:Camera", "encoder": ()}
+    asked = settings(tmp_path, observe="full", cell="lstm", drop_probability=0.3, **frames)
+    assert make_actor(Task.of(asked), 32)["cell"].sees_time
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,23 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     assert f"| {error**0.5:.4f} " in line
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_cell_that_knows_no_time_is_told_where_it_varies(
+    type_command, udacity_log, capsys, tmp_path, is_told
+):
+    if is_told:  # every tenth frame was lost
+        log = udacity_log / "driving_log.csv"
+        lines = log.read_text().splitlines()
+        log.write_text("\n".join(line for i, line in enumerate(lines) if i % 10 != 5))
+    words = [*WORDS, "--log", udacity_log]
+    words[1:3] = ["--models", "lstm"]
+    assert type_command(train, JOBS, *words) == 0
+    assert ("| lstm, told the elapsed time " in capsys.readouterr().out) == is_told
+    (run,) = (tmp_path / "runs").iterdir()
+    assert Policy.load(run / "policy").circuit.cell.sees_time == is_told
+    assert ("sees_time" in (run / "results.csv").read_text()) == is_told
+
+
 def test_circuits_that_learn_from_a_log_can_begin_with_time_constants(
     type_command, udacity_log, monkeypatch
 ):

@@ -220,6 +220,40 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
 
 
+def answers_after(policy, steps_s):
+    """Return the output of a policy at the same second row, some time after the first."""
+    first, second = np.zeros(2, np.float32), np.ones(2, np.float32)
+    answers = []
+    for dt_s in steps_s:
+        policy.reset()
+        policy.act(first, dt_s=0.1)
+        answers.append(float(policy.act(second, dt_s=dt_s)[0]))
+    return answers
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_cells_that_know_no_time_are_told_where_it_varies(
+    type_command, waves, tmp_path, capsys, cell
+):
+    words = ["--target", "height", "--cell", cell, "--imitation.epochs", "1"]
+    assert type_command(train, JOBS, *job(waves, *words, "--runs", "varying")) == 0
+    assert f"| {cell}, told the elapsed time | " in capsys.readouterr().out
+    run, row = results_in(tmp_path / "varying")
+    assert row["model"] == cell and '"sees_time": true' in row["settings"]
+    short, long = answers_after(load(run / "policy"), (0.05, 0.5))
+    assert short != long
+    lines = [line.split(",") for line in waves.read_text().splitlines()]
+    for i, cells in enumerate(lines[1:]):
+        cells[0] = f"{0.1 * i + 0.002 * (-1) ** i:.4f}"  # stamps with a little jitter
+    waves.write_text("\n".join(map(",".join, lines)))
+    assert type_command(train, JOBS, *job(waves, *words, "--runs", "steady")) == 0
+    assert "told the elapsed time" not in capsys.readouterr().out
+    run, row = results_in(tmp_path / "steady")
+    assert "sees_time" not in row["settings"]
+    short, long = answers_after(load(run / "policy"), (0.05, 0.5))
+    assert short == long
+
+
 def test_nothing_is_forecast_across_a_gap(type_command, tmp_path, capsys):
     rows = [f"{i + 1000 * (i >= 195)},{i}" for i in range(200)]
     Path("data.csv").write_text("\n".join(["t,x", *rows]))

@@ -43,6 +43,8 @@ ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
 LABELS = "is_labelled"
 """Name of the array of a store that has frames without a label."""
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
+STEADY = 0.1
+"""Largest deviation of a time step from the median, as a share of it, that counts as steady."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,6 +139,12 @@ class Demonstrations:
 
     def __len__(self) -> int:
         return len(self.observations)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the time between frames varies, so that LSTM and GRU need it as an input."""
+        usual_s = np.median(self.dt_s)
+        return bool((np.abs(self.dt_s - usual_s) > STEADY * usual_s).any())
 
     @property
     def num_episodes(self) -> int:
