@@ -25,6 +25,7 @@ from ncp_control.cells import Feedforward
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.json_files import read_json
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.imitation import (
     error_of,
@@ -74,8 +75,10 @@ from scripts.training.ways import (
 )
 
 MEASURES: tuple[str, ...] = ("test_mse", "correlation")
-"""Columns of the results file: mean squared error over all actions, and correlation of the first
+"""Errors in the results file: mean squared error over all actions, and correlation of the first
 action with that of the person (0 for a constant)."""
+COLUMNS = ("parameters", *MEASURES)
+"""Measured columns of the results file; simple predictors have no number of parameters."""
 RUNS = "runs.json"
 """File in each run folder with the names of all run folders of the job, in the order of the
 models."""
@@ -87,7 +90,7 @@ def train_recorded(asked: Recorded) -> None:
     """Train each model on the recordings, and compare its test error with simple predictors."""
     settings = begun_with(asked)
     use_threads(settings.threads)
-    results = ResultsFile(settings.results, MEASURES)  # fails before the work, not after it
+    results = ResultsFile(settings.results, COLUMNS)  # fails before the work, not after it
     recordings, parts, doubts = load(settings)
     contract = seeing_together(contract_of_recordings(recordings), frames_together(settings.head))
     settings = with_ways_that_fit(settings, contract)
@@ -100,7 +103,7 @@ def train_recorded(asked: Recorded) -> None:
     counts = [f"{len(getattr(split, name).actions):,} {name}" for name in PARTS]
     print("frames:", ", ".join(counts))
     simple = simple_errors(split.train, split.validation, split.test)
-    measured = dict(simple)
+    measured, parameters = dict(simple), dict[str, int]()
     stores, ways, chosen_runs = split.for_contract(contract), ways_of(settings), []
     for model, trials in zip(settings.models, runs, strict=True):
         learned = [
@@ -114,13 +117,16 @@ def train_recorded(asked: Recorded) -> None:
         errors_of_model = error, correlation_of(predicted, stores.test.actions)
         measured[label_of(model, policy)] = errors_of_model
         add_simple(results, simple, recordings, settings)
-        row = dict(zip(MEASURES, errors_of_model, strict=True))
+        parameters[model] = num_parameters(policy)
+        row = {"parameters": parameters[model]} | dict(zip(MEASURES, errors_of_model, strict=True))
         described = describe(recordings, settings, ways[0], policy)
         add_row(results, settings, model, described, row)
         errors = errors_table("policy", policy, predicted, stores.test, contract.action)
         write_recorded_report(run, policy, stores.test, errors, doubts)
         chosen_runs.append(run)
     print(comparison(measured, contract.action))
+    counted = [f"{model} {count:,}" for model, count in parameters.items()]
+    print(f"parameters: {', '.join(counted)}")
     print("policies:", *[run.policy for run in chosen_runs])
     print("reports:", *[run.report for run in chosen_runs])
     print(f"results: {results.path}")
@@ -199,7 +205,7 @@ def add_simple(
     known = {(row["model"], row["settings"], row["test_mse"]) for row in table.rows()}
     for name, values in simple.items():
         if (name, described, str(values[0])) not in known:
-            row = dict(zip(MEASURES, values, strict=True))
+            row = {"parameters": "", **dict(zip(MEASURES, values, strict=True))}
             table.append(name, 0, described, row, typed_command())  # they depend on no seed
 
 

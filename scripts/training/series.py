@@ -17,6 +17,7 @@ from envs.series import TimeSeries, read_series
 from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.learning.imitation import imitate, imitation_error, predict_episode
 from ncp_control.learning.results import ResultsFile
@@ -50,7 +51,7 @@ def train_series(asked: Series) -> Policy:
     use_threads(settings.threads)
     is_class = settings.task == "classify"
     measures = measures_of(settings.target, has_classes=is_class)
-    results = ResultsFile(settings.results, measures)
+    results = ResultsFile(settings.results, ("parameters", *measures))
     series = read(settings)
     source = {"sha256": digest_of(series), "rows_ahead": settings.rows_ahead}
     check_source(settings, source)
@@ -95,11 +96,13 @@ def train_series(asked: Series) -> Policy:
         rows = {name: [one.labelled() for one in part] for name, part in rows.items()}
         label = label_of(settings.cell, policy)
         table, measured = compare(label, coder, rows, predicted, unseen["test"])
-        add_row(results, settings, settings.cell, describe(settings, policy), measured)
+        row = {"parameters": num_parameters(policy), **measured}
+        add_row(results, settings, settings.cell, describe(settings, policy), row)
         write_report(run, coder, table, rows["test"], predicted, unseen["test"])
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)
+    print(f"parameters: {row['parameters']:,}")
     warn(doubts_of_result(coder, rows, predicted))
     for line in (f"policy: {run.policy}", f"report: {run.report}", f"results: {results.path}"):
         print(line)

@@ -221,8 +221,14 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     stacked = cells["stacked"]
     assert isinstance(stacked, StackedFrames) and stacked.hidden_size == 64
     assert stacked.input_size == cells["gru"].input_size, "the head that the others have"
-    error = float(rows[-1]["test_mse"])
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "| stacked " in line]
+    assert {row["parameters"] for row in rows[: len(SIMPLE)]} == {""}
+    (gru,) = (tmp_path / "runs").glob("recorded-gru-*")
+    numbers = sum(p.numel() for p in Policy.load(gru / "policy").parameters())
+    assert int(rows[6]["parameters"]) == numbers
+    error, printed = float(rows[-1]["test_mse"]), capsys.readouterr().out
+    counts = ", ".join(f"{row['model']} {int(row['parameters']):,}" for row in rows[5:])
+    assert f"parameters: {counts}\n" in printed
+    (line,) = [line for line in printed.splitlines() if "| stacked " in line]
     assert f"| {error**0.5:.4f} " in line
 
 

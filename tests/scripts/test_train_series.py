@@ -13,6 +13,7 @@ from envs.series_rows import SeriesRows
 from ncp_control import LTC, VectorPolicy, load
 from ncp_control.commands.export import Export, export
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
+from ncp_control.layers import num_parameters
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.wiring_rules import fully_connected
 from scripts.audit import audit
@@ -198,6 +199,8 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert float(row["of_persistence"]) < 0.6
     assert f"{float(row['rmse']):.4g}" in printed
     policy = load(run / "policy")
+    assert int(row["parameters"]) == num_parameters(policy)
+    assert f"parameters: {num_parameters(policy):,}\n" in printed
     assert [entry.name for entry in policy.contract.observation.entries] == ["height", "slope"]
     assert policy.contract.action[0].name == "height 5 rows ahead"
     with (run / "report" / "predictions.csv").open(newline="") as file:
