@@ -322,12 +322,29 @@ class Recording:
         rest = replace(self, episodes=tuple(episode for episode in late if len(episode)))
         return first, rest.center_only()
 
+    @property
+    def actions_before(self) -> list[list[float] | None]:
+        """Scaled actions in the frame before each episode; None where there is no such frame.
+
+        A part of a recording may begin in the middle of a drive.
+        """
+        found = []
+        for episode in self.episodes:
+            numbers = np.array([[episode.before.get(name, np.nan)] for name in self.actions])
+            actions = [
+                scaled(one, name, self.scales)
+                for one, name in zip(numbers, self.actions, strict=True)
+            ]
+            found.append(np.concatenate(actions).tolist() if np.isfinite(numbers).all() else None)
+        return found
+
     @contextmanager
     def as_demonstrations(self) -> Iterator[Demonstrations]:
         """Yield the recording as demonstrations in a temporary folder, deleted after the block."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "frames"
             with self.open_store(folder) as writer:
+                writer.describe(actions_before=self.actions_before)
                 self.write(writer)
             yield Demonstrations.open(folder)
 

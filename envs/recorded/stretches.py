@@ -1,7 +1,7 @@
 """Stretches of a recording without gaps, and the rules for cutting a recording into them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,6 +51,9 @@ class Stretch:
     declare none."""
     task: str = ""
     """What is done, in words; "" if the recording does not say it."""
+    before: Mapping[str, float] = field(default_factory=dict)
+    """Values of the quantities in the frame before the first one, NaN where missing; empty if
+    there is no such frame."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,11 +70,16 @@ class Stretch:
         """Return the episodes into which the stretch is cut, e.g. after frames were removed."""
         begins = np.flatnonzero(cuts.begins(self.rows, self.time_s))
         ends = [*begins[1:], len(self)]
-        return [self._take(np.arange(*ends)) for ends in zip(begins, ends, strict=True)]
+        first, *rest = [self._take(np.arange(*ends)) for ends in zip(begins, ends, strict=True)]
+        return [first, *(replace(one, before={}) for one in rest)]
 
     def _take(self, kept: np.ndarray) -> "Stretch":
+        before = self.before
+        if len(kept) and kept[0]:
+            before = {name: float(values[kept[0] - 1]) for name, values in self.numbers.items()}
         return replace(
             self,
+            before=before,
             rows=self.rows[kept],
             image_paths=tuple(self.image_paths[i] for i in kept) if self.image_paths else (),
             numbers={name: values[kept] for name, values in self.numbers.items()},

@@ -8,7 +8,8 @@
 | persistence | the recorded one of the previous frame; of a forecast, the last known value |
 
 Persistence knows the last recorded command, which no policy gets. It shows how little changes from
-one frame to the next. At the beginning of an episode it is the mean, or the most frequent choice.
+one frame to the next. Where a part begins in the middle of a drive, it is that of the frame before
+the part. At the beginning of a drive there is none: such frames do not count for persistence.
 """
 
 from collections.abc import Sequence
@@ -54,14 +55,18 @@ def errors_table(
         drivers = {"mean of the recording": usual, "always neutral": neutral}
         measured = "RMSE of"
         factors = np.array([abs(one.scale[1]) if one.scale else 1.0 for one in action])
-    drivers["persistence"] = earlier_actions(store, usual)[counted]
     drivers = {name: policy.command(predicted)[counted], **drivers}
+    earlier = earlier_actions(store)[counted]
+    if is_known(earlier).any():
+        drivers["persistence"] = earlier
     errors = []
     for acted in drivers.values():
+        acted = np.broadcast_to(acted, wanted.shape)
+        known = is_known(acted)
         if policy.choices:
-            errors.append(np.mean(acted != wanted, axis=0))
+            errors.append(np.mean(acted[known] != wanted[known], axis=0))
         else:
-            errors.append(factors * np.sqrt(np.mean((acted - wanted) ** 2, axis=0)))
+            errors.append(factors * np.sqrt(np.mean((acted - wanted)[known] ** 2, axis=0)))
     rows = [
         [f"{one.name} [{one.unit}]" if one.unit else one.name, *map(float, row)]
         for one, row in zip(action, np.array(errors).T, strict=True)
@@ -104,18 +109,24 @@ def rounded(errors: Table) -> str:
     return markdown_table(errors.header, rows)
 
 
-def earlier_actions(store: Demonstrations, first: np.ndarray) -> np.ndarray:
+def earlier_actions(store: Demonstrations) -> np.ndarray:
     """Return the last actions that were known before each frame, shape (frames, action), float64.
 
     These are those of the previous frame, or of the last frame whose target is in the past if a
-    store holds forecasts (`rows_ahead` in its source).
+    store holds forecasts (`rows_ahead` in its source). At the beginning of an episode they are
+    those of the frame before it (`actions_before` in the source), or NaN if there is none.
 
     Args:
         store: The recording.
-        first: Action returned where none is known yet in an episode, shape (action,).
     """
     frames_ago = max(store.source.get("rows_ahead", 1), 1)
     earlier = np.roll(store.actions.astype(np.float64), frames_ago, axis=0)
-    for start in store.episode_starts.tolist():
-        earlier[start : start + frames_ago] = first
+    before = store.source.get("actions_before", [None] * store.num_episodes)
+    for start, actions in zip(store.episode_starts.tolist(), before, strict=True):
+        earlier[start : start + frames_ago] = np.nan if actions is None else actions
     return earlier
+
+
+def is_known(acted: np.ndarray) -> np.ndarray:
+    """True for frames in which a driver has an action, shape (frames,); see `earlier_actions`."""
+    return np.isfinite(acted).all(axis=1)

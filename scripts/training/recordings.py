@@ -204,6 +204,8 @@ def write(parts: Sequence[Parts], folder: Path, frames_as: str = "raw") -> Split
                 frame_shape=record_frame(alike[0].observation),
                 source=source,
             ) as writer:
+                before = [actions for part in alike for actions in part.actions_before]
+                writer.describe(actions_before=before)
                 for part in alike:
                     part.write(writer)
         stores[name] = Demonstrations.open(folder / name)

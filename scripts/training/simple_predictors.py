@@ -9,7 +9,8 @@
 | linear on shrunken grey frames | ridge regression; its strength is chosen in the validation part |
 
 Persistence knows the person's last action, which no policy gets. It shows how little changes from
-one frame to the next. Where no action is steering, the table has other words for two of them.
+one frame to the next. Frames at the beginning of a drive have no frame before them, and do not
+count for it. Where no action is steering, the table has other words for two of them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from ncp_control.contract import ActionContract
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.linear import ridge
 from ncp_control.markdown import markdown_table
-from scripts.evaluation.recorded import earlier_actions
+from scripts.evaluation.recorded import earlier_actions, is_known
 
 STRAIGHT = "always straight"
 BEST_CONSTANT = "best constant in hindsight"
@@ -43,6 +44,8 @@ def simple_predictions(
 ) -> dict[str, np.ndarray]:
     """Return the predictions of each predictor for the test part, shape (frames, action), float64.
 
+    Persistence is NaN in frames that have no frame before them, and left out if all have none.
+
     Args:
         train: Part to fit the predictors to.
         validation: Part that chooses the strength of the ridge penalty.
@@ -56,7 +59,9 @@ def simple_predictions(
         BEST_CONSTANT: wanted.mean(axis=0),
     }
     predicted = {name: np.broadcast_to(value, wanted.shape) for name, value in constants.items()}
-    predicted[PERSISTENCE] = earlier_actions(test, first=mean)
+    earlier = earlier_actions(test)
+    if is_known(earlier).any():
+        predicted[PERSISTENCE] = earlier
     if train.observations.dtype == np.uint8 and train.observations.ndim == 4:
         predicted[LINEAR] = _linear(train, validation, test)
     return predicted
@@ -66,11 +71,12 @@ def simple_errors(
     train: Demonstrations, validation: Demonstrations, test: Demonstrations
 ) -> dict[str, tuple[float, float]]:
     """Return mean squared error and correlation of each predictor in the test part."""
-    wanted = test.actions.astype(np.float64)
-    return {
-        name: (float(np.mean((predicted - wanted) ** 2)), correlation_of(predicted, wanted))
-        for name, predicted in simple_predictions(train, validation, test).items()
-    }
+    errors = {}
+    for name, predicted in simple_predictions(train, validation, test).items():
+        known = is_known(predicted)
+        said, wanted = predicted[known], test.actions[known].astype(np.float64)
+        errors[name] = float(np.mean((said - wanted) ** 2)), correlation_of(said, wanted)
+    return errors
 
 
 def correlation_of(predicted: np.ndarray, wanted: np.ndarray) -> float:

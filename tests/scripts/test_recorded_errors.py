@@ -16,7 +16,7 @@ from scripts.evaluation.settings import Evaluate
 
 
 def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
-    """Two episodes of a ramp: persistence lags by its step, and begins with the mean."""
+    """Two episodes of a ramp: persistence lags by its step, where there is a frame before."""
     ramp = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.3, 0.4, 0.5, 0.6, 0.7])
     actions = np.column_stack([ramp, np.full(10, 0.25)]).astype(np.float32)
     store = Demonstrations(
@@ -35,13 +35,12 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
     assert table.header == ["RMSE of", *drivers]
     (steering, *degrees), (throttle, *shares) = table.rows
     assert (steering, throttle) == ("steering [deg]", "throttle")
-    lag = (8 * 0.1**2 + 0.1**2 + 0.3**2) / 10
     assert degrees == pytest.approx(
         [
             40 * 0.2,
             40 * ramp.std(),
             40 * np.sqrt(np.mean((ramp - 0.25) ** 2)),
-            40 * np.sqrt(lag),
+            40 * 0.1,
         ],
         rel=1e-6,
     )
@@ -49,7 +48,7 @@ def test_errors_of_a_ramp_are_known_in_the_unit_of_each_action():
     marked = dataclasses.replace(store, is_labelled=np.arange(10) < 5)
     acted = actions + np.array([-0.2, 0.1])
     (_, *degrees), (_, *shares) = errors_table("mine", policy, acted, marked, action).rows
-    assert degrees[-1] == pytest.approx(40 * np.sqrt((4 * 0.1**2 + 0.2**2) / 5), rel=1e-6)
+    assert degrees[-1] == pytest.approx(40 * 0.1, rel=1e-6)
     assert shares == pytest.approx([0.1, 0.0, 0.25, 0.0], rel=1e-6)
 
 
@@ -77,8 +76,21 @@ def test_persistence_of_a_forecast_does_not_know_the_future():
         episode_starts=np.array([0]),
         meta={"source": {"rows_ahead": 3}},
     )
-    known = earlier_actions(store, np.array([-1.0]))
-    np.testing.assert_allclose(known[:, 0], [-1.0, -1.0, -1.0, *values[:5]])
+    known = earlier_actions(store)
+    np.testing.assert_allclose(known[:, 0], [np.nan, np.nan, np.nan, *values[:5]])
+
+
+def test_persistence_is_left_out_where_no_frame_follows_another():
+    actions = np.float32([[0.5], [1.0]])
+    store = Demonstrations(
+        observations=np.zeros((2, 1), np.float32),
+        actions=actions,
+        dt_s=np.full(2, 0.1, np.float32),
+        episode_starts=np.array([0, 1]),
+    )
+    policy = VectorPolicy(LTC(fully_connected(1, 4, 1), frame_s=0.1), observation_size=1)
+    table = errors_table("mine", policy, actions, store, [ActionContract(name="throttle")])
+    assert table.header == ["RMSE of", "mine", "mean of the recording", "always neutral"]
 
 
 def test_choices_are_right_or_wrong():
@@ -99,7 +111,7 @@ def test_choices_are_right_or_wrong():
     assert table.header == [
         *("share of wrong choices of", "mine", "most frequent choice", "persistence"),
     ]
-    wrong = 1 / 8, 3 / 8, 4 / 8
+    wrong = 1 / 8, 3 / 8, 3 / 6
     assert table.rows == [["gear", *wrong]]
 
 
@@ -124,9 +136,8 @@ def heater(tmp_path):
 def test_demonstrations_are_a_recording(type_command, tmp_path, capsys):
     assert type_command(evaluate_policy, Evaluate, "policy", "--log", "shown") == 0
     (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| heater [degC]")]
-    persistence = 5 * np.sqrt((1 + 3 * 2**2) / 4)  # it begins with the mean, 0
     assert [float(cell) for cell in row.split("|")[2:-1]] == pytest.approx(
-        [5.0, 5.0, 5 * np.sqrt(2.0), persistence], rel=1e-3
+        [5.0, 5.0, 5 * np.sqrt(2.0), 10.0], rel=1e-3
     )
 
 

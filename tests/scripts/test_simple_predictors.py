@@ -1,5 +1,7 @@
 """Predictors that know no circuit, against what they should say of data that were made so."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from scripts.training.simple_predictors import (
     LINEAR,
     PERSISTENCE,
     comparison,
+    simple_errors,
     simple_predictions,
 )
 
@@ -55,12 +58,18 @@ def parts():
 
 
 def test_persistence_says_what_was_done_one_frame_earlier_in_the_same_episode(parts):
-    train, _, test = parts
+    _, _, test = parts
     said = simple_predictions(*parts)[PERSISTENCE]
     done = test.actions
     np.testing.assert_array_equal(said[1:30], done[:29])
     np.testing.assert_array_equal(said[31:], done[30:-1])
-    np.testing.assert_allclose(said[[0, 30]], train.actions.mean(), rtol=1e-5)
+    assert np.isnan(said[[0, 30]]).all()
+    begun = dataclasses.replace(test, meta={"source": {"actions_before": [[0.75], None]}})
+    said = simple_predictions(*parts[:2], begun)[PERSISTENCE]
+    assert said[0] == 0.75 and np.isnan(said[30])
+    error, _ = simple_errors(*parts[:2], begun)[PERSISTENCE]
+    wanted = np.delete(done, 30) - np.delete(said, 30)
+    assert error == pytest.approx(float(np.mean(wanted**2)))
 
 
 def test_the_linear_predictor_sees_what_is_linear_in_the_frame(parts):

@@ -232,6 +232,24 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     assert f"| {error**0.5:.4f} " in line
 
 
+def test_persistence_has_one_error_in_training_and_evaluation(
+    type_command, steer, read, tmp_path, capsys
+):
+    """The frame before the test part is in the log, so that each frame of the part counts."""
+    wanted = np.float32([0.9 * np.sin(i / 4) for i in range(120)]).round(4)
+    log = steer(lambda i: wanted[i])
+    assert type_command(train, JOBS, *WORDS, "--log", log) == 0
+    capsys.readouterr()
+    (run,) = (tmp_path / "runs").iterdir()
+    row = read(run / "results.csv")[SIMPLE.index("persistence of the person's own steering")]
+    assert float(row["test_mse"]) == pytest.approx(np.mean(np.diff(wanted[95:]) ** 2), rel=1e-4)
+    assert len(Demonstrations.open(run / "demonstrations" / "test")) == 24
+    for words in ([log, "--log-share", "0.2"], [run / "demonstrations" / "test"]):
+        assert type_command(evaluate_policy, Evaluate, run / "policy", "--log", *words) == 0
+        (told,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("| steering")]
+        assert float(told.split("|")[-2]) == pytest.approx(float(row["test_mse"]) ** 0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize("is_told", [False, True])
 def test_a_cell_that_knows_no_time_is_told_where_it_varies(
     type_command, udacity_log, capsys, tmp_path, is_told

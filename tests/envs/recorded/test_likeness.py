@@ -1,6 +1,7 @@
 """Parts of a recording that cannot judge what another part teaches are named."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,16 @@ def test_real_recordings(recordings, name, said):
         pytest.skip(f"no {name} in {recordings}")
     doubts = compare_actions(*load_recording(recordings / name).split(0.8), "test part")
     assert [doubt[: len(said or "")] for doubt in doubts] == ([] if said is None else [said])
+
+
+def test_a_part_knows_the_action_of_the_frame_before_it():
+    whole = recording_of(np.arange(40) / 100)
+    first, rest = whole.split(0.5)
+    assert whole.actions_before == first.actions_before == [None]
+    assert rest.actions_before == [[pytest.approx(0.19)]]
+    (episode,) = whole.episodes
+    is_in = ((episode.rows >= 10) & (episode.rows < 15)) | (episode.rows >= 30)
+    pieces = replace(whole, episodes=tuple(episode.select(is_in).cut(whole.cuts)))
+    assert pieces.actions_before == [[pytest.approx(0.09)], None], "the gap has other frames"
+    scales = replace(rest, scales={"steering": (0.1, 0.5)})
+    assert scales.actions_before == [[pytest.approx((0.19 - 0.1) / 0.5)]]
