@@ -114,9 +114,7 @@ class PPO(Reinforcement):
         suits: dict[str, Any] = {
             "critic": "gru" if hides and self.cell != "mlp" else "mlp",
             "critic_first_steps": 0,
-            # 10 suits an LTC circuit without an encoder. With an encoder, the return at 10 was
-            # lower in all four walking tasks (mean of two seeds).
-            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
+            "actor_lr_scale": self.usual_actor_lr_scale,
         }
         if self.policy is not None:
             suits = {"critic": "gru", "critic_first_steps": 16_384, "actor_lr_scale": 1.0}

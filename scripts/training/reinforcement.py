@@ -135,6 +135,12 @@ def train_and_measure(
         The policy, its row of the results file, and its run.
     """
     settings = task.settings
+    scale = settings.resolved["actor_lr_scale"]
+    if settings.actor_lr_scale is None and scale != 1.0:
+        print(
+            f"note: the actor of a new {settings.cell} circuit learns {scale:g} times as fast as"
+            " the critic, by default; with other cells both are as fast (--actor-lr-scale 1)"
+        )
     step = resume_model(model, settings)
     with open_run(settings, job, run_name(task.where, task.name), step=step) as run:
         with contextlib.closing(environments(model)):

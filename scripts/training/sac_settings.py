@@ -83,7 +83,7 @@ class SAC(Reinforcement):
         hides = read_options(self.world_options).get("observe") == "positions"
         suits = {
             "critic_frames": 4 if hides and self.cell != "mlp" else 1,
-            "actor_lr_scale": 3.0 if self.cell == "ltc" else 1.0,
+            "actor_lr_scale": self.usual_actor_lr_scale,
         }
         values = {name: getattr(self, name) for name in suits}
         return suits | {name: value for name, value in values.items() if value is not None}

@@ -24,6 +24,7 @@ from scripts.training.ppo import describe, make_actor, make_model, train_ppo
 from scripts.training.ppo_settings import PPO
 from scripts.training.reinforcement import Task
 from scripts.training.resumption import begun_with, open_run
+from scripts.training.sac_settings import SAC
 from scripts.training.settings import Distill
 
 
@@ -85,13 +86,22 @@ def test_a_training_ends_with_a_policy_and_a_row_and_can_be_prolonged(tmp_path, 
     ],
 )
 def test_each_actor_gets_what_suits_it_and_the_row_tells(
-    tmp_path, cell, observe, encoder, critic, scale
+    tmp_path, capsys, cell, observe, encoder, critic, scale
 ):
     policy = train_ppo(settings(tmp_path, steps=128, cell=cell, observe=observe))
     assert policy.act(np.zeros(8 if observe == "positions" else 17)).shape == (6,)
     assert policy.to_config()["encoder"] == encoder
     told = json.loads(rows(tmp_path)[0]["settings"].split(" ", 2)[2])
     assert (told["encoder"], told["critic"], told["actor_lr_scale"]) == (encoder, critic, scale)
+    is_other = f"note: the actor of a new {cell} circuit learns 3 times as fast as the critic"
+    assert (is_other in capsys.readouterr().out) == (scale == 3.0)
+
+
+def test_two_names_of_a_cell_have_the_same_defaults():
+    for kind in (PPO, SAC):
+        scales = [kind(cell=name).resolved["actor_lr_scale"] for name in ("ltc", "ncp", "cfc")]
+        assert scales == [3.0, 3.0, 1.0]
+        assert kind(cell="ncp", actor_lr_scale=1.0).resolved["actor_lr_scale"] == 1.0
 
 
 def test_a_new_circuit_begins_with_the_time_constants_that_were_asked_for(tmp_path):
