@@ -64,6 +64,7 @@ from scripts.training.resumption import (
     relevant_settings,
     seen_time,
 )
+from scripts.training.settings import check_needs_no_frames
 from scripts.training.simple_predictors import comparison, correlation_of, simple_errors
 from scripts.training.ways import (
     LARGEST_SHIFT,
@@ -93,6 +94,9 @@ def train_recorded(asked: Recorded) -> None:
     results = ResultsFile(settings.results, COLUMNS)  # fails before the work, not after it
     recordings, parts, doubts = load(settings)
     contract = seeing_together(contract_of_recordings(recordings), frames_together(settings.head))
+    if frames_part(contract.observation) is None:
+        for model in settings.models:
+            check_needs_no_frames(model, setting="models")
     settings = with_ways_that_fit(settings, contract)
     tell(recordings, doubts, settings)
     runs = open_runs(settings)

@@ -6,7 +6,7 @@ from typing import Any
 from ncp_control.keyword_options import read_options
 from ncp_control.names import check_name
 from ncp_control.ranges import check_at_least
-from scripts.training.settings import Reinforcement
+from scripts.training.settings import Reinforcement, check_needs_no_frames
 from scripts.unused_settings import refuse_changed
 
 ALGORITHMS = ("sac", "tqc")
@@ -51,6 +51,7 @@ class SAC(Reinforcement):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_needs_no_frames(self.cell)
         check_name("algorithm", self.algorithm, ALGORITHMS)
         check_at_least(self, 1, "first_steps", "updates", "critic_frames", "replay_steps")
         check_at_least(self, 0, "burn_in")

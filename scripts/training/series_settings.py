@@ -9,7 +9,7 @@ from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero, check_at_least, check_given, check_part
 from scripts.options import one_of
 from scripts.training.new_circuit import NewCircuit
-from scripts.training.settings import check_circuit
+from scripts.training.settings import check_circuit, check_needs_no_frames
 
 TASKS = ("forecast", "classify")
 SPLITS = ("time", "series")
@@ -84,6 +84,7 @@ class Series(NewCircuit):
         check_name("task", self.task, TASKS)
         check_name("split", self.split, SPLITS)
         check_circuit(self.cell, self.wiring)
+        check_needs_no_frames(self.cell)
         check_at_least(self, 1, "neurons", "threads")
         check_at_least(self, 0, "seed", "horizon")
         if self.max_gap_s is not None:

@@ -94,6 +94,7 @@ class Distill(Learner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_circuit(self.cell, self.wiring)
+        check_needs_no_frames(self.cell)
         check_at_least(self, 1, "neurons")
         check_widths(self.encoder)
 
@@ -198,20 +199,30 @@ class Teacher:
 
 
 def refuse_unused(settings: Any, *, sees_frames: bool) -> None:
-    """Refuse a conv head where there are no frames, and an encoder where there are frames.
+    """Refuse a conv head or cnn where there are no frames, and an encoder where there are frames.
 
     Args:
         settings: Settings of a job with `head` and `encoder`; an empty encoder means no encoder.
         sees_frames: Whether the observations of the environment have frames.
 
     Raises:
-        ValueError: If the unused one of the two was set.
+        ValueError: If one without a use was set.
     """
     if not sees_frames:
+        check_needs_no_frames(settings.cell)
         refuse_changed(settings, ("head",), "with a world of numbers", "It takes frames.")
     elif settings.encoder:
         why = "The head takes its place."
         refuse_changed(settings, ("encoder",), "with a world of frames", why)
+
+
+def check_needs_no_frames(cell: str, *, setting: str = "cell") -> None:
+    """Refuse cnn, whose convolutions are those of the head of a policy that sees frames."""
+    if cell == "cnn":
+        raise ValueError(
+            f"`{setting}` must be another where there are no frames, got 'cnn', which needs them."
+            " Take mlp for a network without memory."
+        )
 
 
 def check_circuit(cell: str, wiring: str | None, *, setting: str = "cell") -> None:

@@ -343,6 +343,12 @@ def test_what_a_world_has_no_use_for_is_refused(tmp_path, world, useless):
     assert list(tmp_path.glob("runs/*")) == []
 
 
+def test_a_network_of_convolutions_is_refused_where_there_are_no_frames(tmp_path):
+    with pytest.raises(ValueError, match="`cell` must be another where there are no frames, got"):
+        train_imitate(quick(tmp_path, "Reach", cell="cnn"))
+    assert list(tmp_path.glob("runs/*")) == []
+
+
 @pytest.mark.parametrize("world", ["Reach", "Look"])
 def test_a_policy_for_several_motors_is_trained_and_says_where(tmp_path, world):
     train_imitate(quick(tmp_path, world))

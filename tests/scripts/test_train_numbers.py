@@ -78,6 +78,8 @@ def test_an_arm_without_a_camera_is_learned(type_command, tmp_path, own_names, c
     )
     (tmp_path / "arm").mkdir()
     asked = ["--actions", "action", "--log", tmp_path / "arm"]
+    assert type_command(train, JOBS, "recorded", "--models", "ncp", "cnn", *asked) == 2
+    assert "`models` must be another where there are no frames, got" in capsys.readouterr().err
     assert type_command(train, JOBS, *WORDS, *asked) == 0
     assert "learned: action.elbow; sensed: state.elbow" in capsys.readouterr().out
     policy = Policy.load(the_run(tmp_path) / "policy")

@@ -27,8 +27,10 @@ from scripts.running.settings import Calibrate, Faults
 from scripts.train import train
 from scripts.training import series_report
 from scripts.training.jobs import JOBS
+from scripts.training.sac_settings import SAC
 from scripts.training.series_doubts import doubts_of_result
 from scripts.training.series_report import caption, compare, draw, measures_of, natural_order
+from scripts.training.settings import Distill
 
 QUICK = "--neurons 12 --imitation.window 16 --imitation.batch-size 4".split()
 
@@ -221,6 +223,15 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert policy.contract.action[0].scale == pytest.approx((offset, factor), rel=1e-6)
     low, high = offset - factor, offset + factor
     assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
+
+
+def test_a_network_of_convolutions_is_refused_where_there_are_no_frames(refuse, waves):
+    words = job(waves, "--target", "height", "--cell", "cnn")
+    told = "`cell` must be another where there are no frames, got 'cnn', which needs them. Take mlp"
+    refuse(train, JOBS, words, told)
+    for kind in (Distill, SAC):
+        with pytest.raises(ValueError, match="`cell` must be another where there are no frames"):
+            kind(cell="cnn")
 
 
 def answers_after(policy, steps_s):
