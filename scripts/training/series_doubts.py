@@ -9,7 +9,7 @@ from envs.series_rows import RowCoder, SeriesRows
 from ncp_control.learning.demonstrations import Demonstrations, Windows
 from ncp_control.learning.settings import ImitationConfig
 from ncp_control.policy.scaling import RELATIVE_DEVIATION
-from scripts.training.series_report import most_frequent, without_inputs
+from scripts.training.series_report import linear, most_frequent, without_inputs
 from scripts.training.series_settings import Series
 
 FEW_STEPS = 300
@@ -123,7 +123,8 @@ def doubts_of_result(
         errors = {"always telling the most frequent class": np.mean(is_wrong)}
     else:
         own = np.mean((outputs.clip(-1.0, 1.0) - wanted) ** 2)
-        simple = reversed(without_inputs(rows).items())
-        errors = {f"the {who}": np.mean((said - wanted) ** 2) for who, said in simple}
+        blind = reversed(without_inputs(rows).items())
+        simple = {"a linear map of each row": linear(rows), **{f"the {who}": v for who, v in blind}}
+        errors = {who: np.mean((said - wanted) ** 2) for who, said in simple.items()}
     better = [who for who, error in errors.items() if error < own]
     return [f"{' and '.join(better)} had a lower error than the policy. {REMEDY}"] if better else []

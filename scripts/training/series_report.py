@@ -118,7 +118,7 @@ def without_inputs(rows: Mapping[str, Sequence[SeriesRows]]) -> dict[str, np.nda
     }
 
 
-def linear(rows: dict[str, list[SeriesRows]]) -> np.ndarray:
+def linear(rows: Mapping[str, Sequence[SeriesRows]]) -> np.ndarray:
     """Return predictions for the test part of a linear map of single rows, by least squares."""
     train, test = (
         np.concatenate([one.observations for one in rows[part]]).astype(np.float64)

@@ -168,19 +168,26 @@ def test_the_figure_orders_classes_as_a_person_would_and_names_some_of_many():
 
 def test_a_policy_that_is_worse_than_no_training_is_told():
     coder = SimpleNamespace(classes=())
-    one = SimpleNamespace(wanted=np.array([[0.1], [0.3]]), last_known=np.array([[np.nan], [0.1]]))
+    one = SimpleNamespace(
+        wanted=np.array([[0.1], [0.3]]),
+        last_known=np.array([[np.nan], [0.1]]),
+        observations=np.ones((2, 1)),  # of which a linear map can only tell the mean
+    )
     rows = {"train": [one], "test": [one]}  # mean 0.2: errors 0.1, 0.1; last known: 0.1, 0.2
     for said, told in (
         ([0.1, 0.25], []),
         (
             [0.25, 0.15],
-            ["the training mean had a lower error than the policy. Raise --imitation.ep"],
+            ["a linear map of each row and the training mean had a lower error than the poli"],
         ),
-        ([0.5, 3.0], ["the last known value and the training mean had a lower error than the pol"]),
+        ([0.5, 3.0], ["a linear map of each row and the last known value and the training mean h"]),
     ):
         doubts = doubts_of_result(coder, rows, [np.array(said)[:, None]])
         assert len(doubts) == len(told)
         assert all(doubt.startswith(text) for doubt, text in zip(doubts, told, strict=True))
+    one.observations = np.array([[0.0], [1.0]])  # of which it tells the target
+    (doubt,) = doubts_of_result(coder, rows, [np.array([[0.1], [0.25]])])
+    assert doubt.startswith("a linear map of each row had a lower error than the policy. Raise --")
     coder.classes, one.wanted = ("down", "up"), np.array([[0.0], [1.0], [1.0]])
     scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     assert doubts_of_result(coder, rows, [scores]) == []  # as good as always up
@@ -196,7 +203,8 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     run, row = results_in(tmp_path / "runs")
     printed = capsys.readouterr().out
     assert "only 168 optimizer steps in all (14 in each epoch). Raise --imitation.e" in printed
-    assert "lower error than the policy" not in printed
+    told = "warning: a linear map of each row had a lower error than the policy. Raise --imit"
+    assert told in printed, "a wave is a linear map of height and slope; nothing else is better"
     assert "not seen, since they hold no numbers in the training part: side. " in printed
     assert float(row["of_persistence"]) < 0.6
     assert f"{float(row['rmse']):.4g}" in printed
