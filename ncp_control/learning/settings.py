@@ -55,7 +55,7 @@ class ImitationConfig:
     uses the current weights. An average steadies training on few or noisy data."""
     dagger_epochs: tuple[int, ...] | None = ()
     """DAgger epochs, counted from 0: before each, the learner acts and the expert labels its
-    observations. If None: epoch 3, if there is one."""
+    observations. If None: epoch 3 (train.py imitate: 2 to 6), as far as there are such."""
     precision: str = "float32"
     """Arithmetic of the head: float32, or bfloat16 on processors that support it natively."""
     device: str = "auto"

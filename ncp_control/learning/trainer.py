@@ -268,12 +268,11 @@ class Trainer:
         if state.best_epoch == 0:
             raise DivergenceError(
                 f"The training must stay finite, but diverged in {where}, with a loss of {loss:g}."
-                " Lower the learning rate or clip the gradient."
+                " Lower the learning rate."
             )
         tqdm.write(
             f"  {self._description or 'training'} diverged in {where}, with a loss of {loss:g}: the"
-            f" best before it, of {unit} {state.best_epoch}, is kept. Lower the learning rate or"
-            " clip the gradient."
+            f" best before it, of {unit} {state.best_epoch}, is kept. Lower the learning rate."
         )
 
     def _has_nothing_to_gain(self) -> bool:

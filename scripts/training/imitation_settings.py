@@ -1,6 +1,6 @@
 """Settings of `train.py imitate` and `drive`; imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,8 @@ OF_A_NEW_CIRCUIT = (
     *("reads", "tau_s", "synapses"),
 )
 """Settings of `Imitate` without a use where a saved policy is trained further."""
+USUAL_EPOCHS = range(2, 7)
+"""Default DAgger epochs of `Imitate`, as far as there are such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ class Imitate(FromExpert):
             epochs=8,
             window=16,
             batch_size=8,
-            dagger_epochs=(2, 3, 4, 5, 6),
+            dagger_epochs=None,
             turn_weight=0.0,
             weight_average=0.99,
         )
@@ -181,6 +183,10 @@ class Imitate(FromExpert):
     """Number of evaluation episodes after training, with other seeds."""
 
     def __post_init__(self) -> None:
+        if self.imitation.dagger_epochs is None:
+            usual = tuple(epoch for epoch in USUAL_EPOCHS if epoch < self.imitation.epochs)
+            adapted = replace(self.imitation, dagger_epochs=usual)
+            object.__setattr__(self, "imitation", adapted)
         super().__post_init__()
         if self.world is None and self.resume is None:
             raise ValueError("`world` must be given, got None. Name one with --world.")

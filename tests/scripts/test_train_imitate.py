@@ -26,6 +26,7 @@ from ncp_control.worlds import find_world
 from policies.augmentation import FrameAugmentation
 from policies.experts import race
 from policies.locomotion import make_policy_for
+from scripts.train import train
 from scripts.training import from_expert, imitate
 from scripts.training.from_expert import (
     find_or_record,
@@ -38,6 +39,7 @@ from scripts.training.imitate import (
     train_imitate,
 )
 from scripts.training.imitation_settings import Imitate
+from scripts.training.jobs import JOBS
 
 OWN = "tests.scripts.test_train_imitate"
 """This module: it holds the worlds and experts of the tests."""
@@ -326,6 +328,24 @@ def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_el
         task = imitation_task(asked)
         find_or_record(task, asked, tmp_path)
         assert len(list((tmp_path / "data").iterdir())) == stores
+
+
+@pytest.mark.parametrize(
+    ("epochs", "asked"), [(1, ()), (4, (2, 3)), (None, (2, 3, 4, 5, 6)), (12, (2, 3, 4, 5, 6))]
+)
+def test_the_usual_dagger_epochs_are_those_that_come(monkeypatch, type_command, epochs, asked):
+    found = []
+    monkeypatch.setattr("scripts.training.imitate.train_imitate", found.append)
+    words = [] if epochs is None else ["--imitation.epochs", epochs]
+    assert type_command(train, JOBS, "imitate", "--world", "Pendulum-v1", *words) == 0
+    assert found[0].imitation.dagger_epochs == asked
+
+
+def test_dagger_epochs_that_never_come_are_refused(refuse):
+    words = "imitate --world Pendulum-v1 --imitation.epochs 2 --imitation.dagger-epochs 1 2".split()
+    refuse(
+        train, JOBS, words, r"`dagger_epochs` must be from 0 to below `epochs`, got \(1, 2\) of 2"
+    )
 
 
 def test_nothing_is_repeated_where_the_learner_acts_once(tmp_path):

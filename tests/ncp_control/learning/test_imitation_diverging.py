@@ -54,7 +54,8 @@ def test_a_training_that_diverges_ends_with_the_best_before_it(
     broken = 1
     run = Run.create("test", "tiny", config, root=tmp_path)
     with pytest.raises(
-        DivergenceError, match="must stay finite, but diverged in step 1 of epoch 1, .* Lower"
+        DivergenceError,
+        match="must stay finite, but diverged in step 1 of epoch 1, .* Lower the learning rate.$",
     ):
         imitate(tiny_policy, [delayed_store], config, run, validate=validate, augment=augment)
 
