@@ -45,6 +45,7 @@ from scripts.training.resumption import (
     open_run,
     relevant_settings,
     seen_time,
+    words_of_size,
 )
 from scripts.training.settings import refuse_unused
 
@@ -76,6 +77,7 @@ def train_imitate(asked: Imitate) -> Policy:
         parameters = num_parameters(policy)
         row = {"parameters": parameters, **measured.measures}
         add_row(results, settings, cell, describe(settings, policy), row)
+        print(f"{cell}: {words_of_size(policy)}")
         print(f"policy: {run.policy}\nresults: {results.path}")
         expert_episodes = run_episodes(held_out, None, seeds=place.seeds, expert=task.expert)
     print(results_table([measured_in(world, "expert", expert_episodes), measured]))
@@ -97,15 +99,17 @@ def begin_policy(settings: Imitate, world: World, *, sees_time: bool = False) ->
     if settings.policy is None:
         sees_frames = frames_part(world.contract.observation) is not None
         refuse_unused(settings, sees_frames=sees_frames)
-        return make_policy_for(
-            world.contract,
-            settings.cell,
-            num_neurons=settings.neurons,
-            head=settings.head,
-            encoder=settings.encoder,
-            seed=settings.seed,
-            sees_time=sees_time,
-            **settings.drawn,
+        return settings.build(
+            lambda neurons: make_policy_for(
+                world.contract,
+                settings.cell,
+                num_neurons=neurons,
+                head=settings.head,
+                encoder=settings.encoder,
+                seed=settings.seed,
+                sees_time=sees_time,
+                **settings.drawn,
+            )
         )
     policy = load(settings.policy)
     world.check_policy(policy.contract)

@@ -23,10 +23,11 @@ from scripts.training.settings import (
     check_sees_one_frame,
     check_widths,
 )
+from scripts.training.sized import Sized
 from scripts.unused_settings import refuse_changed
 
 OF_A_NEW_CIRCUIT = (
-    *("cell", "neurons", "wiring", "head", "encoder"),
+    *("cell", "neurons", "parameters", "wiring", "head", "encoder"),
     *("reads", "tau_s", "synapses"),
 )
 """Settings of `Imitate` without a use where a saved policy is trained further."""
@@ -131,7 +132,7 @@ class Drive(FromExpert):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imitate(FromExpert):
+class Imitate(Sized, FromExpert):
     """Imitate an expert in any environment: first from demonstrations, then by DAgger."""
 
     world: str | None = None
@@ -194,6 +195,7 @@ class Imitate(FromExpert):
         read_options(self.world_options)
         check_widths(self.encoder)
         check_at_least(self, 1, "neurons", "episodes", "dagger_episodes")
+        self.check_size()
         check_at_least(self, 1, "validation_episodes", "evaluation_episodes")
         check_share("dagger_repeat", self.dagger_repeat)
         if self.dagger_repeat and len(self.imitation.asked_epochs) < 2:

@@ -63,6 +63,7 @@ from scripts.training.resumption import (
     label_of,
     relevant_settings,
     seen_time,
+    words_of_size,
 )
 from scripts.training.settings import check_needs_no_frames
 from scripts.training.simple_predictors import comparison, correlation_of, simple_errors
@@ -107,7 +108,7 @@ def train_recorded(asked: Recorded) -> None:
     counts = [f"{len(getattr(split, name).actions):,} {name}" for name in PARTS]
     print("frames:", ", ".join(counts))
     simple = simple_errors(split.train, split.validation, split.test)
-    measured, parameters = dict(simple), dict[str, int]()
+    measured, sizes = dict(simple), []
     stores, ways, chosen_runs = split.for_contract(contract), ways_of(settings), []
     for model, trials in zip(settings.models, runs, strict=True):
         learned = [
@@ -121,16 +122,17 @@ def train_recorded(asked: Recorded) -> None:
         errors_of_model = error, correlation_of(predicted, stores.test.actions)
         measured[label_of(model, policy)] = errors_of_model
         add_simple(results, simple, recordings, settings)
-        parameters[model] = num_parameters(policy)
-        row = {"parameters": parameters[model]} | dict(zip(MEASURES, errors_of_model, strict=True))
+        sizes.append(f"{model}: {words_of_size(policy)}")
+        row = {"parameters": num_parameters(policy)} | dict(
+            zip(MEASURES, errors_of_model, strict=True)
+        )
         described = describe(recordings, settings, ways[0], policy)
         add_row(results, settings, model, described, row)
         errors = errors_table("policy", policy, predicted, stores.test, contract.action)
         write_recorded_report(run, policy, stores.test, errors, doubts)
         chosen_runs.append(run)
     print(comparison(measured, contract.action))
-    counted = [f"{model} {count:,}" for model, count in parameters.items()]
-    print(f"parameters: {', '.join(counted)}")
+    print(*sizes, sep="\n")
     print("policies:", *[run.policy for run in chosen_runs])
     print("reports:", *[run.report for run in chosen_runs])
     print(f"results: {results.path}")
@@ -265,20 +267,23 @@ def make_untrained(
     asked: dict[str, Any] = {**settings.drawn, "seed": settings.seed}
     asked["sees_time"] = split.train.is_timed
     frames = frames_part(contract.observation)
-    if frames is None:
-        size = NEURONS.get(model, UNITS) if settings.neurons is None else settings.neurons
-        policy = make_policy_for(contract, model, num_neurons=size, **asked)
-    else:
-        policy = make_driving_policy(
+
+    def make(neurons: int | None) -> Policy:
+        if frames is None:
+            size = NEURONS.get(model, UNITS) if neurons is None else neurons
+            return make_policy_for(contract, model, num_neurons=size, **asked)
+        return make_driving_policy(
             model,
             head=settings.head,
             frame_s=contract.frame_s,
-            num_units=settings.neurons,
+            num_units=neurons,
             num_actions=len(contract.action),
             numbers=len(entries_of(contract.observation)),
             frame_shape=frames.shape,
             **asked,
         )
+
+    policy = settings.build(make)
     fit_scale(policy, split.train)
     policy.contract = contract
     return policy

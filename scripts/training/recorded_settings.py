@@ -16,10 +16,11 @@ from scripts.options import one_of
 from scripts.training.kept_frames import KeptFrames
 from scripts.training.new_circuit import NewCircuit
 from scripts.training.settings import check_circuit, check_head
+from scripts.training.sized import Sized
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded(KeptFrames, NewCircuit):
+class Recorded(KeptFrames, Sized, NewCircuit):
     """Train on recordings of a person: driving logs, robot datasets or your own tables.
 
     The first part of each recording trains, the last part tests; frames are not shuffled between
@@ -41,8 +42,6 @@ class Recorded(KeptFrames, NewCircuit):
     """Cells of the circuits to train, one after the other. If settings below are left to
     validation, the first circuit is trained without and with each of them, and the others only in
     the way with the lowest validation error."""
-    neurons: int | None = None
-    """Number of neurons of a wired circuit, of units of any other. If None: 19 and 64."""
     head: Annotated[str, one_of("head")] = "light"
     """Conv head: light has 18,072 parameters, paper 79,420. motion gets two frames and how far the
     image moved between them; it cannot be exported yet."""
@@ -100,6 +99,7 @@ class Recorded(KeptFrames, NewCircuit):
             check_circuit(model, self.wiring, setting="models")
         check_head(self.head)
         check_at_least(self, 1, "neurons", "threads")
+        self.check_size()
         check_part("train_share", self.train_share)
         check_part("validation_share", self.validation_share)
         if self.smoothing_s is not None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from ncp_control.layers import num_parameters
 from ncp_control.learning.divergence import DivergenceError
 from ncp_control.learning.launched import is_restarted, launch_name
 from ncp_control.learning.reinforcement.checkpoint import load_checkpoint, steps_done
@@ -203,13 +204,26 @@ def relevant_settings(settings: Any, *left_out: str) -> dict[str, Any]:
             values["imitation"].pop(name)
     if values.get("frames_as") == "raw":
         values.pop("frames_as")
-    of_the_circuit = {field.name for field in dataclasses.fields(NewCircuit)} | {"neurons"}
+    if values.get("parameters") is not None:
+        values.pop("neurons")
+    of_the_circuit = {field.name for field in dataclasses.fields(NewCircuit)}
+    of_the_circuit |= {"neurons", "parameters"}
     return {k: v for k, v in values.items() if not (v is None and k in of_the_circuit)}
 
 
 def seen_time(policy: Policy) -> dict[str, bool]:
     """Return what a cell of a results file says of the elapsed time as an input of the circuit."""
     return {"sees_time": True} if getattr(policy.circuit.cell, "sees_time", False) else {}
+
+
+def words_of_size(policy: Policy) -> str:
+    """Return the numbers of parameters and of neurons or units of a policy in words."""
+    cell = policy.circuit.cell
+    cell = getattr(cell, "cell", cell)  # that beside a memory
+    wiring = getattr(cell, "wiring", None)
+    units = wiring.num_neurons if wiring is not None else getattr(cell, "hidden_size", None)
+    words = f"{num_parameters(policy):,} parameters"
+    return words if units is None else f"{words}, {units} neurons"
 
 
 def label_of(cell: str, policy: Policy) -> str:

@@ -34,6 +34,7 @@ from scripts.training.resumption import (
     open_run,
     relevant_settings,
     seen_time,
+    words_of_size,
 )
 from scripts.training.series_doubts import doubts_of, doubts_of_result, doubts_of_steps
 from scripts.training.series_parts import PARTS, cut, cut_at_gaps, digest_of
@@ -102,7 +103,7 @@ def train_series(asked: Series) -> Policy:
     print(contract.describe())
     print(f"rows: {', '.join(f'{name} {sum(map(len, rows[name])):,}' for name in PARTS)}")
     print(table)
-    print(f"parameters: {row['parameters']:,}")
+    print(f"{settings.cell}: {words_of_size(policy)}")
     warn(doubts_of_result(coder, rows, predicted))
     for line in (f"policy: {run.policy}", f"report: {run.report}", f"results: {results.path}"):
         print(line)
@@ -171,14 +172,16 @@ def learn(
 ) -> Policy:
     """Train a policy on the training part, and save the one with the lowest validation error."""
     torch.manual_seed(settings.seed)
-    policy = make_policy_for(
-        contract,
-        settings.cell,
-        num_neurons=settings.neurons,
-        encoder=settings.encoder,
-        seed=settings.seed,
-        sees_time=stores["train"].is_timed,
-        **settings.drawn,
+    policy = settings.build(
+        lambda neurons: make_policy_for(
+            contract,
+            settings.cell,
+            num_neurons=neurons,
+            encoder=settings.encoder,
+            seed=settings.seed,
+            sees_time=stores["train"].is_timed,
+            **settings.drawn,
+        )
     )
     fit_scale(policy, stores["train"])
     policy.contract = contract

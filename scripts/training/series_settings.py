@@ -10,13 +10,14 @@ from ncp_control.ranges import check_above_zero, check_at_least, check_given, ch
 from scripts.options import one_of
 from scripts.training.new_circuit import NewCircuit
 from scripts.training.settings import check_circuit, check_needs_no_frames
+from scripts.training.sized import Sized
 
 TASKS = ("forecast", "classify")
 SPLITS = ("time", "series")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series(NewCircuit):
+class Series(Sized, NewCircuit):
     """Train on your own time series: CSV files, with irregular times and missing values.
 
     The result is saved and exported like any other policy: its observation is the columns, and its
@@ -86,6 +87,7 @@ class Series(NewCircuit):
         check_circuit(self.cell, self.wiring)
         check_needs_no_frames(self.cell)
         check_at_least(self, 1, "neurons", "threads")
+        self.check_size()
         check_at_least(self, 0, "seed", "horizon")
         if self.max_gap_s is not None:
             check_above_zero("max_gap_s", self.max_gap_s)

@@ -226,8 +226,8 @@ def test_the_models_of_the_roads_table_learn_from_a_log_side_by_side(
     numbers = sum(p.numel() for p in Policy.load(gru / "policy").parameters())
     assert int(rows[6]["parameters"]) == numbers
     error, printed = float(rows[-1]["test_mse"]), capsys.readouterr().out
-    counts = ", ".join(f"{row['model']} {int(row['parameters']):,}" for row in rows[5:])
-    assert f"parameters: {counts}\n" in printed
+    sizes = [f"{row['model']}: {int(row['parameters']):,} parameters, " for row in rows[5:]]
+    assert all(size in printed for size in sizes)
     (line,) = [line for line in printed.splitlines() if "| stacked " in line]
     assert f"| {error**0.5:.4f} " in line
 

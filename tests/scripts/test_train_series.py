@@ -210,7 +210,7 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert f"{float(row['rmse']):.4g}" in printed
     policy = load(run / "policy")
     assert int(row["parameters"]) == num_parameters(policy)
-    assert f"parameters: {num_parameters(policy):,}\n" in printed
+    assert f"ltc: {num_parameters(policy):,} parameters, 12 neurons\n" in printed
     assert [entry.name for entry in policy.contract.observation.entries] == ["height", "slope"]
     assert policy.contract.action[0].name == "height 5 rows ahead"
     with (run / "report" / "predictions.csv").open(newline="") as file:
@@ -231,6 +231,22 @@ def test_a_forecast_is_better_than_saying_that_nothing_changes(
     assert policy.contract.action[0].scale == pytest.approx((offset, factor), rel=1e-6)
     low, high = offset - factor, offset + factor
     assert f"in [-1, 1] for {low:.4g} to {high:.4g}" in policy.contract.describe()
+
+
+@pytest.mark.parametrize("cell", ["ltc", "cfc", "lstm", "mixed_ltc"])
+def test_cells_can_be_compared_at_one_number_of_parameters(
+    type_command, waves, tmp_path, capsys, cell
+):
+    words = job(waves, "--target", "height", "--cell", cell, "--imitation.epochs", "1")
+    at = words.index("--neurons")
+    del words[at : at + 2]
+    assert type_command(train, JOBS, *words, "--parameters", 1500) == 0
+    run, row = results_in(tmp_path / "runs")
+    assert abs(int(row["parameters"]) - 1500) < 150
+    policy = load(run / "policy")
+    assert num_parameters(policy) == int(row["parameters"])
+    assert f"{cell}: {num_parameters(policy):,} parameters, " in capsys.readouterr().out
+    assert '"parameters": 1500' in row["settings"] and '"neurons"' not in row["settings"]
 
 
 def test_a_network_of_convolutions_is_refused_where_there_are_no_frames(refuse, waves):
