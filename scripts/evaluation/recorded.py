@@ -129,4 +129,4 @@ def earlier_actions(store: Demonstrations) -> np.ndarray:
 
 def is_known(acted: np.ndarray) -> np.ndarray:
     """True for frames in which a driver has an action, shape (frames,); see `earlier_actions`."""
-    return np.isfinite(acted).all(axis=1)
+    return np.all(np.isfinite(acted), axis=1)
