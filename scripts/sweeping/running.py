@@ -18,6 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 from ncp_control.devices import usable_cores
 from scripts.sweeping.settings import Sweep
 from scripts.sweeping.trials import command_of
@@ -147,7 +149,11 @@ def run_trial(trial: Path, words: Sequence[str], cwd: str, environment: Mapping[
         environment: Environment variables in addition to those of this process.
     """
     with (trial / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the training process holds the lock, too
+        try:  # the training process holds the lock, too
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write(f"  another process trains in {trial}: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         (trial / STOP).unlink(missing_ok=True)
         command = [sys.executable, str(TRAIN), *command_of(words, trial)]
         with (trial / "log.txt").open("ab") as log:

@@ -270,7 +270,7 @@ def raising(take):
     return taking
 
 
-def test_two_processes_do_not_train_in_one_folder(pretend, tmp_path, monkeypatch):
+def test_two_processes_do_not_train_in_one_folder(pretend, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STEP_S", "0.05")
     statuses = []
     threads = [
@@ -286,6 +286,7 @@ def test_two_processes_do_not_train_in_one_folder(pretend, tmp_path, monkeypatch
     for thread in threads:
         thread.join()
     assert statuses == [0, 0]
+    assert f"another process trains in {tmp_path}: waiting" in capsys.readouterr().out
     (run,) = (tmp_path / "runs").iterdir()
     assert len((run / "metrics.csv").read_text().splitlines()) == 6
 
