@@ -52,8 +52,8 @@ class Sweep:
     """Folder in which the run folder of the sweep is created. It holds those of the training
     runs."""
     resume: Path | None = None
-    """Run folder of a stopped sweep to resume, with the settings that it was started with; only
-    `by` and `lowest` may be given anew."""
+    """Run folder of a sweep to resume, with the settings that it was started with; only `by` and
+    `lowest` may be given anew. Training runs that failed are tried again."""
     seed: int = 0
     """Seed of the search. Seeds of the training runs are set by --grid seed=0,1,2."""
 

@@ -1,7 +1,5 @@
-"""Main loop of a sweep: starts trials, retries those that were killed, and keeps the best."""
+"""Main loop of a sweep: starts trials, retries those that were killed, and stops poor ones."""
 
-import math
-import shutil
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -18,21 +16,22 @@ from ncp_control.learning.run import Run
 from scripts.sweeping.points import Points
 from scripts.sweeping.running import PATIENCE_S, STOP, Pool, open_pool
 from scripts.sweeping.settings import Sweep
-from scripts.sweeping.tables import all_rows, summary, write_results
+from scripts.sweeping.sweep_report import IN_TRAINING, tell
+from scripts.sweeping.tables import all_rows, rows_of_trials, write_rows
 from scripts.sweeping.trials import (
     DONE,
     FAILED,
     PRUNED,
     Curve,
     Trial,
+    Values,
     curve_of,
+    described,
     words_of,
 )
 from scripts.training.jobs import JOBS
 from scripts.training.resumption import begun_with, open_run
 
-IN_TRAINING = "in metrics.csv"
-"""What tells a value of a training's curve from the result of its evaluation in the table."""
 LOOK_S = 2.0
 """Time between two checks of the learning curves of running trials [s]."""
 FIRST_ROW, FEWEST = 3, 3
@@ -40,16 +39,26 @@ FIRST_ROW, FEWEST = 3, 3
 
 
 def sweep(asked: Sweep) -> None:
-    """Run the trials of a sweep, print a table, and save the best policy."""
+    """Run the trials of a sweep, print a table, and save the best policy.
+
+    Raises:
+        SystemExit: If a trial failed, after all else is done.
+    """
     settings = begun_with(asked if asked.by is None else replace(asked, by=None, lowest=False))
     if asked.by is not None:  # a resumed sweep, too, may be ranked by another column
         settings = replace(settings, by=asked.by, lowest=asked.lowest)
     curve = curve_of(settings)
     check(settings, curve)
-    with open_pool(settings) as pool, open_run(settings, "sweep", settings.job, step=0) as run:
+    with (
+        open_pool(settings) as pool,
+        open_run(settings, "sweep", settings.job, step=0) as run,
+        files.locked(
+            run.folder, waits=lambda: print(f"another process runs this sweep: {run.folder}")
+        ),
+    ):
         points = Points(settings, run.trials.absolute(), curve)
         _Work(settings, points, run, curve).do(pool)
-        tell(points, run, curve)
+        tell(points.trials, run, curve)
 
 
 def check(settings: Sweep, curve: Curve) -> None:
@@ -99,7 +108,9 @@ class _Work:
             trial = self._again.pop(0) if self._again else self._points.next()
             if trial is None:
                 break
-            if trial.outcome is not None:  # ended before the sweep was resumed
+            if trial.state == FAILED:  # before the sweep was resumed
+                trial.forget_end()
+            if trial.outcome is not None:
                 self._end(trial)
                 continue
             trial.begin()
@@ -126,7 +137,7 @@ class _Work:
             return
         else:
             reason = str(error) if error is not None else f"status {status}: {trial.last_words()}"
-            trial.end(FAILED, reason)
+            trial.end(FAILED, reason, is_killed=is_killed)
         self._end(trial)
 
     def _end(self, trial: Trial) -> None:
@@ -143,7 +154,9 @@ class _Work:
         if outcome["state"] == DONE:
             text = f"{self._curve.name} {value:.5g} {IN_TRAINING}"
         tqdm.write(f"  trial {trial.number}  {trial.described()}  {outcome['state']}: {text}")
-        write_results(self._run.results, all_rows(self._points.trials))
+        write_rows(self._run.results, all_rows(self._points.trials))
+        ended = rows_of_trials(self._points.trials, self._curve)
+        write_rows(self._run.folder / "trials.csv", ended)
         self._bar.update()
 
     def _prune(self) -> None:
@@ -169,36 +182,3 @@ def is_behind(own: Sequence[float], others: Sequence[Sequence[float]], curve: Cu
     if len(own) < FIRST_ROW or len(reached) < FEWEST:
         return False
     return curve.is_better(statistics.median(reached), own[-1])
-
-
-def tell(points: Points, run: Run, curve: Curve) -> None:
-    """Print the table and failed trials, and save the best policy as that of the sweep."""
-    rows = all_rows(points.trials)
-    names = list(points.trials[0].values)
-    if rows:
-        table = summary(rows, names)
-        files.write_file(run.report / "table.md", table + "\n")
-        print(table)
-    for trial in points.trials:
-        outcome = trial.outcome or {}
-        if outcome.get("state") == FAILED:
-            print(f"trial {trial.number} failed with {outcome['reason']}; see {trial.folder}")
-    best = best_policy(points.trials, curve)
-    if best is not None:
-        trial, policy, score = best
-        with files.new_folder(run.policy) as new:
-            shutil.copytree(policy, new, dirs_exist_ok=True)
-        text = f"{curve.name} {score:.5g} {IN_TRAINING}: trial {trial.number}, {trial.described()}"
-        print(f"policy: {run.policy}, of the best {text}")
-    if rows:
-        print(f"results: {run.results}")
-
-
-def best_policy(trials: Sequence[Trial], curve: Curve) -> tuple[Trial, Path, float] | None:
-    """Return the best trial, its policy folder and its score; on a tie, the first trial."""
-    best, best_score = None, math.nan
-    for trial in trials:
-        run, score = trial.best(curve) if trial.is_done else (None, math.nan)
-        if run is not None and (run / "policy").is_dir() and curve.is_better(score, best_score):
-            best, best_score = (trial, run / "policy", score), score
-    return best

@@ -7,7 +7,7 @@
         outcome.json    how the trial ended; written last
 
 A trial that was stopped is run again in the same folder. Its training resumes from the checkpoint,
-or starts from scratch if there is none.
+or starts from scratch if there is none. A trial that failed is run again if the sweep is resumed.
 """
 
 import csv
@@ -102,22 +102,53 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_file(self.folder / "trial.json", json.dumps({"values": dict(self.values)}))
 
-    def end(self, state: str, reason: str = "") -> None:
-        """Save how the trial ended in outcome.json: a state, and a reason unless it is done."""
-        files.write_file(
-            self.folder / "outcome.json", json.dumps({"state": state, "reason": reason})
-        )
+    def end(self, state: str, reason: str = "", *, is_killed: bool = False) -> None:
+        """Save how the trial ended in outcome.json.
+
+        Args:
+            state: `DONE`, `PRUNED` or `FAILED`.
+            reason: Why it is not done.
+            is_killed: Whether it failed because its process was killed, not by an error of its own.
+        """
+        outcome = {"state": state, "reason": reason, "is_killed": is_killed}
+        files.write_file(self.folder / "outcome.json", json.dumps(outcome))
+
+    def forget_end(self) -> None:
+        """Let a trial that has ended run again.
+
+        What a training run wrote before its own error is removed, since the code that made it may
+        have been mended; one that was killed keeps its checkpoint.
+        """
+        if not (self.outcome or {}).get("is_killed"):
+            shutil.rmtree(self.folder / "runs", ignore_errors=True)
+            self.log.unlink(missing_ok=True)
+        (self.folder / "outcome.json").unlink()
 
     @property
-    def outcome(self) -> dict[str, str] | None:
-        """How the trial ended: `state`, and the reason as `reason`; None if it has not ended."""
+    def log(self) -> Path:
+        """Output of the training run."""
+        return self.folder / "log.txt"
+
+    @property
+    def outcome(self) -> dict[str, Any] | None:
+        """How the trial ended, see `end`; None if it has not ended."""
         path = self.folder / "outcome.json"
         return read_json(path, max_bytes=1_000_000) if path.is_file() else None
 
     @property
+    def state(self) -> str | None:
+        """`DONE`, `PRUNED` or `FAILED`; None if the trial has not ended."""
+        return (self.outcome or {}).get("state")
+
+    @property
     def is_done(self) -> bool:
         """Whether the training run completed."""
-        return (self.outcome or {}).get("state") == DONE
+        return self.state == DONE
+
+    @property
+    def combination(self) -> Values:
+        """Values without the seed; trials with the same ones are repetitions."""
+        return {name: value for name, value in self.values.items() if name != "seed"}
 
     def best(self, curve: Curve) -> tuple[Path | None, float]:
         """Return the run folder with the best value, and the value; None and NaN without values.
@@ -145,14 +176,25 @@ class Trial:
 
     def described(self) -> str:
         """Return the values in one line."""
-        return " ".join(f"{name}={shortened(value)}" for name, value in self.values.items())
+        return described(self.values)
 
     def last_words(self) -> str:
         """Return the last line that the training run printed."""
-        path = self.folder / "log.txt"
-        text = path.read_bytes()[-5000:].decode(errors="replace") if path.is_file() else ""
-        lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-        return lines[-1] if lines else "it printed nothing"
+        return (self._printed() or ["it printed nothing"])[-1]
+
+    def warnings(self) -> list[str]:
+        """Return the warnings that the training run printed, each once."""
+        starts = [line.partition("warning: ") for line in self._printed()]
+        return list(dict.fromkeys(text for before, _, text in starts if text and not before))
+
+    def _printed(self) -> list[str]:
+        text = self.log.read_text(errors="replace") if self.log.is_file() else ""
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def described(values: Values) -> str:
+    """Return values in one line, such as seed=0 cell=ltc."""
+    return " ".join(f"{name}={shortened(value)}" for name, value in values.items())
 
 
 def shortened(value: object, digits: int = 4) -> str:

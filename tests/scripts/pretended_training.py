@@ -1,7 +1,8 @@
 """A training that takes no time: counts steps, keeps a checkpoint, and dies at random of SIGKILL.
 
 It takes the words of `train.py imitate`. Environment variables: DEATHS is the probability of a
-death at each step, STEP_S the time that a step takes, HANG_S the time that one neuron thinks.
+death at each step, STEP_S the time that a step takes, HANG_S the time that one neuron thinks,
+KILLED_AT and BROKEN_AT the step that ends it with SIGKILL or an error.
 """
 
 import argparse
@@ -41,9 +42,14 @@ def main():
         print("error: `cell` must be another, got 'cnn'.")
         sys.exit(2)
     value = told["seed"] + (100 if told["cell"] == "lstm" else 0) - (told["neurons"] - 30) ** 2
+    print(f"begins after step {done}", flush=True)
     lines = metrics.read_text().splitlines()[: done + 1] if done else ["step,score"]
     for step in range(done + 1, STEPS + 1):
-        if random.random() < float(os.environ.get("DEATHS", 0)):
+        if os.environ.get("BROKEN_AT") == str(step):
+            print("warning: the cell is odd\nerror: the cell is broken.")
+            sys.exit(2)
+        is_killed = os.environ.get("KILLED_AT") == str(step)
+        if is_killed or random.random() < float(os.environ.get("DEATHS", 0)):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ.get("STEP_S", 0)))
         lines.append(f"{step},{-value + STEPS - step}")

@@ -1,5 +1,6 @@
 """Sweeps: grids, searches, killed and stopped trials, tables, and the policy that is kept."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,15 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ncp_control import files
 from scripts.sweep import sweep
 from scripts.sweeping import running, sweep_job
 from scripts.sweeping.points import Points
 from scripts.sweeping.settings import Sweep
-from scripts.sweeping.sweep_job import best_policy, is_behind
+from scripts.sweeping.sweep_job import is_behind
+from scripts.sweeping.sweep_report import best_policy
 from scripts.sweeping.tables import summary
 from scripts.sweeping.trials import (
     CURVES,
     DONE,
+    FAILED,
+    PRUNED,
     Curve,
     Trial,
     command_of,
@@ -175,16 +180,38 @@ def test_the_table_has_means_with_intervals_over_seeds():
         for i, x in enumerate((1.0, 2.0, 6.0))
     ]
     half = 4.302653 * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
-    _, _, line = summary(rows, ["seed", "neurons"]).splitlines()
+    ended = [{"trial": row["trial"], "neurons": "8", "state": DONE} for row in rows]
+    _, _, line = summary(rows, ended, ["seed", "neurons"]).splitlines()
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
-        *("ltc", "8", "3", f"3 ± {half:.2g}"),
+        *("ltc", "8", "3", "0", "0", f"3 ± {half:.2g}"),
     ]  # fmt: skip
+
+
+def test_the_table_counts_trials_that_did_not_finish_and_has_a_row_where_none_did():
+    ended = [
+        {"trial": str(i), "seed": str(i % 3), "cell": cell, "rate": "1", "state": state}
+        for i, (cell, state) in enumerate(
+            [("ltc", DONE), ("ltc", PRUNED), ("ltc", FAILED), *[("lrc", FAILED)] * 3]
+        )
+    ]
+    row = {"trial": "0", "seed": "0", "cell": "ltc", "rate": "1", "model": "ltc", "x": "7"}
+    head, _, *lines = summary([row], ended, ["seed", "cell", "rate"]).splitlines()
+    assert [cell.split() for cell in (head, *lines)] == [
+        "| model | rate | finished | failed | pruned | x |".split(),
+        "| ltc | 1 | 1 | 1 | 1 | 7 |".split(),
+        "| lrc | 1 | 0 | 3 | 0 | – |".split(),
+    ]
+    head, _, *lines = summary([], ended[3:], ["seed", "cell"]).splitlines()
+    assert [cell.split() for cell in (head, *lines)] == [
+        "| model | cell | finished | failed | pruned |".split(),
+        "| – | lrc | 0 | 3 | 0 |".split(),
+    ]
 
 
 def test_the_table_names_a_model_once_and_drawn_numbers_with_few_digits():
     row = {"trial": "0", "cell": "ltc", "rate": "0.0012520653814999472", "model": "ltc", "x": "1"}
-    head, _, line = summary([row], ["cell", "rate"]).splitlines()
-    assert head.split("|")[1:-1] == [" model ", " rate     ", " trainings ", " x "]
+    head, _, line = summary([row], [row | {"state": DONE}], ["cell", "rate"]).splitlines()
+    assert head.split("|")[1:4] == [" model ", " rate     ", " finished "]
     assert "| 0.001252 |" in line
     values = {"rate": 0.0012520653814999472, "small": 1.2520653814999e-06, "grid": "0.0003"}
     trial = Trial(number=0, values=values, folder=Path("trial"))
@@ -193,8 +220,9 @@ def test_the_table_names_a_model_once_and_drawn_numbers_with_few_digits():
 
 def test_drawn_numbers_have_as_many_digits_as_tell_them_apart():
     drawn = ["0.00125206538149994", "0.00125207999999999", "0.5123456789"]
-    rows = [{"rate": rate, "model": "ltc", "x": "1"} for rate in drawn]
-    lines = summary(rows, ["rate"]).splitlines()[2:]
+    ended = [{"trial": f"{i}", "rate": rate, "state": DONE} for i, rate in enumerate(drawn)]
+    rows = [row | {"model": "ltc", "x": "1"} for row in ended]
+    lines = summary(rows, ended, ["rate"]).splitlines()[2:]
     told = [line.split("|")[2].strip() for line in lines]
     assert told == ["0.00125207", "0.00125208", "0.512346"]
 
@@ -222,13 +250,18 @@ def test_killed_trials_are_tried_again_and_the_table_is_the_serial_one(
 def test_a_trial_that_fails_or_dies_too_often_costs_only_itself(
     pretend, type_sweep, read, tmp_path, monkeypatch, capsys
 ):
-    assert type_sweep("--parallel", 2, "--grid", "seed=0,1", "cell=ltc,cnn") == 0
+    ended = type_sweep("--parallel", 2, "--grid", "seed=0,1", "cell=ltc,cnn")
+    assert ended.startswith("failed: 2 of 4 trainings, with logs as listed above in runs/")
     folder = folder_of(tmp_path)
     assert [row["cell"] for row in read(folder / "results.csv")] == ["ltc", "ltc"]
+    states = [(row["cell"], row["state"], row["score"]) for row in read(folder / "trials.csv")]
+    assert states == [("ltc", "done", "36.0"), ("cnn", "failed", ""), *states[2:]]
     told = "trial 1 failed with status 2: error: `cell` must be another, got 'cnn'."
     assert told in capsys.readouterr().out
+    assert (folder / "policy").is_dir() and (folder / "report" / "report.md").is_file()
     monkeypatch.setenv("DEATHS", "1")
-    assert type_sweep("--tries", 2, "--grid", "seed=0", "--runs", "dead") == 0
+    ended = type_sweep("--tries", 2, "--grid", "seed=0", "--runs", "dead")
+    assert ended.startswith("failed: 1 of 1 trainings")
     (dead,) = (tmp_path / "dead").iterdir()
     outcome = json.loads((dead / "trials" / "0000" / "outcome.json").read_text())
     assert outcome["state"] == "failed" and "status -9" in outcome["reason"]
@@ -252,11 +285,35 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     words = ["--parallel", 1, "--grid", "seed=0,1,2,3"]
     assert type_sweep(*words) == 130
     folder = folder_of(tmp_path)
-    told = f"holds trials, results.csv; resume it with --resume {folder.relative_to(tmp_path)}\n"
+    kept = "holds trials, results.csv, trials.csv"
+    told = f"{kept}; resume it with --resume {folder.relative_to(tmp_path)}\n"
     assert told in capsys.readouterr().err
     assert type_command(sweep, Sweep, "--resume", folder) == 0
     assert began == ["0000", "0001", "0002", "0002", "0003"]
     assert [row["seed"] for row in read(folder / "results.csv")] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("BROKEN_AT", ["begins after step 0"]),
+        ("KILLED_AT", [f"begins after step {n}" for n in (0, 2)]),
+    ],
+)
+def test_resuming_a_sweep_tries_again_what_failed(
+    ending, told, pretend, type_sweep, type_command, read, tmp_path, monkeypatch
+):
+    """A training with an error of its own begins anew, a killed one goes on."""
+    monkeypatch.setenv(ending, "3")
+    assert type_sweep("--tries", 1, "--grid", "seed=0").startswith("failed: 1 of 1 trainings")
+    folder = folder_of(tmp_path)
+    assert read(folder / "trials.csv")[0]["state"] == "failed"
+    assert not (folder / "results.csv").exists()
+    monkeypatch.delenv(ending)
+    assert type_command(sweep, Sweep, "--resume", folder) == 0
+    assert read(folder / "trials.csv")[0]["state"] == "done"
+    assert len(read(folder / "results.csv")) == 1
+    assert (folder / "trials" / "0000" / "log.txt").read_text().splitlines() == told
 
 
 def raising(take):
@@ -289,6 +346,18 @@ def test_two_processes_do_not_train_in_one_folder(pretend, tmp_path, monkeypatch
     assert f"another process trains in {tmp_path}: waiting" in capsys.readouterr().out
     (run,) = (tmp_path / "runs").iterdir()
     assert len((run / "metrics.csv").read_text().splitlines()) == 6
+
+
+def test_a_second_process_says_that_it_waits_for_the_first(
+    pretend, type_sweep, type_command, tmp_path, capsys
+):
+    assert type_sweep("--grid", "seed=0") == 0
+    folder = folder_of(tmp_path)
+    with contextlib.ExitStack() as first:
+        first.enter_context(files.locked(folder))
+        threading.Timer(0.5, first.pop_all().close).start()
+        assert type_command(sweep, Sweep, "--resume", folder) == 0
+    assert f"another process runs this sweep: {folder}" in capsys.readouterr().out
 
 
 def test_wrong_settings_are_refused_before_anything_is_trained(refuse):
