@@ -67,6 +67,17 @@ class Points:
             first = point * len(self._grid)
             self._search.tell(point, self.trials[first : first + len(self._grid)])
 
+    def rivals(self, trial: Trial) -> list[Trial]:
+        """Return the other trials so far with which a trial is compared before it is pruned.
+
+        In a search these are trials of other points with the same values of the grid, e.g. with the
+        same seed: the combinations of a grid do not compete, since a point is judged by their mean.
+        """
+        others = [other for other in self.trials if other.number != trial.number]
+        if self._search is None:
+            return others
+        return [x for x in others if (x.number - trial.number) % len(self._grid) == 0]
+
     def _all(self) -> Iterator[Trial]:
         for point in range(self._num_points):
             first = point * len(self._grid)

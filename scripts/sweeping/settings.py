@@ -42,7 +42,9 @@ class Sweep:
     """Number of times that a training run is started or resumed if it is killed."""
     prune: bool = False
     """Stop a training run if its best value so far is worse than the median of the other runs after
-    the same number of rows in metrics.csv, from the third row on."""
+    the same number of rows in metrics.csv, from the third row on. In a search the other runs are
+    those with the same values of the grid. Without a search the grid must not name `seed`: means
+    over the seeds that are left would be too good."""
     by: str | None = None
     """Column of metrics.csv by which training runs are ranked; if None: the column by which the job
     chooses its checkpoint."""
@@ -68,6 +70,12 @@ class Sweep:
         if self.lowest and self.by is None:
             raise ValueError(
                 "`lowest` must come with --by, got it alone. Alone, a job's own column decides."
+            )
+        names_seed = any(word.partition("=")[0] == "seed" for word in self.grid)
+        if self.prune and names_seed and not self.search:
+            raise ValueError(
+                "`prune` must be left out if the grid names `seed` without a search, got True."
+                " Means over the seeds that are left would be too good."
             )
         if not self.grid and not self.search:
             raise ValueError("`grid` must name a setting, got none. Give e.g. --grid seed=0,1,2.")

@@ -164,7 +164,7 @@ class _Work:
         curves = {t.number: self._curve.best_so_far(t.curve()) for t in self._points.trials}
         for trial in self._running.values():
             own = curves[trial.number]
-            others = [curve for number, curve in curves.items() if number != trial.number]
+            others = [curves[other.number] for other in self._points.rivals(trial)]
             if trial.number not in self._pruned and is_behind(own, others, self._curve):
                 self._pruned.add(trial.number)
                 (trial.folder / STOP).touch()

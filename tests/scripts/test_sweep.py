@@ -364,10 +364,12 @@ def test_wrong_settings_are_refused_before_anything_is_trained(refuse):
     words = ["imitate", "--grid", "neurons=8,0", "--fixed=--world x"]
     refuse(sweep, Sweep, words, "`neurons` must be a whole number of at least 1, got 0")
     refuse(sweep, Sweep, ["imitate"], "`grid` must name a setting, got none")
+    words = ["imitate", "--prune", "--grid", "neurons=8,9", "seed=0,1", "--fixed=--world x"]
+    refuse(sweep, Sweep, words, "`prune` must be left out if the grid names `seed`")
     refuse(sweep, Sweep, ["walk", "--grid", "seed=0"], "`job` must be one of")
 
 
-def test_lagging_trials_are_stopped(pretend, type_sweep, read, tmp_path, monkeypatch):
+def test_lagging_trials_are_stopped(pretend, type_sweep, read, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HANG_S", "60")
     monkeypatch.setattr(sweep_job, "LOOK_S", 0.05)
     assert type_sweep("--parallel", 1, "--prune", "--grid", "neurons=30,29,28,1") == 0
@@ -375,6 +377,19 @@ def test_lagging_trials_are_stopped(pretend, type_sweep, read, tmp_path, monkeyp
     assert [row["neurons"] for row in read(folder / "results.csv")] == ["30", "29", "28"]
     outcome = json.loads((folder / "trials" / "0003" / "outcome.json").read_text())
     assert outcome["state"] == "pruned"
+    told = capsys.readouterr().out
+    assert "| –     | 1       | 0        | 0      | 1      | –" in told
+    assert "1 of 4 trainings were pruned." in told
+
+
+def test_in_a_search_only_trials_with_the_same_values_of_the_grid_compete(tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is missing: pip install ncp-control[scale]")
+    settings = Sweep(
+        job="imitate", search=("x=0.0..1.0",), grid=("cell=ltc,lstm", "seed=0,1"), trials=3
+    )
+    points = Points(settings, tmp_path, CURVES["imitate"])
+    trials = [points.next() for _ in range(12)]
+    assert [trial.number for trial in points.rivals(trials[5])] == [1, 9]
 
 
 def test_a_search_finds_the_best_and_asks_for_the_same_points_again(
