@@ -69,8 +69,15 @@ def check(settings: Sweep, curve: Curve) -> None:
         SystemExit: If a setting is unknown.
     """
     kind = find(JOBS[settings.job].settings)
+    seen: dict[str, Values] = {}
     for values in Points(settings, Path("nowhere"), curve).ends():
-        parse_words(kind, words_of(settings, values)[1:], None, prog=settings.job)
+        parsed = parse_words(kind, words_of(settings, values)[1:], None, prog=settings.job)
+        same = seen.setdefault(repr(parsed), values)
+        if same != values:  # e.g. seed=0,00
+            raise ValueError(
+                f"`grid` must hold each training once, got {described(same)} and"
+                f" {described(values)}, which mean the same. Leave one out."
+            )
 
 
 class _Work:

@@ -363,6 +363,9 @@ def test_a_second_process_says_that_it_waits_for_the_first(
 def test_wrong_settings_are_refused_before_anything_is_trained(refuse):
     words = ["imitate", "--grid", "neurons=8,0", "--fixed=--world x"]
     refuse(sweep, Sweep, words, "`neurons` must be a whole number of at least 1, got 0")
+    for given in ("seed=0,00", "imitation.circuit-learning-rate=0.01,1e-2"):
+        words = ["imitate", "--grid", given, "--fixed=--world x"]
+        refuse(sweep, Sweep, words, "`grid` must hold each training once, got .* mean the same")
     refuse(sweep, Sweep, ["imitate"], "`grid` must name a setting, got none")
     words = ["imitate", "--prune", "--grid", "neurons=8,9", "seed=0,1", "--fixed=--world x"]
     refuse(sweep, Sweep, words, "`prune` must be left out if the grid names `seed`")
