@@ -32,6 +32,9 @@ MAX_BYTES = 100_000_000
 """Maximum size of a table file; a row has about 1 kB."""
 _MAX_HEADER_BYTES = 10_000
 
+OF_DEVIATION = "± is the standard deviation over seeds."
+"""Caption of a table with cells by `mean_and_deviation`."""
+
 Row = dict[str, str]
 """Cells of a row by column."""
 

@@ -30,7 +30,7 @@ from ncp_control.layers import num_parameters
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import TrainingConfig
 from ncp_control.learning.imitation import ImitationConfig
-from ncp_control.learning.results import mean_and_deviation, newest
+from ncp_control.learning.results import OF_DEVIATION, mean_and_deviation, newest
 from ncp_control.learning.training_state import seconds_learned
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import FramesPolicy
@@ -162,6 +162,7 @@ def print_task(task: str, rows: Sequence[Mapping[str, str]], models: Sequence[st
         lines.append([model, str(len(group)), group[0]["neurons"], group[0]["synapses"]])
         lines[-1] += [mean_and_deviation(group, measure, 4) for measure in COLUMNS[task].values()]
     print(markdown_table(["variant", "seeds", "neurons", "synapses", *COLUMNS[task]], lines))
+    print(f"\n{OF_DEVIATION}")
 
 
 def task_settings(task: str, settings: Reproduce) -> str:

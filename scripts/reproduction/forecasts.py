@@ -16,7 +16,7 @@ from ncp_control.learning.linear import (
     persistence,
     training_mean,
 )
-from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
+from ncp_control.learning.results import OF_DEVIATION, ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences, fingerprint, load_traces
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -202,3 +202,4 @@ def print_results(rows: Sequence[Mapping[str, str]], paper: Mapping[str, str]) -
         )
     columns = ["model", "seeds", "test MSE", "paper", "normalised", "validation MSE", "parameters"]
     print(markdown_table([*columns, "s/epoch"], lines))
+    print(f"\n{OF_DEVIATION}")

@@ -7,7 +7,7 @@ import torch
 
 from ncp_control.learning.forecasters import Forecaster
 from ncp_control.learning.forecasting import Score, TrainingConfig, error_of, predict
-from ncp_control.learning.results import ResultsFile, mean_and_deviation, newest
+from ncp_control.learning.results import OF_DEVIATION, ResultsFile, mean_and_deviation, newest
 from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -140,7 +140,7 @@ def measured_table(
     paper: Mapping[str, str],
     rules: str,
 ) -> str:
-    """Return a table of mean ± sd over seeds, with the paper's figures and the simple rules.
+    """Return a table of mean ± sd over seeds, with the paper's figures, simple rules and caption.
 
     Args:
         results: The results file.
@@ -168,4 +168,5 @@ def measured_table(
         lines.append([row["model"], "–", test, "–", validation, row["parameters"], "–"])
     unit = " [%]" if measure is ACCURACY else ""
     columns = [f"test {measure.name}{unit}", "paper", f"validation {measure.name}"]
-    return markdown_table(["model", "seeds", *columns, "parameters", "s/epoch"], lines)
+    table = markdown_table(["model", "seeds", *columns, "parameters", "s/epoch"], lines)
+    return f"{table}\n\n{OF_DEVIATION}"

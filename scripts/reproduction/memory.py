@@ -37,7 +37,7 @@ from ncp_control.cells.first_values import LEAST_LRC_FRAMES, draw_synapses_, set
 from ncp_control.cells.known import SATURATED
 from ncp_control.circuit import Circuit
 from ncp_control.layers import num_parameters
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import OF_DEVIATION, ResultsFile, mean_and_deviation
 from ncp_control.learning.schedule import half_cosine
 from ncp_control.markdown import markdown_table
 from ncp_control.names import check_name
@@ -120,7 +120,8 @@ def describe(results: ResultsFile, jobs: list[Job]) -> str:
             ]
         )
     columns = ["task", "model", "first values", "parameters", "seeds with 100 %", "accuracy [%]"]
-    return markdown_table([*columns, "steps to 100 %", "error / variance"], lines)
+    table = markdown_table([*columns, "steps to 100 %", "error / variance"], lines)
+    return f"{table}\n\n{OF_DEVIATION}"
 
 
 def training_settings(task: str, model: str, start: str) -> str:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
-from ncp_control.learning.results import ResultsFile, mean_and_deviation
+from ncp_control.learning.results import OF_DEVIATION, ResultsFile, mean_and_deviation
 from ncp_control.learning.run import training_files
 from ncp_control.markdown import markdown_table
 from scripts.palette import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION
@@ -79,6 +79,7 @@ def reproduce_reinforcement(settings: Reproduce) -> None:
             for model, rows in rows_of.items()
         ]
         print(markdown_table(columns, lines))
+        print(f"\n{OF_DEVIATION}")
     name = "reinforcement" if steps == STEPS else f"reinforcement-{steps}-steps"
     picture = results.path.parent / f"{name}.png"
     # Draw all trainings in the file, not only the requested ones.

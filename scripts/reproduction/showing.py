@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ncp_control.learning.results import (
     KEY,
+    OF_DEVIATION,
     PROVENANCE,
     Row,
     newest,
@@ -69,7 +70,7 @@ def describe_table(path: Path, rows: Sequence[Row], measures: Sequence[str]) -> 
         for settings, number in numbers.items()
     ]
     title = f"{path}: {len(rows)} trainings, measured before; nothing was trained now."
-    return "\n\n".join([title, table, *sources])
+    return "\n\n".join([title, table, OF_DEVIATION, *sources])
 
 
 def _source(number: int, settings: str, rows: Sequence[Row]) -> str:

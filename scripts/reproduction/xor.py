@@ -31,7 +31,7 @@ import torch
 from ncp_control.cells import CELLS, CellSizes, CfC, MixedMemory
 from ncp_control.learning.forecasters import Forecaster, make_forecaster
 from ncp_control.learning.forecasting import TrainingConfig
-from ncp_control.learning.results import mean_and_deviation
+from ncp_control.learning.results import OF_DEVIATION, mean_and_deviation
 from ncp_control.learning.sequences import Sequences
 from ncp_control.markdown import markdown_table
 from scripts.reproduction.completion import Job, Measured, Reproduce, complete
@@ -117,6 +117,7 @@ def reproduce_xor(settings: Reproduce) -> None:
             )
     columns = ["encoding", "model", "seeds", "test accuracy [%]", "paper", "parameters", "s/epoch"]
     print(markdown_table(columns, lines))
+    print(f"\n{OF_DEVIATION}")
 
 
 def training_settings(encoding: str, model: str, epochs: int) -> str:

@@ -115,6 +115,7 @@ def test_a_published_table_is_shown_and_nothing_is_trained(
     columns = read_header(published / f"{name}.csv")
     rows, damaged = read_table(published / f"{name}.csv", columns)
     assert damaged == 0 and "nothing was trained now" in printed
+    assert "± is the standard deviation over seeds." in printed
     for column in ("command", "processor"):
         assert all(row[column] in printed for row in rows)
     assert contents(published) == before
