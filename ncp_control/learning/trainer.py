@@ -271,8 +271,9 @@ class Trainer:
                 " Lower the learning rate."
             )
         tqdm.write(
-            f"  {self._description or 'training'} diverged in {where}, with a loss of {loss:g}: the"
-            f" best before it, of {unit} {state.best_epoch}, is kept. Lower the learning rate."
+            f"warning: {self._description or 'training'} diverged in {where}, with a loss of"
+            f" {loss:g}: the best before it, of {unit} {state.best_epoch}, is kept. Lower the"
+            " learning rate."
         )
 
     def _has_nothing_to_gain(self) -> bool:
