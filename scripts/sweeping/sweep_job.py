@@ -120,10 +120,10 @@ class _Work:
             if trial.outcome is not None:
                 self._end(trial)
                 continue
-            trial.begin()
-            self._tries[trial.number] += 1
             words = words_of(self._settings, trial.values)
             words += [word for name in imported_modules() for word in ("--import", name)]
+            trial.begin(words)
+            self._tries[trial.number] += 1
             self._running[pool.start(trial.folder, words)] = trial
             has_started = True
         return has_started

@@ -1,7 +1,7 @@
 """Trials of a sweep: each is one command with one folder.
 
     trials/0003/
-        trial.json      values of the settings of this trial
+        trial.json      values of the settings of this trial, and the words for train.py
         log.txt         output of the training run
         runs/<run>/     run folder of the training run
         outcome.json    how the trial ended; written last
@@ -97,10 +97,14 @@ class Trial:
     folder: Path
     """Folder of the trial, an absolute path."""
 
-    def begin(self) -> None:
-        """Create the folder and save the values in trial.json."""
+    def begin(self, words: Sequence[str]) -> None:
+        """Create the folder, and save the values and the words for `train.py` in trial.json.
+
+        They stay if the training run fails so early that it leaves no run folder.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        files.write_file(self.folder / "trial.json", json.dumps({"values": dict(self.values)}))
+        saved = {"values": dict(self.values), "words": list(words)}
+        files.write_file(self.folder / "trial.json", json.dumps(saved))
 
     def end(self, state: str, reason: str = "", *, is_killed: bool = False) -> None:
         """Save how the trial ended in outcome.json.

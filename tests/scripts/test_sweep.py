@@ -308,6 +308,8 @@ def test_resuming_a_sweep_tries_again_what_failed(
     assert type_sweep("--tries", 1, "--grid", "seed=0").startswith("failed: 1 of 1 trainings")
     folder = folder_of(tmp_path)
     assert read(folder / "trials.csv")[0]["state"] == "failed"
+    words = json.loads((folder / "trials" / "0000" / "trial.json").read_text())["words"]
+    assert words == ["imitate", "--world", "x", "--seed", "0", "--threads", "1"]
     assert not (folder / "results.csv").exists()
     monkeypatch.delenv(ending)
     assert type_command(sweep, Sweep, "--resume", folder) == 0
@@ -427,7 +429,7 @@ def test_a_resumed_search_explores_the_points_of_an_uninterrupted_one(tmp_path, 
         for _ in range(num_points):
             trial = points.next()
             if trial.outcome is None:
-                trial.begin()
+                trial.begin([])
                 run = trial.folder / "runs" / "run"
                 run.mkdir(parents=True)
                 (run / "config.json").touch()

@@ -44,7 +44,7 @@ def make(tmp_path):
                 header += ",versions,processor,cores,threads"
                 row = f"{cell},{seed},s,{error}" + "," * 8
                 (run / "results.csv").write_text(f"{header}\n{row}\n")
-                trial.begin()
+                trial.begin([])
                 trial.end(DONE if math.isfinite(score) else FAILED)
                 made.append(trial)
         return made
