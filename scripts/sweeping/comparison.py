@@ -31,6 +31,8 @@ class Repeated:
         """Trials that are done."""
         self.is_whole = len(self.trials) == len(trials)
         """Whether no trial failed or was pruned."""
+        self.has_seeds = "seed" in trials[0].values
+        """Whether the trials differ in their seed; a search may also draw the same values twice."""
         scores = {trial.number: trial.best(curve)[1] for trial in self.trials}
         self.scores = {number: score for number, score in scores.items() if math.isfinite(score)}
         """Value of the column for each trial, by number."""
@@ -54,9 +56,9 @@ def best_mean(combinations: Sequence[Repeated], curve: Curve) -> Repeated | None
     """Return the combination with the best mean score.
 
     If a trial of a combination failed or was pruned, its mean is that of the better seeds, so a
-    combination without such trials is preferred. None if no combination has two scores.
+    combination without such trials is preferred. None if no combination has scores of two seeds.
     """
-    several = [one for one in combinations if len(one.scores) > 1]
+    several = [one for one in combinations if len(one.scores) > 1 and one.has_seeds]
     best: Repeated | None = None
     for one in [one for one in several if one.is_whole] or several:
         if best is None or curve.is_better(one.mean_score, best.mean_score):

@@ -43,14 +43,15 @@ def tell(trials: Sequence[Trial], run: Run, curve: Curve) -> None:
     """
     rows, ended = all_rows(trials), rows_of_trials(trials, curve)
     report = _Told(run.report, run, run.folder.name)
-    report.tell_table(summary(rows, ended, list(trials[0].values)), _OF_MEANS)
+    table = summary(rows, ended, list(trials[0].values))
+    report.tell_table(table, _OF_MEANS if "±" in table else "")
     num_pruned = sum(trial.state == PRUNED for trial in trials)
     failed = [trial for trial in trials if trial.state == FAILED]
     if num_pruned:
         report.tell(f"{num_pruned} of {len(trials)} trainings were pruned.")
-    if rows and (failed or num_pruned):
-        report.tell(_OF_SURVIVORS)
     combinations = repeated(trials, curve)
+    if any(one.trials and not one.is_whole for one in combinations):
+        report.tell(_OF_SURVIVORS)
     best = best_mean(combinations, curve)
     if best is not None:
         header, lines = paired_differences(combinations, best, f"{curve.name} {IN_TRAINING}")
@@ -87,10 +88,11 @@ class _Told(Report):
         self.say(plain(sentence))
 
     def tell_table(self, table: str, caption: str) -> None:
-        """Add a table in Markdown with its caption."""
+        """Add a table in Markdown, and its caption if it has one."""
         print(table)
         self.say(table)
-        self.tell(caption)
+        if caption:
+            self.tell(caption)
 
 
 def _keep_best(trials: Sequence[Trial], run: Run, curve: Curve, mean: Repeated | None) -> None:

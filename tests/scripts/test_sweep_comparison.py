@@ -73,6 +73,8 @@ def test_only_seeds_of_both_are_compared_and_a_combination_that_lost_seeds_is_no
     _, ((name, pairs, *_),) = paired_differences(combinations, best, "score")
     assert (name, pairs) == ("cell=ltc", "2")
     assert best_mean(repeated(make(gru={0: (1.0, 1.0)}), CURVE), CURVE) is None
+    drawn_twice = [Trial(number=t.number, values={}, folder=t.folder) for t in make(ltc=LTC)]
+    assert best_mean(repeated(drawn_twice, CURVE), CURVE) is None
 
 
 def test_learning_curves_show_mean_and_range_over_seeds(make):
