@@ -22,7 +22,7 @@ from envs.driving.pure_pursuit import PurePursuit
 from envs.driving.road_driving import RoadDrivingEnv
 from envs.driving.traffic import OWN_LANE_M, ROAD_HALF_WIDTH_M, Person
 
-CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 4.5, 4.5
+CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 4.5, 3.5
 """Speeds on a free straight, beside a parked car, and where people stand beside the road. The last
 is low so that a person who steps out is near and large in the frame."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
@@ -32,12 +32,13 @@ PASSING = Passing(clearance_m=0.8, straight_m=3.5, most_m=1.55)
 leaves the frame before the car is past it, so the straight is long enough for a learner who swings
 back a little early."""
 
-_DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=4.0)
+_DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=6.0)
 _AIR_M = 0.35  # gap beside bodies that are passed without slowing down
 _PREVIEW_M = np.arange(2.0, 22.0, 1.0)
 _SIGHT_M = 90.0
-_BEFORE_PEOPLE_M = 12.0  # distance before a person at which the car must be slow
+_BEFORE_PEOPLE_M = 15.0  # distance before a person at which the car must be slow
 _REACTION_S = 0.3  # the target speed is that of the place the car reaches after this time
+_CREPT_M = 1.0  # a car that crept so far past the place where it waits can still wait
 _MEETING_M = 0.2  # if its left side is farther left than this, the car waits for oncoming traffic
 
 
@@ -163,7 +164,7 @@ def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: flo
     if OWN_LANE_M + shift_m + 0.5 * driven.width_m < _MEETING_M:
         return False
     before_m = gap_m - RAMP_M  # distance to where the car starts to swing out
-    if before_m < speed_mps**2 / (2.0 * 3.5):
+    if before_m < speed_mps**2 / (2.0 * 3.5) - _CREPT_M:
         return False  # too late to stop: the car is already passing
     length_m = 2.0 * (PASSING.straight_m + RAMP_M) + driven.length_m + 2.0 * parked.reach_m
     pass_s = _time_s(before_m + length_m, speed_mps, PASSING_MPS, 1.5) + 1.0

@@ -283,7 +283,7 @@ def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
             car.arc_length_m = (one.arc_length_m + 45.0) % env.road.length_m
             car.wishes_mps, car.wish_mps, car.speed_mps = (3.0, 3.0), 3.0, 3.0
         speeds, offsets = [], []
-        for _ in range(540):
+        for _ in range(870 if comes else 540):
             *_, info = env.step(drive_road(env, None, info))
             assert not info["crashed"]
             speeds.append(info["speed_mps"])
@@ -291,6 +291,22 @@ def test_the_expert_waits_before_a_parked_car_while_somebody_comes():
         assert (min(speeds[30:]) < 0.5) == comes
         assert max(offsets) > 1.0  # past it in the end
         assert ahead_m(one.arc_length_m, info["arc_length_m"], env.road.length_m) > 10.0
+
+
+def test_the_expert_still_waits_when_it_has_crept_to_the_parked_car():
+    env = make(traffic="full", on_crash="recover")
+    _, info = env.reset(seed=0, options={"track": 3, "start_m": straightest_m(3)})
+    (car,) = [car for car in env.traffic.cars if car.direction < 0][:1]
+    env.traffic.cars, env.traffic.people = [car], []
+    one = park(env, 30.0)
+    one.lateral_m = -2.6
+    env.traffic.bodies += [car]
+    for _ in range(900):  # the other car stands in the way all the time
+        car.arc_length_m = (one.arc_length_m + 14.0) % env.road.length_m
+        car.wishes_mps, car.wish_mps, car.speed_mps = (0.1, 0.1), 0.1, 0.0
+        *_, info = env.step(drive_road(env, None, info))
+        assert not info["crashed"] and abs(info["cross_track_m"]) < 0.5
+    assert info["speed_mps"] < 0.2
 
 
 @pytest.mark.parametrize(
