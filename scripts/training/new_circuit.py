@@ -38,7 +38,7 @@ class NewCircuit:
     neuron; command: also the command neurons; all: all neurons. If None: motor."""
     tau_s: tuple[float, float] | None = None
     """Shortest and longest initial time constant of the neurons [s], e.g. 0.02 0.5. If None: the
-    default of the cell, which for an LTC is about a tenth of a frame."""
+    default of the cell, which for most neurons of an LTC is below a frame."""
     synapses: str | None = None
     """Initial thresholds and slopes of the synapses of an LTC, STC or LRC: published, graded or
     flat. If None: the default of the cell."""
