@@ -21,6 +21,7 @@ If an observation has a frame and numbers, faults change the frame only.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -138,9 +139,9 @@ class FaultyLink:
             if self._last is not None and self._last.observation is not None:
                 observation = self._with_frame(observation, self._frame_of(self._last.observation))
         elif self._fault == "state":
-            state = getattr(self._controller, "state", None)
-            if state is not None:
-                state[:] = _LARGE
+            controller: Any = self._controller
+            if (state := getattr(controller, "state", None)) is not None:
+                controller.state = np.full_like(state, _LARGE)
         else:
             observation = self._with_frame(
                 observation, SPOILED[self._fault](self._frame_of(observation), rng)

@@ -310,10 +310,20 @@ class Policy(nn.Module):
 
     @property
     def state(self) -> np.ndarray | None:
-        """Copy of the hidden state of `act`, shape (state,); None before the first observation."""
+        """Copy of the hidden state of `act`, shape (state,); None before the first observation.
+
+        It may be set after that.
+        """
         if self._control_step is not None:
             return self._control_step.state.copy()
         return None if self._state is None else to_numpy(self._state[0]).copy()
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        if self._control_step is not None:
+            self._control_step.state[:] = state
+        elif self._state is not None:
+            self._state = torch.tensor(state[None]).to(self._state)
 
     def reset(self) -> None:
         """Clear the hidden state of `act`; call this at the beginning of each episode."""

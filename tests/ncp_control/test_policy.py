@@ -242,6 +242,10 @@ def test_the_state_is_a_copy(flat_policy, make_cell):
     second = policy.state.copy()
     policy.state[:] = 0.0
     np.testing.assert_array_equal(policy.state, second)
+    after = policy.act(np.ones(32, np.float32))
+    policy.state = second
+    np.testing.assert_array_equal(policy.state, second)
+    np.testing.assert_allclose(policy.act(np.ones(32, np.float32)), after, atol=1e-6)
 
 
 def test_act_uses_the_elapsed_time(policy):

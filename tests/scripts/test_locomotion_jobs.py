@@ -167,7 +167,7 @@ def test_a_walking_policy_is_evaluated_under_disturbances(
     type_command, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "scripts.evaluation.sharing.film", lambda *_, **__: (None, "No film in this test.")
+        "scripts.evaluation.film._rendered_env", lambda *_: (None, "No film in this test.")
     )
     cell = LTC(auto_ncp(8, 19, 6), frame_s=0.008)
     walker = VectorPolicy(cell, observation_size=8)

@@ -80,7 +80,7 @@ def test_a_users_own_world_trains_evaluates_and_audits(
     own_module, type_command, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "scripts.evaluation.sharing.film", lambda *_, **__: (None, "No film in this test.")
+        "scripts.evaluation.film._rendered_env", lambda *_: (None, "No film in this test.")
     )
     words = ["ppo", "--world", "swings:make_swing", *QUICK.split()]
     assert type_command(train, JOBS, *words) == 0
@@ -171,7 +171,7 @@ def test_a_world_that_fails_when_it_is_to_be_drawn_is_audited_without_pictures()
 
 
 def test_a_policy_that_chooses_is_evaluated_and_audited(type_command, tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.evaluation.sharing.film", lambda *_, **__: (None, "No film."))
+    monkeypatch.setattr("scripts.evaluation.film._rendered_env", lambda *_: (None, "No film."))
     monkeypatch.setattr("scripts.reporting.write_picture", lambda path, figure: path.touch())
     torch.manual_seed(0)
     policy = VectorPolicy(LTC(auto_ncp(4, 8, 2), frame_s=0.02), observation_size=4, choices=(2,))

@@ -103,7 +103,7 @@ def test_the_demo_writes_a_page_of_every_shipped_excerpt(tmp_path, capsys, monke
     assert "VisualBackProp" in page.read_text()
     assert opened == [page.resolve().as_uri()]
     assert "open the page by hand" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="Those with one are drive-ncp"):
+    with pytest.raises(ValueError, match="Shipped policies with an excerpt are drive-ncp"):
         demo(Demo(policy="drive-cnn"))
 
 
