@@ -54,7 +54,7 @@ class PixelNoise(FrameWrapper):
         ValueError: If the variance is negative or not finite.
     """
 
-    stream = (1,)
+    stream, num_axes = (1,), (2, 3)
 
     def __init__(
         self,

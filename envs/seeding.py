@@ -55,6 +55,9 @@ class FrameWrapper(SeededWrapper, gymnasium.ObservationWrapper):
         TypeError: If the observations are not uint8 images.
     """
 
+    num_axes: tuple[int, ...] = (3,)
+    """Numbers of axes that a frame may have."""
+
     def __init__(
         self,
         env: gymnasium.Env,
@@ -64,12 +67,10 @@ class FrameWrapper(SeededWrapper, gymnasium.ObservationWrapper):
         **settings: Any,
     ) -> None:
         super().__init__(env, **settings, in_record=in_record, stack=stack)
-        space, num_axes = env.observation_space, 3 if in_record is None else 1
+        space = env.observation_space
         shape = space.shape or ()
-        if (
-            not (isinstance(space, spaces.Box) and space.dtype == np.uint8)
-            or len(shape) != num_axes
-        ):
+        is_pixels = isinstance(space, spaces.Box) and space.dtype == np.uint8
+        if not is_pixels or len(shape) not in (self.num_axes if in_record is None else (1,)):
             raise TypeError(
                 f"`env` must have uint8 images as observations, got {space!r}."
                 " Wrap it before the images are scaled."

@@ -46,7 +46,7 @@ Written = tuple[list[Path], str, str]
 
 def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     source = policy_folder(settings.policy)
-    profile = InputProfile.load(source)
+    profile = None if policy.contract is None else InputProfile.load(source)
     controller = to_c(
         policy, name=settings.name, head_weights=settings.head_weights, profile=profile
     )
@@ -54,7 +54,7 @@ def _write_c(policy: Policy, settings: Export, folder: Path) -> Written:
     checked = f"self-test here: {_check_c(controller, is_int8=is_int8)}"
     if is_int8:
         checked += f"\n{loss_by_int8(policy, source)}"
-    if profile is None:
+    if profile is None and policy.contract is not None:
         checked += (
             f"\nnote: there is no {MONITOR_FILE} beside the policy, so the code cannot tell inputs"
             " that are far from training. scripts/monitor.py calibrate makes one in a clone of"

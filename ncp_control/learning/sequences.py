@@ -102,8 +102,8 @@ class Sequences:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
         """Return sequences of which each tensor is changed by a function."""
-        parts: dict[str, Any] = vars(self)
-        return Sequences(**{k: None if v is None else change(v) for k, v in parts.items()})
+        parts: dict[str, Any] = {k: v if v is None else change(v) for k, v in vars(self).items()}
+        return Sequences(**parts)
 
     def batches(self, batch_size: int) -> Iterator["Sequences"]:
         """Yield all sequences in order, `batch_size` at a time."""

@@ -105,7 +105,7 @@ class Monitor:
         ranges = [entry.range for entry in entries_of(self._observed)]
         self._ranges = np.array(ranges, np.float64).reshape(-1, 2)
         if profile is not None:
-            profile.check_observations(contract)
+            profile.check_observations(contract.observation)
         self.restart(0.0)
 
     def set_period(self, period_s: float) -> None:

@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ncp_control import files
-from ncp_control.contract import Contract, ObservationContract
+from ncp_control.contract import ObservationContract
 from ncp_control.json_files import read_json
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
@@ -189,23 +189,29 @@ class InputProfile:
                 f"`mean` and `covariance` must be finite and of one size, got {self.mean.shape} and"
                 f" {self.covariance.shape}. Calibrate the monitor again."
             )
+        ranges = self.number_ranges
+        if ranges is not None and not (np.isfinite(ranges).all() and (np.diff(ranges) >= 0).all()):
+            raise ValueError(
+                f"`number_ranges` must be finite and from low to high, got {ranges.tolist()}."
+                " Calibrate the monitor again."
+            )
 
     @cached_property
     def whitening(self) -> np.ndarray:
         """Lower triangular matrix W, shape (n, n), with which the distance is |W (x − m)|."""
         return np.linalg.inv(np.linalg.cholesky(self.covariance)) / np.sqrt(len(self.mean))
 
-    def check_observations(self, contract: Contract | None) -> None:
-        """Raise ValueError if the profile is not of the observations of a contract."""
-        if contract is not None:
-            shape, dtype = array_of(contract.observation)
-            size = len(statistics_of(np.zeros(shape, dtype), contract.observation))
-            if len(self.mean) == size:
-                return
-        raise ValueError(
-            f"`profile` must be of the policy's observations, got {len(self.mean)} numbers."
-            " Calibrate the monitor of this policy."
-        )
+    def check_observations(self, observation: ObservationContract) -> None:
+        """Raise ValueError if the profile is not of these observations."""
+        shape, dtype = array_of(observation)
+        size = len(statistics_of(np.zeros(shape, dtype), observation))
+        ranges, num_numbers = self.number_ranges, len(entries_of(observation))
+        if len(self.mean) != size or (ranges is not None and len(ranges) != num_numbers):
+            told = "" if ranges is None else f" and {len(ranges)} ranges"
+            raise ValueError(
+                f"`profile` must be of the policy's observations, got {len(self.mean)} numbers"
+                f"{told}. Calibrate the monitor of this policy."
+            )
 
     def distance(self, statistics: np.ndarray) -> float:
         """Return the distance of an observation from good driving, given its statistics (n,)."""
@@ -267,7 +273,7 @@ class InputProfile:
         size = len(entries_of(seen))
         low = np.min([drive.numbers[:, :size].min(axis=0) for drive in drives], axis=0)
         high = np.max([drive.numbers[:, :size].max(axis=0) for drive in drives], axis=0)
-        room = _WIDENED * (high - low)
+        room = _WIDENED * (high - low) + 1e-6 * np.maximum(np.abs(low), np.abs(high)) + 1e-9
         largest = max(float(one.max()) for one in distances)
         found = {"usual_distance": round(usual, 4), "largest_distance": round(largest, 4),
                  "margin": margin, "held_share": held_share,

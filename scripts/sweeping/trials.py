@@ -123,7 +123,7 @@ class Trial:
         What a training run wrote before its own error is removed, since the code that made it may
         have been mended; one that was killed keeps its checkpoint.
         """
-        if not (self.outcome or {}).get("is_killed"):
+        if (self.outcome or {}).get("is_killed") is False:  # not told by older sweeps
             shutil.rmtree(self.folder / "runs", ignore_errors=True)
             self.log.unlink(missing_ok=True)
         (self.folder / "outcome.json").unlink()

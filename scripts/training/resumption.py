@@ -24,6 +24,8 @@ from scripts.training.curves import draw_curves
 from scripts.training.new_circuit import NewCircuit
 
 Settings = TypeVar("Settings")
+ADDED = {"parameters"}
+"""Settings that a run of an older version may lack; their default holds for it."""
 
 
 def begun_with(asked: Settings) -> Settings:
@@ -62,7 +64,8 @@ def begun_with(asked: Settings) -> Settings:
         config = json.loads(path.read_text())
         values, task = config["settings"], config.get("task")
         began_in = Path(config.get("folder", ""))
-        is_of_job = set(values) == {field.name for field in dataclasses.fields(kind)}
+        names = {field.name for field in dataclasses.fields(kind)}
+        is_of_job = set(values) <= names and names - set(values) <= ADDED
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} must be what this job wrote, got something else: {error}."

@@ -61,7 +61,7 @@ class CController:
         self._step = library.controller_step
         self._time_constants = getattr(library, "controller_time_constants", None)
         self._scores = getattr(library, "controller_scores", None)
-        self._faults = getattr(library, "controller_faults", None)
+        self._faults = library.controller_faults
         cell = policy.circuit.cell
         self._num_outputs, self.frame_s = cell.output_size, cell.frame_s
         self._sensed = Sensed.of(policy)
@@ -109,8 +109,6 @@ class CController:
         Raises:
             ValueError: If the observation has another shape or type.
         """
-        if self._faults is None:
-            return (), 0.0
         pointed_at = self._pointed_at(self._sensed.read(observation))
         distance = ctypes.c_float()
         arrays = (self._workspace, pointed_at[0])

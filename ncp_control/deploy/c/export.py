@@ -187,7 +187,7 @@ def _senses(policy: Policy, head_weights: str) -> Senses:
     )
 
 
-def _source(policy: Policy, senses: Senses, cell: CellStage, finder: FaultFinder | None) -> str:
+def _source(policy: Policy, senses: Senses, cell: CellStage, finder: FaultFinder) -> str:
     """Return the text of the source file after its beginning."""
     squash = getattr(policy, "squash_name", "clip")
     squashed = "    squash(output, CONTROLLER_ACTION_SIZE);\n" if squash == "tanh" else ""
@@ -203,16 +203,14 @@ def _source(policy: Policy, senses: Senses, cell: CellStage, finder: FaultFinder
         ending = re.sub(rf"\b{word}\b", text, ending)
     if cell.num_time_constants:
         ending += _TIME_CONSTANTS
-    stages = [senses.stage, cell]
+    stages = [senses.stage, cell, finder.stage]
+    ending += _FAULTS.replace("KIND", senses.kind).replace("FIND", finder.call)
     if (bounds := certified_state(policy)) is not None:
         stages.append(Stage(tables=limit_tables("state", bounds)))
         limits = "state->value, state_lowest, state_highest, CONTROLLER_STATE_SIZE"
         ending = ending.replace(
             "are_finite(state->value, CONTROLLER_STATE_SIZE)", f"are_within({limits})"
         )
-    if finder is not None:
-        stages.append(finder.stage)
-        ending += _FAULTS.replace("KIND", senses.kind).replace("FIND", finder.call)
     return join_code(stages, ending)
 
 

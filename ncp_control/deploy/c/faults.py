@@ -52,10 +52,8 @@ class FaultFinder:
     """C statements that return the faults of `observation` or add them to `faults`."""
 
 
-def fault_finder(
-    policy: Policy, senses: Senses, profile: InputProfile | None
-) -> FaultFinder | None:
-    """Return the code that finds the faults of a policy's observations; None if it can find none.
+def fault_finder(policy: Policy, senses: Senses, profile: InputProfile | None) -> FaultFinder:
+    """Return the code that finds the faults of a policy's observations.
 
     Args:
         policy: The policy.
@@ -74,8 +72,6 @@ def fault_finder(
     if profile is not None:
         found.append(_likeness(policy, senses, profile))
     found = [one for one in found if one is not None]
-    if not found:
-        return None
     stage = Stage(
         constants={name: value for one in found for name, value in one.stage.constants.items()},
         tables="".join(one.stage.tables for one in found),
@@ -127,8 +123,12 @@ def _light(senses: Senses) -> FaultFinder:
 
 def _likeness(policy: Policy, senses: Senses, profile: InputProfile) -> FaultFinder:
     """Return the code that compares observations with good driving."""
-    profile.check_observations(policy.contract)
-    assert policy.contract is not None  # checked above
+    if policy.contract is None:
+        raise ValueError(
+            "`profile` must be left out for a policy without a contract, whose observations nobody"
+            " has described. Set policy.contract."
+        )
+    profile.check_observations(policy.contract.observation)
     observation, size = policy.contract.observation, len(profile.mean)
     constants: dict[str, Any] = {"STATISTICS": size, "FARTHEST": number(profile.limit)}
     lower = profile.whitening[np.tril_indices(size)]

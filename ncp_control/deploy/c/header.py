@@ -42,7 +42,7 @@ def header(
     policy: Policy,
     senses: Senses,
     cell: CellStage,
-    finder: FaultFinder | None,
+    finder: FaultFinder,
     *,
     name: str,
     head_weights: str,
@@ -56,7 +56,7 @@ def header(
         policy: The policy.
         senses: Stage that turns observations into features.
         cell: Stage of the cell.
-        finder: Code that finds faults of observations; None if there is none.
+        finder: Code that finds faults of observations.
         name: Prefix of all declared names.
         head_weights: Storage of the weights of a conv head.
         digest: Hash of the policy's weights.
@@ -79,11 +79,10 @@ def header(
         "NEURON_NAMES": strings(names),
     }
     lines = "".join(f"#define {name.upper()}_{key} {value}\n" for key, value in constants.items())
-    checked = () if finder is None else finder.stage.scratch
-    scratch = (*senses.stage.scratch, *cell.scratch, *checked)
+    scratch = (*senses.stage.scratch, *cell.scratch, *finder.stage.scratch)
     fields = "".join(f"    {field};\n" for field in scratch)
-    functions = _functions(policy, senses.kind, cell.num_time_constants, finder)
-    faults = "" if finder is None else _FAULTS + _codes()
+    functions = _functions(policy, senses.kind, cell.num_time_constants)
+    faults = _FAULTS + _codes()
     beginning = "#ifndef CONTROLLER_H\n#define CONTROLLER_H\n\n#include <stdint.h>\n\n"
     declarations = (
         f"\n{_STATUS}\n{faults}{_frame(policy)}{senses.types}{cell.types}"
@@ -171,9 +170,7 @@ def _time(policy: Policy) -> str:
 """
 
 
-def _functions(
-    policy: Policy, kind: str, num_time_constants: int, finder: FaultFinder | None
-) -> str:
+def _functions(policy: Policy, kind: str, num_time_constants: int) -> str:
     written, action = "numbers from -1 to 1", "float"
     if policy.choices:
         written, action = "numbers of choices, counted from 0,", "int32_t"
@@ -207,8 +204,7 @@ void controller_scores(const struct controller_state *state, float *scores);
 void controller_time_constants(const struct controller_state *state,
                                struct controller_workspace *workspace, float *tau_s);
 """
-    if finder is not None:
-        text += f"""
+    text += f"""
 /* Return the faults of an observation, and write its distance from good driving, about 1 for usual
  * ones; 0 where it is not compared. The workspace may be that of a step. */
 int controller_faults(struct controller_workspace *workspace, const {kind} *observation,

@@ -43,8 +43,9 @@ ARRAYS = ("observations", "actions", "dt_s", "episode_starts")
 LABELS = "is_labelled"
 """Name of the array of a store that has frames without a label."""
 OBSERVATION_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
-STEADY = 0.1
-"""Largest deviation of a time step from the median, as a share of it, that counts as steady."""
+STEADY, MOST_UNSTEADY = 0.1, 0.01
+"""Largest deviation of a time step from the median, as a share of it, that counts as steady, and
+largest share of steps that may deviate more, e.g. where a few frames were dropped."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +145,8 @@ class Demonstrations:
     def is_timed(self) -> bool:
         """Whether the time between frames varies, so that LSTM and GRU need it as an input."""
         usual_s = np.median(self.dt_s)
-        return bool((np.abs(self.dt_s - usual_s) > STEADY * usual_s).any())
+        is_unsteady = np.abs(self.dt_s - usual_s) > STEADY * usual_s
+        return float(is_unsteady.mean()) > MOST_UNSTEADY
 
     @property
     def num_episodes(self) -> int:

@@ -91,11 +91,17 @@ def driven(random, size=300):
     )
 
 
-def test_the_faults_of_numbers_are_those_of_the_monitor():
+def test_the_faults_of_numbers_are_those_of_the_monitor(tmp_path):
     random = np.random.default_rng(0)
     drives = [driven(random)] * 2
     policy = on_numbers(-4.0, 6.0)
-    profile = InputProfile.fit(drives, drives, policy.contract.observation)
+    for drive in drives:
+        drive.numbers[:, 2] = np.float32(1 / 3)  # a constant
+    InputProfile.fit(drives, drives, policy.contract.observation).save(tmp_path)
+    profile = InputProfile.load(tmp_path)
+    seen = drives[0].numbers.astype(np.float32)
+    assert all(profile.find_outside(one.astype(np.float64)) is None for one in seen)
+    check(policy, profile, seen)
     numbers = drives[0].numbers[:20].astype(np.float32)
     strengths = np.array([1.0, 2.0, 3.0, 10.0, 1e10, 1e38, np.inf, np.nan], np.float32)
     with np.errstate(all="ignore"):
@@ -107,7 +113,9 @@ def test_the_faults_of_numbers_are_those_of_the_monitor():
 
 
 def test_a_monitor_that_is_not_calibrated_finds_only_light_and_ranges():
-    assert "controller_faults(struct" not in to_c(small_walker()).header
+    numbers = np.array([[0.0] * 5, [1e30] * 5, [np.nan] * 5, [np.inf] * 5], np.float32)
+    plain = CController(small_walker())
+    assert [plain.faults(one)[0] for one in numbers] == [(), (), *[("not finite",)] * 2]
     policy, random = load("drive-ncp"), np.random.default_rng(0)
     frame = random.integers(0, 256, policy.frame_shape, np.uint8)
     assert check(policy, None, disturbed(frame, random)) == {"black", "white"}
