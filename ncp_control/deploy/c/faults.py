@@ -14,7 +14,7 @@ from ncp_control.cells.plain_numbers import to_float32
 from ncp_control.contract import ObservationContract
 from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import Stage
-from ncp_control.deploy.c.tables import number, table
+from ncp_control.deploy.c.tables import number, table, within_float32
 from ncp_control.loop.monitor import CLEARLY_FARTHER
 from ncp_control.loop.profile import (
     BLOCK_COLUMNS,
@@ -39,7 +39,6 @@ FAULTS = {
 """Code in C of each fault of `ncp_control.loop.monitor`; an observation may have several."""
 UNUSABLE = ("not finite", "black", "white")
 """Faults of observations that the policy must not see."""
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +88,9 @@ def fault_finder(policy: Policy, senses: Senses, profile: InputProfile | None) -
 
 def limit_tables(name: str, limits: Interval) -> str:
     """Return the tables `name`_lowest and `name`_highest; infinity becomes the largest number."""
-    ends = ((f"{name}_lowest", limits.low), (f"{name}_highest", limits.high))
     return "".join(
-        table(key, to_float32(np.clip(values, -_LARGEST, _LARGEST))) for key, values in ends
+        table(f"{name}_{end}", within_float32(values))
+        for end, values in zip(("lowest", "highest"), limits, strict=True)
     )
 
 
@@ -149,10 +148,10 @@ def _likeness(policy: Policy, senses: Senses, profile: InputProfile) -> FaultFin
             "COLOURS": 3 if is_coloured else 1,
             "BLOCK_ROWS": BLOCK_ROWS,
             "BLOCK_COLUMNS": BLOCK_COLUMNS,
-            "LEAST_SHARPNESS": _limit(profile.least_sharpness, -_LARGEST),
+            "LEAST_SHARPNESS": _limit(profile.least_sharpness, "-FLT_MAX"),
         }
         if is_coloured:
-            constants["SWAP_RATIO"] = _limit(profile.swap_ratio, _LARGEST)
+            constants["SWAP_RATIO"] = _limit(profile.swap_ratio, "FLT_MAX")
             constants["CLEARLY_FARTHER"] = number(CLEARLY_FARTHER)
         tables += table("block_rows", block_ends(height, BLOCK_ROWS), "int16_t")
         tables += table("block_columns", block_ends(width, BLOCK_COLUMNS), "int16_t")
@@ -168,5 +167,5 @@ def _likeness(policy: Policy, senses: Senses, profile: InputProfile) -> FaultFin
     return FaultFinder(stage=stage, call="\n    ".join(lines))
 
 
-def _limit(limit: float | None, default: float) -> str:
-    return number(default if limit is None else limit)
+def _limit(limit: float | None, default: str) -> str:
+    return default if limit is None else number(limit)

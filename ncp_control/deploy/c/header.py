@@ -10,7 +10,7 @@ from ncp_control.contract import Contract, VectorContract
 from ncp_control.deploy.c.faults import FAULTS, UNUSABLE, FaultFinder
 from ncp_control.deploy.c.senses import Senses
 from ncp_control.deploy.c.stages import CellStage
-from ncp_control.deploy.c.tables import defines, number
+from ncp_control.deploy.c.tables import defines, number, within_float32
 from ncp_control.deploy.c.words import block_comment, renamed, string, strings
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import FramesPolicy, Policy
@@ -309,12 +309,8 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
 
 def _limits(name: str, ranges: Sequence[tuple[float, float]]) -> dict[str, str]:
     """Return lowest and highest values as initialisers; infinity becomes the largest float."""
-    written = {}
-    largest = float(np.finfo(np.float32).max)
-    for end, word in enumerate(("LOWEST", "HIGHEST")):
-        values = [min(max(limits[end], -largest), largest) for limits in ranges]
-        written[f"{name}_{word}"] = _numbers(values)
-    return written
+    ends = zip(("LOWEST", "HIGHEST"), within_float32(np.array(ranges)).T, strict=True)
+    return {f"{name}_{end}": _numbers(values) for end, values in ends}
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.cells.plain_numbers import to_float32
+
 _WIDTH = 100
 """Longest line of a table."""
 
@@ -14,6 +16,12 @@ def number(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{np.float32(value)!s}f"
     return str(int(value))
+
+
+def within_float32(values: np.ndarray) -> np.ndarray:
+    """Convert limits to single precision; infinity becomes the largest number."""
+    largest = np.finfo(np.float32).max
+    return to_float32(np.clip(values, -largest, largest))
 
 
 def table(

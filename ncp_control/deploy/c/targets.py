@@ -34,7 +34,7 @@ class SelfTest:
     instructions: int | None
     """Number of instructions of one step; None if they are not counted."""
     fault_instructions: int | None
-    """The same of one call of `controller_faults`, and None without this function."""
+    """The same of one call of `controller_faults`."""
     step_us: float
     """Duration of one step [µs]; meaningless in QEMU."""
 
@@ -44,7 +44,9 @@ class Size:
     """Memory that a controller needs on a microcontroller."""
 
     flash_bytes: int
-    """Size of code and tables."""
+    """Size of the code and tables that a step needs; a linker leaves out the rest."""
+    fault_flash_bytes: int
+    """Size of what `controller_faults` needs beside them."""
     stack_bytes: int
     """Largest stack depth of a step."""
 
@@ -152,14 +154,24 @@ class Target:
         """
         controller.write(folder)
         source, result = folder / f"{controller.name}.c", folder / f"{controller.name}.o"
-        options = ["-fcallgraph-info=su", "-c", str(source), "-o", str(result)]
-        run_compiler([*self.compile_command(), *options])
-        size = run_compiler([self.compiler.replace("gcc", "size"), str(result)])
+        options = ["-fcallgraph-info=su", "-ffunction-sections", "-fdata-sections"]
+        run_compiler([*self.compile_command(), *options, "-c", str(source), "-o", str(result)])
+        step, faults = (f"{controller.name}_{end}" for end in ("step", "faults"))
+        flash_bytes = self._linked_bytes(result, step)
         graph = result.with_suffix(".ci").read_text()
         return Size(
-            flash_bytes=int(size.splitlines()[1].split()[0]),
-            stack_bytes=deepest_stack(graph, f"{controller.name}_step"),
+            flash_bytes=flash_bytes,
+            fault_flash_bytes=self._linked_bytes(result, step, faults) - flash_bytes,
+            stack_bytes=deepest_stack(graph, step),
         )
+
+    def _linked_bytes(self, compiled: Path, *functions: str) -> int:
+        """Return the size of some functions of an object file with all that they call [bytes]."""
+        linked = compiled.with_suffix(".linked.o")
+        roots = [word for name in functions for word in ("--undefined", name)]
+        linker, size = (self.compiler.replace("gcc", tool) for tool in ("ld", "size"))
+        run_compiler([linker, "-r", "--gc-sections", *roots, str(compiled), "-o", str(linked)])
+        return int(run_compiler([size, str(linked)]).splitlines()[1].split()[0])
 
 
 def _instructions(name: str, output: str) -> int | None:
