@@ -37,7 +37,13 @@ from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
 from ncp_control.loop.levels import Event, Fault, Level, Levels
 from ncp_control.loop.link import Reading
-from ncp_control.loop.profile import InputProfile, has_colours, statistics_of, swap_colours
+from ncp_control.loop.profile import (
+    InputProfile,
+    first_outside,
+    has_colours,
+    statistics_of,
+    swap_colours,
+)
 from ncp_control.loop.settings import MonitorSettings
 from ncp_control.loop.standing import find_standing
 from ncp_control.policy import Policy
@@ -207,11 +213,10 @@ class Monitor:
         with np.errstate(over="ignore"):
             exact = self._ranges
             limits = exact.astype(numbers.dtype) if numbers.dtype.kind == "f" else exact
-        outside = (numbers < limits[:, 0]) | (numbers > limits[:, 1])
-        if not outside.any():
+        if (outside := first_outside(numbers, limits)) is None:
             return None
-        entry, value = entries_of(self._observed)[outside.argmax()], numbers[outside.argmax()]
-        reason = f"{entry.name} {value:.4g}, not in {list(entry.range)}"
+        entry = entries_of(self._observed)[outside]
+        reason = f"{entry.name} {numbers[outside]:.4g}, not in {list(entry.range)}"
         return Fault("range", reason, is_unusable=False)
 
     def _frame_of(self, observation: np.ndarray) -> np.ndarray:
@@ -275,10 +280,10 @@ class Monitor:
         if sharpness is not None and numbers[-2] < sharpness:
             reason = f"sharpness {np.exp(numbers[-2]):.2g}, least {np.exp(sharpness):.2g}"
             return Fault("blurred", reason, is_unusable=False)
-        if (outside := profile.find_outside(numbers)) is not None:
-            assert profile.number_ranges is not None  # found outside of it
-            low, high = profile.number_ranges[outside]
-            name = entries_of(self._observed)[outside].name
+        ranges = profile.number_ranges
+        outside = None if ranges is None else first_outside(numbers[: len(ranges)], ranges)
+        if ranges is not None and outside is not None:
+            (low, high), name = ranges[outside], entries_of(self._observed)[outside].name
             reason = f"{name} {numbers[outside]:.4g}, usually {low:.4g} to {high:.4g}"
             return Fault("far", reason, is_unusable=False)
         with np.errstate(over="ignore", invalid="ignore"):  # numbers may be far out of range

@@ -145,6 +145,17 @@ def statistics_of(observation: np.ndarray, seen: ObservationContract) -> np.ndar
     return np.concatenate([numbers, of_frame])
 
 
+def first_outside(numbers: np.ndarray, limits: np.ndarray) -> int | None:
+    """Return the index of the first number that is outside of its limits; None if none is.
+
+    Args:
+        numbers: Shape (numbers,).
+        limits: Lowest and highest value of each number, shape (numbers, 2).
+    """
+    outside = (numbers < limits[:, 0]) | (numbers > limits[:, 1])
+    return int(outside.argmax()) if outside.any() else None
+
+
 class SeenDrive(NamedTuple):
     """Statistics of the observations of a drive, or of a part of a drive."""
 
@@ -220,18 +231,6 @@ class InputProfile:
     def distances(self, statistics: np.ndarray) -> np.ndarray:
         """Return the distances, shape (time,), of statistics of shape (time, n)."""
         return np.linalg.norm((statistics - self.mean) @ self.whitening.T, axis=1)
-
-    def find_outside(self, statistics: np.ndarray) -> int | None:
-        """Return the index of the first observed number that is outside of its range, if any.
-
-        Args:
-            statistics: Statistics of an observation, shape (n,); see `statistics_of`.
-        """
-        if self.number_ranges is None:
-            return None
-        low, high = self.number_ranges.T
-        outside = (statistics[: len(low)] < low) | (statistics[: len(low)] > high)
-        return int(outside.argmax()) if outside.any() else None
 
     @classmethod
     def fit(

@@ -12,7 +12,7 @@ from ncp_control.deploy.c.compiled import CController
 from ncp_control.deploy.c.export import to_c
 from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor, certified_state
-from ncp_control.loop.profile import InputProfile, SeenDrive, statistics_of
+from ncp_control.loop.profile import InputProfile, SeenDrive, first_outside, statistics_of
 from ncp_control.policy import FramesPolicy, load, policy_folder
 from ncp_control.records import frames_in, join, numbers_in
 from tests.ncp_control.deploy.c_programs import small_walker
@@ -100,7 +100,7 @@ def test_the_faults_of_numbers_are_those_of_the_monitor(tmp_path):
     InputProfile.fit(drives, drives, policy.contract.observation).save(tmp_path)
     profile = InputProfile.load(tmp_path)
     seen = drives[0].numbers.astype(np.float32)
-    assert all(profile.find_outside(one.astype(np.float64)) is None for one in seen)
+    assert all(first_outside(one.astype(np.float64), profile.number_ranges) is None for one in seen)
     check(policy, profile, seen)
     numbers = drives[0].numbers[:20].astype(np.float32)
     strengths = np.array([1.0, 2.0, 3.0, 10.0, 1e10, 1e38, np.inf, np.nan], np.float32)
