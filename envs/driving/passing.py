@@ -11,7 +11,7 @@ from envs.driving.bodies import Body
 from envs.driving.periodic import ahead_m
 
 RAMP_M = 12.0
-"""Distance along the road over which a car swings out, or back."""
+"""Distance along the road over which a car swings out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,8 @@ class Passing:
     straight_m: float = 1.5
     """Distance before and behind a parked body, besides the lengths of both, that the car drives
     fully swung out."""
+    back_m: float = RAMP_M
+    """Distance along the road over which the car swings back."""
     most_m: float = math.inf
     """Largest shift; where it is too small, the gap is smaller instead."""
 
@@ -53,9 +55,11 @@ class Passing:
         out_m = 0.0
         for one in parked:
             beside_m = 0.5 * car.length_m + one.reach_m + self.straight_m
-            beyond = (abs(ahead_m(at_m, one.arc_length_m, lap_m)) - beside_m) / RAMP_M
+            along_m = ahead_m(at_m, one.arc_length_m, lap_m)
+            ramp_m = RAMP_M if along_m > 0.0 else self.back_m
+            beyond = (abs(along_m) - beside_m) / ramp_m
             if beyond < 1.0:
-                back = max(0.0, beyond)  # 0 beside the body, 1 where the car is back in its lane
-                share = 1.0 - back * back * (3.0 - 2.0 * back)
+                inside = max(0.0, beyond)  # 0 beside the body, 1 where the car is in its lane
+                share = 1.0 - inside * inside * (3.0 - 2.0 * inside)
                 out_m = max(out_m, share * self.shift_m(car, lane_m, one))
         return lane_m + out_m

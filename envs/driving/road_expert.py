@@ -27,10 +27,10 @@ CRUISE_MPS, PASSING_MPS, PEOPLE_MPS = 14.0, 4.5, 3.5
 is low so that a person who steps out is near and large in the frame."""
 LATERAL_MPS2, BRAKING_MPS2 = 2.5, 2.0
 """Lateral acceleration in bends, and deceleration before bends, on dry asphalt."""
-PASSING = Passing(clearance_m=0.8, straight_m=3.5, most_m=1.55)
-"""The car leaves its lane at 1.75 m, so it passes the widest parked cars at 0.5 m. A parked car
-leaves the frame before the car is past it, so the straight is long enough for a learner who swings
-back a little early."""
+PASSING = Passing(clearance_m=1.0, straight_m=3.5, back_m=30.0, most_m=1.55)
+"""The car leaves its lane at 1.75 m, so it passes the widest parked cars at 0.6 m. A parked car
+leaves the frame before the car is past it. The way back is so long that a learner who swings back
+from that moment on does not touch it."""
 
 _DRIVER = DriverModel(acceleration_mps2=2.0, braking_mps2=2.0, time_gap_s=1.8, standing_gap_m=6.0)
 _AIR_M = 0.35  # gap beside bodies that are passed without slowing down
@@ -166,7 +166,9 @@ def _must_wait(world: RoadDrivingEnv, parked: Body, gap_m: float, speed_mps: flo
     before_m = gap_m - RAMP_M  # distance to where the car starts to swing out
     if before_m < speed_mps**2 / (2.0 * 3.5) - _CREPT_M:
         return False  # too late to stop: the car is already passing
-    length_m = 2.0 * (PASSING.straight_m + RAMP_M) + driven.length_m + 2.0 * parked.reach_m
+    # Half-way back, it is no longer in the way of oncoming cars.
+    length_m = 2.0 * (PASSING.straight_m + parked.reach_m) + driven.length_m
+    length_m += RAMP_M + 0.5 * PASSING.back_m
     pass_s = _time_s(before_m + length_m, speed_mps, PASSING_MPS, 1.5) + 1.0
     for car in world.traffic.cars:
         if car.direction > 0:
