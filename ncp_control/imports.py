@@ -93,6 +93,23 @@ def code_digest(names: Sequence[str | None]) -> str:
     return digest.hexdigest() if files else ""
 
 
+def package_digest(function: Callable[..., Any]) -> str:
+    """Return a SHA-256 hash of the source files beside a function, to notice edits.
+
+    Covers all modules of its package, without subpackages; if its module is in no package, that
+    module alone. Empty if there is no source file.
+    """
+    module = sys.modules[function.__module__]
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return ""
+    sources = sorted(Path(file).parent.glob("*.py")) if module.__package__ else [Path(file)]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
 def _reason(error: BaseException, name: str) -> str:
     """Describe in one line why an import failed, and where."""
     message = " ".join(str(error).split()).rstrip(".")

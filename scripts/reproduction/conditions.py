@@ -28,8 +28,9 @@ depends on earlier frames.
 
 A row is one drive under one condition. `--wipe-every 1 4` repeats each drive with the memory wiped
 before every frame, and before every fourth, to measure how much memory helps. Trained policies are
-saved in the folder `--runs`, so that resuming a table, or adding conditions, repeats no training. A
-stopped training resumes if the commit of the code is the same.
+saved in the folder `--runs`, so that resuming a table, or adding conditions, repeats no training,
+unless the code of the driving worlds or of their experts has changed. A stopped training resumes if
+the commit of the code is the same.
 """
 
 import hashlib
@@ -43,11 +44,13 @@ from typing import Any
 import torch
 
 from envs.driving.metrics import rate_per_km, summarize
+from envs.driving.pure_pursuit import keep_lane
 from ncp_control import files
 from ncp_control.audit.memory import WipingPilot
 from ncp_control.cells import CELLS
 from ncp_control.command_line import use_threads
 from ncp_control.episode import Episode
+from ncp_control.imports import package_digest
 from ncp_control.learning.results import ResultsFile, Row
 from ncp_control.learning.run import Run
 from ncp_control.learning.settings import ImitationConfig
@@ -171,6 +174,7 @@ class Lesson:
         name = "-".join([model, str(seed), training, *map(str, lasts.values())])
         identity = f"{model} {seed} {dict(lasts)} {TRAININGS[training]} {TAU_S}"
         identity += f" {RECIPES[training]}" if training in RECIPES else ""
+        identity += f" {package_digest(keep_lane)}"  # and of all worlds and experts beside it
         kept = self.folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
         runs = self.folder / "runs" / kept.name
         with files.locked(runs, waits=lambda: print(f"another process learns {kept}")):

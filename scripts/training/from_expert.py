@@ -18,7 +18,7 @@ from ncp_control.acting.closed_loop import Pilot
 from ncp_control.acting.experts import ExpertError, RandomChoices, SlowError
 from ncp_control.acting.shares import Find
 from ncp_control.episode import Episode
-from ncp_control.imports import import_function
+from ncp_control.imports import import_function, package_digest
 from ncp_control.learning.demonstrations import Demonstrations
 from ncp_control.learning.demonstrations.expert import PARALLEL, demonstrate
 from ncp_control.learning.imitation import Augment, imitate
@@ -145,10 +145,15 @@ def find_or_record(task: ImitationTask, settings: FromExpert, run_folder: Path) 
 
 
 def demonstrations_folder(task: ImitationTask, settings: FromExpert, run_folder: Path) -> Path:
-    """Return the folder of the demonstrations, in the run if `settings.data` is None."""
+    """Return the folder of the demonstrations, in the run if `settings.data` is None.
+
+    An edit of the expert's code, or of its package, gives another folder.
+    """
     if settings.data is None:
         return run_folder / "demonstrations"
     asked = f"{task.identity} {settings.expert_noise} {settings.seed}{settings.words_of_frames}"
+    if not isinstance(task.expert, Policy):
+        asked += f" {package_digest(task.expert)}"
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return settings.data / f"{plain_stem(task.demonstration_place.world.name)}-{digest[:10]}"
 

@@ -8,7 +8,12 @@ from typing import Annotated
 import pytest
 
 from ncp_control.cells import CELLS
-from ncp_control.imports import code_digest, import_function, import_modules
+from ncp_control.imports import (
+    code_digest,
+    import_function,
+    import_modules,
+    package_digest,
+)
 from ncp_control.learning.run import Run
 from scripts.options import one_of
 
@@ -138,3 +143,23 @@ def test_the_digest_of_a_users_code_changes_when_it_is_edited(tmp_path, monkeypa
     import_modules([])
     (tmp_path / "my_world_code.py").write_text("def make():\n    return 1\n")
     assert code_digest(named) not in ("", before)
+
+
+def test_the_digest_of_a_function_covers_the_modules_beside_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "my_package_of_experts"
+    package.mkdir()
+    for file in (package / "__init__.py", package / "beside.py", tmp_path / "elsewhere.py"):
+        file.write_text("")
+    for file in (package / "expert.py", tmp_path / "my_lone_expert.py"):
+        file.write_text("def drive():\n    pass\n")
+    digests = []
+    for edited in (None, package / "beside.py", tmp_path / "elsewhere.py", tmp_path / "new.py"):
+        if edited is not None:
+            edited.write_text("AIR_M = 0.5\n")
+        names = ("my_package_of_experts.expert:drive", "my_lone_expert:drive")
+        digests.append([package_digest(import_function("expert", name)) for name in names])
+    in_package, alone = zip(*digests, strict=True)
+    assert "" not in digests[0]
+    assert in_package[0] != in_package[1] == in_package[2] == in_package[3]
+    assert len(set(alone)) == 1, "beside a module in no package, anything may lie"

@@ -330,6 +330,17 @@ def test_demonstrations_of_a_policy_are_found_again_until_it_learns_something_el
         assert len(list((tmp_path / "data").iterdir())) == stores
 
 
+def test_demonstrations_of_an_expert_are_made_again_after_an_edit_of_its_code(
+    tmp_path, monkeypatch
+):
+    asked = quick(tmp_path, "LaneKeeping-v0", episodes=1, data=tmp_path / "data")
+    task, folders = imitation_task(asked), []
+    for digest in ("as it was", "as it was", "edited"):
+        monkeypatch.setattr(from_expert, "package_digest", lambda _, digest=digest: digest)
+        folders.append(from_expert.demonstrations_folder(task, asked, tmp_path))
+    assert folders[0] == folders[1] != folders[2]
+
+
 @pytest.mark.parametrize(
     ("epochs", "asked"), [(1, ()), (4, (2, 3)), (None, (2, 3, 4, 5, 6)), (12, (2, 3, 4, 5, 6))]
 )
