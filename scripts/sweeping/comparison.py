@@ -79,7 +79,8 @@ def paired_differences(
         score: Title of the column by which trials are judged.
     """
     rows = [_last_row(trial) for one in combinations for trial in one.trials]
-    measures = measures_of(rows, list(best.trials[0].values))
+    names = list(best.trials[0].values)
+    measures = [one for one in measures_of(rows, names) if all(row.get(one) for row in rows)]
     of_best = _by_seed(best, measures)
     lines = []
     for one in combinations:

@@ -91,18 +91,24 @@ def summary(rows: Sequence[Row], ended: Sequence[Row], names: Sequence[str]) -> 
         for name, group in (of_model or {model: []}).items():
             lines.append([name, *(texts[one][values[one]] for one in shown)])
             lines[-1] += [str(states[key][state]) for state in _STATES.values()]
-            lines[-1] += [mean([float(row[one]) for row in group]) for one in measures]
+            lines[-1] += [
+                mean([float(row[one]) for row in group if row.get(one)]) for one in measures
+            ]
     return markdown_table(["model", *shown, *_STATES, *measures], lines)
 
 
 def measures_of(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """Return the columns of measures that are numbers in all rows, without their intervals."""
+    """Return the columns of measures, without their intervals: numbers in all rows that have them.
+
+    The rows of simple predictors have no number of parameters.
+    """
     left_out = {"trial", "seed", *KEY, *PROVENANCE, *names}
     measures = dict.fromkeys(k for row in rows for k in row if k not in left_out)
+    values = {name: [row[name] for row in rows if row.get(name)] for name in measures}
     return [
         name
-        for name in measures
-        if not name.endswith(_INTERVALS) and all(_is_number(row.get(name, "")) for row in rows)
+        for name, present in values.items()
+        if not name.endswith(_INTERVALS) and present and all(map(_is_number, present))
     ]
 
 

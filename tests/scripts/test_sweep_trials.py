@@ -152,6 +152,21 @@ def test_the_table_counts_trials_that_did_not_finish_and_has_a_row_where_none_di
     ]
 
 
+def test_the_table_has_measures_that_simple_predictors_lack():
+    ended = [{"trial": "0", "rate": "1", "state": DONE}]
+    beside = {"trial": "0", "rate": "1", "note": ""}
+    rows = [
+        beside | {"model": "persistence", "parameters": "", "rmse": "3"},
+        beside | {"model": "ltc", "parameters": "800", "rmse": "2"},
+    ]
+    head, _, *lines = summary(rows, ended, ["rate"]).splitlines()
+    assert [cell.split() for cell in (head, *lines)] == [
+        "| model | rate | finished | failed | pruned | parameters | rmse |".split(),
+        "| persistence | 1 | 1 | 0 | 0 | – | 3 |".split(),
+        "| ltc | 1 | 1 | 0 | 0 | 800 | 2 |".split(),
+    ]
+
+
 def test_the_table_names_a_model_once_and_drawn_numbers_with_few_digits():
     row = {"trial": "0", "cell": "ltc", "rate": "0.0012520653814999472", "model": "ltc", "x": "1"}
     head, _, line = summary([row], [row | {"state": DONE}], ["cell", "rate"]).splitlines()
