@@ -1,5 +1,6 @@
 """Setting of the size of a new policy, by its number of parameters; imports nothing heavy."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST_NEURONS, LEAST_TRIED = 2**14, 2**9
 """Largest number of neurons that `parameters` chooses, and that is tried where none was built."""
+_NEAR = 0.1
+"""A policy whose number of parameters differs by a larger share comes with a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,19 @@ class Sized:
         Args:
             make: Builds it from a number of neurons, or from `neurons`.
         """
+        from ncp_control.layers import num_parameters
+
         if self.parameters is None:
             return make(self.neurons)
-        return make(nearest(make, self.parameters))
+        policy = make(nearest(make, self.parameters))
+        found = num_parameters(policy)
+        if abs(found - self.parameters) > _NEAR * self.parameters:
+            warnings.warn(
+                f"`parameters` is {self.parameters:,}, but the nearest policy has {found:,}. A head"
+                " or an encoder counts too: make it smaller, or ask for more.",
+                stacklevel=2,
+            )
+        return policy
 
 
 def nearest(make: "Callable[[int], Policy]", parameters: int) -> int:

@@ -60,3 +60,9 @@ def test_either_neurons_or_parameters_say_how_large_a_policy_is(tmp_path):
         Recorded(log=(tmp_path,), parameters=0)
     with pytest.raises(ValueError, match="`parameters` must be left out with --policy, got 1000"):
         Imitate(world="Pendulum-v1", policy=tmp_path, parameters=1000)
+
+
+def test_a_policy_of_quite_another_size_comes_with_a_warning():
+    sized = Imitate(world="Pendulum-v1", parameters=10)
+    with pytest.warns(UserWarning, match=r"`parameters` is 10, but the nearest policy has 26\."):
+        sized.build(make_of("lstm"))
