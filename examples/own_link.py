@@ -27,7 +27,11 @@ class ToyRobot:
         self.motors = []  # on your robot: open the serial port, the camera, …
 
     def read(self, timeout_s):
-        """Return a new frame and its time; None if there is none within `timeout_s`."""
+        """Return a new frame and its time; None if there is none within `timeout_s`.
+
+        If your robot has a remote control, return `Reading(..., is_manual=True, command=...)`
+        while a person drives. The policy then waits, and `--record` keeps the person's command.
+        """
         end_s = self.clock.now_s() + timeout_s
         self.clock.sleep_until(min(self.next_s, end_s))
         if self.clock.now_s() < self.next_s:

@@ -3,7 +3,11 @@
 Observations and commands are taken as recorded: frames are not cropped or resized unless an option
 says so. The recording keeps the contract, so that a policy trained on it fits the same environment.
 Ticks in which the monitor held or stopped the robot are left out: their commands are not responses
-to a frame.
+to a frame. If a person took over in the drive, only the person's ticks are taken: what the person
+did where the policy failed is what a policy can learn from.
+
+Source: Kelly et al. 2019, "HG-DAgger: Interactive imitation learning with human experts" (differs:
+the drive is learned from afterwards, together with any other recordings).
 """
 
 import tempfile
@@ -22,11 +26,15 @@ from ncp_control.contract_parts import observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
 from ncp_control.loop.playback import Playback, read_recording
+from ncp_control.names import check_name
 from ncp_control.records import array_of, entries_of
 from ncp_control.tally import Tally
 
 RECORDED = "recorded"
 """Name of the recorded policy in reports."""
+DRIVERS = ("person", "policy")
+"""Who may drive in a recording."""
+BY_POLICY, BY_PERSON = "driven by the policy", "driven by a person"
 STOPPED = "held or stopped by the monitor"
 OTHER_SHAPE = "frame of another shape"
 NO_COMMAND = "frame without a command"
@@ -38,6 +46,7 @@ def load_drive(
     *,
     image_size: tuple[int, int] | None = None,
     crop: tuple[float, float] = (0.0, 0.0),
+    driver: str | None = None,
     max_gap_s: float = 1.0,
     max_missing_frames: int = 3,
 ) -> Recording:
@@ -47,6 +56,8 @@ def load_drive(
         path: The file.
         image_size: Height and width of an observation [pixels]; if None: as recorded.
         crop: Share of the height cut off at the top and at the bottom.
+        driver: Whose driving is taken: "person" or "policy"; if None: that of the person, if a
+            person drove at all.
         max_gap_s: Time between two frames above which a new episode starts [s].
         max_missing_frames: Number of consecutive missing frames above which a new episode starts.
 
@@ -57,29 +68,35 @@ def load_drive(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a recorded drive, it has no colour frames or other actions than
-            steering, or no frame can be used.
+            steering, no frame can be used, or `driver` is unknown.
     """
+    if driver is not None:
+        check_name("driver", driver, DRIVERS)
     played = read_recording(path)
     frames = _check(played)
     action = played.contract.action[0]
     own = Quantity(name=STEERING, unit=action.unit, positive="left")
+    if driver is None:
+        driver = DRIVERS[not any(tick.is_manual for tick in played.ticks)]
     skipped = played.skipped()
     recording = assemble_recording(
         Listing(
             folder=played.path,
             format="mcap",
-            frames=list(_frames(played, frames, skipped)),
+            frames=list(_frames(played, frames, driver, skipped)),
             skipped=skipped,
-            advice="Record a drive in which the policy acts.",
+            advice=f"Record a drive in which the {driver} acts.",
             quantities=[] if action.scale is None else [own],
         ),
         framing=Framing(image_size=image_size or frames.shape[:2], crop=crop),
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
+    if driver == "policy":
+        recording = replace(recording, driver=RECORDED)
     is_as_recorded = recording.framing == Framing(image_size=frames.shape[:2], crop=(0.0, 0.0))
     if not is_as_recorded:
-        return replace(recording, driver=RECORDED)
+        return recording
     contract = _left_positive(played.contract)
     if differ_in_rate((recording.frame_s, contract.frame_s)):
         warnings.warn(
@@ -95,7 +112,6 @@ def load_drive(
         contract=contract,
         scales={} if scale is None else {STEERING: scale},
         frame_s=contract.frame_s,
-        driver=RECORDED,
     )
 
 
@@ -175,16 +191,20 @@ def _check(played: Playback) -> FramesContract:
     return sensed
 
 
-def _frames(played: Playback, frames: FramesContract, skipped: Tally) -> Iterator[LoggedFrame]:
+def _frames(
+    played: Playback, frames: FramesContract, driver: str, skipped: Tally
+) -> Iterator[LoggedFrame]:
     action = played.contract.action[0]
     sign = -1.0 if action.positive == "right" else 1.0
     for tick in played.ticks:
         place = f"tick {tick.number}"
         if tick.frame is None:
             continue
-        if tick.level >= Level.HOLD:
+        if tick.is_manual != (driver == "person"):
+            skipped.add(BY_PERSON if tick.is_manual else BY_POLICY, place)
+        elif tick.level >= Level.HOLD:
             skipped.add(STOPPED, place)
-        elif tick.asked is None:
+        elif tick.asked is None and not tick.is_manual:
             skipped.add(NOT_ASKED, place)
         elif tick.shape != frames.shape:
             skipped.add(OTHER_SHAPE, f"{tick.shape} in {place}")

@@ -100,7 +100,8 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         path, num_ticks = recorder.path, recorder.num_ticks
         if recorder.fault:
             num_ticks = len(read_recording(path).ticks)
-            told = f"{num_ticks} of {record.timing['ticks']:.0f} ticks can be read"
+            driven = record.timing["ticks"] + record.manual_ticks
+            told = f"{num_ticks} of {driven:.0f} ticks can be read"
             print(f"warning: {recorder.fault}; {told}", file=sys.stderr)
         print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
     if record.interrupt is not None:
@@ -117,6 +118,8 @@ def print_drive(record: LoopRecord) -> None:
         print(event)
     if len(record.events) > SHOWN_EVENTS:
         print(f"and {len(record.events) - SHOWN_EVENTS} more events")
+    if record.manual_ticks:
+        print(f"a person drove in {record.manual_ticks} more ticks")
     if not t["ticks"]:
         return
     rows = [

@@ -32,6 +32,9 @@ class Reading:
     """Further reported values, by name with unit, e.g. speed_mps."""
     is_manual: bool = False
     """Whether a person drives; then the loop sends no command."""
+    command: np.ndarray | None = None
+    """What the person commands, as the contract defines it, shape (action,); None if it is not
+    known. The loop records it, for policies that learn from corrections."""
 
 
 def with_unread(reading: Reading, unread: Reading | None) -> Reading:

@@ -74,6 +74,8 @@ class Tick:
     """Command that was sent, shape (actions,)."""
     level: Level = Level.DRIVE
     """Level of the tick."""
+    is_manual: bool = False
+    """Whether a person drove; `command` is the person's then."""
     asked: PlayedTick | None = None
     """Inputs and result of the policy; None if it was not run."""
     state: np.ndarray | None = None
@@ -290,6 +292,7 @@ class _Reader:
             tick.state = _finite([value[name] for name in self._neurons]).astype(np.float32)
         elif topic == LOOP:
             tick.level, tick.time_s = Level(value["level"]), float(value["time_s"])
+            tick.is_manual = value.get("is_manual") is True
             if "shape" in value:
                 height, width, channels = (int(size) for size in value["shape"])
                 if min(height, width, channels) < 1:

@@ -70,6 +70,8 @@ class LoopRecord:
     """Whether the loop ended early in a safe stop: a lost link or controller, or an interrupt."""
     timing: Mapping[str, float]
     """Number of ticks, missed deadlines, jitter, model time; see `TickLog.timing`."""
+    manual_ticks: int = 0
+    """Number of ticks in which a person drove; they are not in `episode`."""
     interrupt: KeyboardInterrupt | None = None
     """Ctrl-C or the signal that ended the loop."""
 
@@ -82,7 +84,7 @@ class LoopRecord:
         shares = np.bincount(levels, minlength=4)
         spent = {names[level]: int(shares[level]) for level in Level}
         return {"ended": self.ended, "timing": dict(self.timing), "ticks_at_level": spent,
-                "events": events}  # fmt: skip
+                "manual_ticks": self.manual_ticks, "events": events}  # fmt: skip
 
 
 def drive(
@@ -108,11 +110,13 @@ def drive(
             usable reading comes, and faults never stop the robot.
         settings: Rates and limits.
         keeps_observations: Whether the episode keeps the observations.
-        recorder: Records every tick after its command was sent.
+        recorder: Records every tick after its command was sent, and those in which a person drives
+            and the link knows the person's command.
         name: Name of the policy, for the episode.
 
     Raises:
-        ValueError: If the contract does not fit that of the link; the robot has not moved then.
+        ValueError: If the contract does not fit that of the link; the robot has not moved then. Or
+            if a person's command has another shape than the contract's.
     """
     contract.check_offer(link.contract, "the link")
     settings = LoopSettings() if settings is None else settings
@@ -120,6 +124,7 @@ def drive(
     period_s, log = pilot.period_s, TickLog(contract, name, keeps_observations)
     start_s = tick_s = clock.now_s()
     is_manual, ended, interrupt, is_safe_stop = False, "its time is over", None, False
+    manual_ticks = 0
     if recorder is not None:
         recorder.begin(start_s)
     try:
@@ -132,6 +137,10 @@ def drive(
             if reading is not None:
                 is_manual = reading.is_manual
             if is_manual:  # a person drives: missing readings are no fault; the policy resets later
+                manual_ticks += 1
+                if recorder is not None and reading is not None and reading.command is not None:
+                    row = log.add_manual(reading.command, time_s=now_s - start_s)
+                    recorder.add(reading, row, controller, _events_of(monitor))
                 tick_s = max(tick_s + period_s, now_s)
                 clock.sleep_until(tick_s)
                 continue
@@ -154,8 +163,7 @@ def drive(
                 is_late=sent_s > tick_s + period_s + _SLACK_S,
             )
             if recorder is not None:
-                events = () if monitor is None else monitor.events
-                recorder.add(reading, log.rows[-1], controller, events)
+                recorder.add(reading, log.rows[-1], controller, _events_of(monitor))
                 sent_s = clock.now_s()
             # Skip ticks whose time is over: do not catch up with several ticks at once.
             missed = max(math.floor((sent_s - tick_s) / period_s + _SLACK_S), 1)
@@ -172,8 +180,7 @@ def drive(
     finally:
         with contextlib.suppress(OSError):
             link.stop()
-    events = [] if monitor is None else list(monitor.events)
-    events = [Event(e.time_s - start_s, e.level, e.kind, e.reason) for e in events]
+    events = [Event(e.time_s - start_s, e.level, e.kind, e.reason) for e in _events_of(monitor)]
     if is_safe_stop:
         events.append(Event(clock.now_s() - start_s, Level.STOP, "end", ended))
     if recorder is not None:
@@ -184,5 +191,11 @@ def drive(
         ended=ended,
         is_safe_stop=is_safe_stop,
         timing=log.timing(),
+        manual_ticks=manual_ticks,
         interrupt=interrupt,
     )
+
+
+def _events_of(monitor: Monitor | None) -> Sequence[Event]:
+    """Return all events up to now, on the loop's clock."""
+    return () if monitor is None else monitor.events

@@ -6,14 +6,14 @@ Every message is JSON. All messages of one tick carry the number of the tick as 
 |-------------------|--------------------------------------------------------------------------|
 | `/camera`         | the frame that was read, as foxglove.CompressedImage of lossless PNG     |
 | `/observation`    | the numbers that were read: `dtype`, and `values` by name                |
-| `/action`         | the command, by name                                                     |
+| `/action`         | the command, by name; that of the person, if one drives                  |
 | `/policy`         | if the policy ran: `action` by name, null if it was not usable;          |
 |                   | `elapsed_s`, its elapsed time; `is_reset`, if its state was reset        |
 | `/state`          | the circuit's state, by neuron                                           |
 | `/time_constants` | its time constants [s], by neuron, for cells that have them              |
 | `/info`           | further values reported by the link, by name                             |
-| `/loop`           | `level`, `time_s`, `dt_s`, `model_s`, `jitter_s`, `is_late`; and `shape` |
-|                   | of a frame                                                               |
+| `/loop`           | `level`, `time_s`, `dt_s`, `model_s`, `jitter_s`, `is_late`,             |
+|                   | `is_manual`, whether a person drives; and `shape` of a frame             |
 | `/events`         | events of the monitor: `level`, `kind`, `reason`, `time_s`               |
 
 `/camera` and `/observation` carry the time at which they were taken, other messages the time of the
@@ -196,7 +196,8 @@ class DriveRecorder:
                 assert reading is not None and reading.observation is not None
                 self._add_inside(controller, reading.observation, time_s)
             loop = {key: row[key] for key in ("time_s", "dt_s", "model_s", "jitter_s", "level")}
-            kept = {**_numbers(loop), "is_late": bool(row["is_late"])}
+            kept: dict[str, Any] = _numbers(loop)
+            kept |= {name: bool(row[name]) for name in ("is_late", "is_manual")}
             self._write(LOOP, time_s, kept if shape is None else {**kept, "shape": shape})
             self._add_events(events, self._start_s)
             if not 0.0 <= time_s - self._flushed_s < FLUSH_S:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.episode import Episode
+from ncp_control.loop.levels import Level
 from ncp_control.loop.link import Reading
 from ncp_control.loop.pilot import Decision
 
@@ -21,6 +22,8 @@ class TickLog:
     rows: list[dict[str, Any]] = field(default_factory=list)
     infos: list[dict[str, float]] = field(default_factory=list)
     observations: list[np.ndarray] = field(default_factory=list)
+    _last_s: float | None = None
+    """Time of the last tick, also of one in which a person drove, since the loop began [s]."""
 
     def add(
         self,
@@ -42,21 +45,48 @@ class TickLog:
             jitter_s: Delay with which the tick began [s].
             is_late: Whether the tick missed its deadline.
         """
-        before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
         info = dict(self.infos[-1]) if self.infos else {}
         if "reward" in info:
             info["reward"] = 0.0  # a reward counts only once
         info.update({} if reading is None else reading.info)
         self.infos.append(info)
         self.rows.append(
-            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(decision.command),
+            {"time_s": time_s, "dt_s": self._since_last_s(time_s),
+             "command": np.array(decision.command),
              "level": int(decision.level), "model_s": model_s, "jitter_s": jitter_s,
              "is_late": is_late, "was_asked": decision.elapsed_s is not None,
              "action": decision.action, "elapsed_s": decision.elapsed_s,
-             "is_reset": decision.is_reset}
+             "is_reset": decision.is_reset, "is_manual": False}
         )  # fmt: skip
         if self.keeps_observations and reading is not None and reading.observation is not None:
             self.observations.append(reading.observation)
+
+    def add_manual(self, command: np.ndarray, *, time_s: float) -> dict[str, Any]:
+        """Return the row of a tick in which a person drove; the log does not keep it.
+
+        Args:
+            command: The person's command.
+            time_s: Time since the loop began [s].
+
+        Raises:
+            ValueError: If the command has another shape than those of the contract.
+        """
+        shape = (len(self.contract.action),)
+        if np.shape(command) != shape:
+            raise ValueError(
+                f"`command` of a reading must be of shape {shape}, as the contract's, got"
+                f" {np.shape(command)}. Correct the link."
+            )
+        return {"time_s": time_s, "dt_s": self._since_last_s(time_s), "command": command,
+                "level": int(Level.DRIVE), "model_s": 0.0, "jitter_s": 0.0, "is_late": False,
+                "action": None, "elapsed_s": None, "is_reset": False,
+                "is_manual": True}  # fmt: skip
+
+    def _since_last_s(self, time_s: float) -> float:
+        """Return the time since the last tick, and note that of this one."""
+        last_s = time_s - self.contract.frame_s if self._last_s is None else self._last_s
+        self._last_s = time_s
+        return time_s - last_s
 
     def _column(self, name: str) -> np.ndarray:
         return np.array([row[name] for row in self.rows])

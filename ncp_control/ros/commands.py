@@ -101,6 +101,24 @@ class MotionRule:
             what = f"the distance of the axles [m], to turn {self._quantity} into {command_type}"
             self._wheelbase_m = _needed("wheelbase_m", wheelbase_m, what)
 
+    def action_of(self, motion: Motion) -> float:
+        """Return the action that steers along the path of a person's motion command.
+
+        NaN if the person does not drive forward.
+        """
+        if not motion.speed_mps > 0.0:
+            return math.nan
+        if not self.is_twist and self._quantity == ANGLE:
+            return motion.turn / self._scale
+        if self.is_twist:
+            curvature = motion.turn / motion.speed_mps
+        else:
+            curvature = math.tan(motion.turn) / self._wheelbase_m
+        if self._quantity == ANGLE:
+            return math.atan(curvature * self._wheelbase_m) / self._scale
+        factor = 1.0 if self._quantity == CURVATURE else self._speed_mps
+        return factor * curvature / self._scale
+
     def motion(self, action: float) -> Motion:
         """Return the motion command for an action of the policy."""
         wanted, v = self._scale * action, self._speed_mps

@@ -106,7 +106,12 @@ class HostedLink:
         word, value, observation = found
         if word == "reading":
             self._has_asked = False
-            return Reading(observation=observation, **value)
+            command = value.pop("command")
+            return Reading(
+                observation=observation,
+                command=None if command is None else np.array(command, np.float64),
+                **value,
+            )
         raise _end_of(word, value)
 
     def send(self, command: np.ndarray) -> None:
@@ -272,7 +277,9 @@ class Host:
         assert self._latest is not None
         r = self._latest
         self._latest, self._is_asked = None, False
-        values = {"time_s": float(r.time_s), "info": self._info, "is_manual": r.is_manual}
+        command = None if r.command is None else np.asarray(r.command, np.float64).tolist()
+        values = {"time_s": float(r.time_s), "info": self._info, "is_manual": r.is_manual,
+                  "command": command}  # fmt: skip
         try:
             send_message(self._pipe, "reading", values, r.observation)
         except OSError:

@@ -9,8 +9,13 @@ network: the loopback interface, unless CYCLONEDDS_URI says otherwise.
 
 `stop` publishes zeros. If no image has come for `silence_s`, zeros are published as well, whatever
 the loop commands. If this whole computer dies, the robot's own command timeout must stop it.
+
+With `takeover_topic`, a person can drive: while messages of the command type come there, the link
+passes them on to the robot instead of the policy's commands. Recorded drives hold them, converted
+to actions of the policy that follow the same path.
 """
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -56,6 +61,8 @@ class Ros2Link:
         crop_bottom: Share of the image cut off at the bottom; that of the contract if None.
         stamped: Whether the time of an image is its header's stamp instead of its arrival.
         silence_s: Time without an image after which zeros are published [s].
+        takeover_topic: Topic of a person's commands, of `command_type`; None for no such topic.
+        takeover_s: Time without such a command after which the policy drives again [s].
         frame_id: Frame id in the headers of stamped commands.
         domain_id: ROS domain; if None, ROS_DOMAIN_ID or 0.
         connect_s: Longest time to wait for the first image [s].
@@ -82,12 +89,15 @@ class Ros2Link:
         crop_bottom: float | None = None,
         stamped: bool = True,
         silence_s: float = 0.5,
+        takeover_topic: str | None = None,
+        takeover_s: float = 0.5,
         frame_id: str = "base_link",
         domain_id: int | None = None,
         connect_s: float = 60.0,
     ) -> None:
         check_above_zero("silence_s", silence_s)
         check_above_zero("connect_s", connect_s)
+        check_above_zero("takeover_s", takeover_s)
         self._rule = MotionRule(contract, command_type, speed_mps=speed_mps,
                                 wheelbase_m=wheelbase_m, max_steer_rad=max_steer_rad)  # fmt: skip
         self._framer = framer_for(contract.observation, "ROS 2", crop_top, crop_bottom)
@@ -105,12 +115,33 @@ class Ros2Link:
         self._node = node = self._dds.Node(self._dds.domain_of(domain_id))
         self._images: Any = node.reader(names[0], self._dds.MESSAGES[image_type])
         self._commands: Any = node.writer(names[1], self._dds.MESSAGES[command_type])
+        self._person: Any = None
+        if takeover_topic is not None:
+            name = self._dds.topic_name(takeover_topic)
+            self._person = node.reader(name, self._dds.MESSAGES[command_type])
+        self._takeover_s, self._person_s = takeover_s, -math.inf
+        self._person_command: np.ndarray | None = None
+        self._is_manual = False
         self._first: Reading | None = None
         self._image_s = clock.now_s()
         self._first = self._wait(topic, image_type, connect_s)
 
     def read(self, timeout_s: float) -> Reading | None:
-        """Return the newest image as a reading."""
+        """Return the newest image as a reading, and who drives.
+
+        Without an image, a reading comes only when the driver changes.
+        """
+        self._hear_person()
+        was_manual = self._is_manual
+        self._is_manual = self._clock.now_s() - self._person_s <= self._takeover_s
+        reading = self._read_image(timeout_s)
+        if reading is None and self._is_manual != was_manual:
+            reading = Reading(observation=None, time_s=self._clock.now_s())
+        if reading is None or not self._is_manual:
+            return reading
+        return replace(reading, is_manual=True, command=self._person_command)
+
+    def _read_image(self, timeout_s: float) -> Reading | None:
         if self._first is not None:
             first, self._first = self._first, None
             return first
@@ -119,6 +150,17 @@ class Ros2Link:
         except ValueError:  # a damaged message came
             return Reading(observation=None, time_s=self._clock.now_s())
         return None if message is None else self._reading(message)
+
+    def _hear_person(self) -> None:
+        """Pass the newest command of a person on to the robot, if one came."""
+        message = None if self._person is None else self._person.read(0.0)
+        if message is None:
+            return
+        motion = self._motion_of(message)
+        self._publish(motion)
+        self._person_s = self._clock.now_s()
+        low, high = self.contract.action[0].range
+        self._person_command = np.clip([self._rule.action_of(motion)], low, high)
 
     def send(self, command: np.ndarray) -> None:
         """Steer at the commanded speed; stand still if no image has come for `silence_s`."""
@@ -134,7 +176,7 @@ class Ros2Link:
         for _ in range(_FAREWELLS):
             self.stop()
             time.sleep(_FAREWELL_S)
-        self._commands = self._images = self._node = None
+        self._commands = self._images = self._person = self._node = None
 
     def _wait(self, topic: str, image_type: str, connect_s: float) -> Reading:
         """Return the first reading.
@@ -145,7 +187,7 @@ class Ros2Link:
         print(f"waiting for an image on {topic}", flush=True)
         end_s = self._clock.now_s() + connect_s
         while self._clock.now_s() < end_s:
-            reading = self.read(_POLL_S)
+            reading = self._read_image(_POLL_S)
             if reading is not None:
                 return reading
         found = self._images.num_publishers
@@ -190,6 +232,14 @@ class Ros2Link:
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         header = dds.Header(stamp=dds.Time(seconds, nanoseconds), frame_id=self._frame_id)
         return dds.MESSAGES[self._command_type](header, message)
+
+    def _motion_of(self, message: Any) -> Motion:
+        """Return the motion that a DDS message commands."""
+        if self._rule.is_twist:
+            twist = getattr(message, "twist", message)
+            return Motion(speed_mps=twist.linear.x, turn=twist.angular.z)
+        drive = getattr(message, "drive", message)
+        return Motion(speed_mps=drive.speed, turn=drive.steering_angle)
 
 
 def _import_dds() -> Any:

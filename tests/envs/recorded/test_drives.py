@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs.recorded import drive_as_demonstrations, drives, load_recording, load_recordings
-from envs.recorded.drives import NO_COMMAND, OTHER_SHAPE, STOPPED
+from envs.recorded.drives import BY_PERSON, BY_POLICY, NO_COMMAND, OTHER_SHAPE, STOPPED
 from envs.recorded.recording import fit_scales
 from ncp_control.command_line import run_job
 from ncp_control.deploy.links.world import WorldLink
@@ -188,6 +188,52 @@ def test_steering_that_the_policy_scales_is_read_in_its_unit(policy, recorded, t
     np.testing.assert_allclose(cropped.episodes[0].numbers["steering"], degrees)
     with pytest.raises(ValueError, match="`log` must be recordings of one kind"):
         load_recordings([tmp_path / "r.mcap", recorded[1]])
+
+
+class TakenOver:
+    """Our world, in which a person takes over for a while and steers by the road."""
+
+    def __init__(self, link, expert, begin_s, end_s):
+        self.link, self.contract, self.expert = link, link.contract, expert
+        self.begin_s, self.end_s, self.commands = begin_s, end_s, []
+
+    def read(self, timeout_s):
+        reading = self.link.read(timeout_s)
+        if reading is None or not self.begin_s <= reading.time_s < self.end_s:
+            return reading
+        command = self.expert(self.link._env, None, self.link._env.unwrapped._info(crashed=False))
+        self.link.send(command)
+        self.commands.append(command)
+        return dataclasses.replace(reading, is_manual=True, command=command)
+
+    def send(self, command):
+        self.link.send(command)
+
+    def stop(self):
+        self.link.stop()
+
+
+def test_where_a_person_took_over_only_the_persons_driving_is_taken(policy, tmp_path):
+    clock, contract = SimulatedClock(), policy.contract
+    world = find_world(contract.world, **contract.world_options)
+    link = TakenOver(WorldLink(world, clock, seed=3), world.expert, begin_s=0.99, end_s=1.79)
+    path = tmp_path / "corrected.mcap"
+    with DriveRecorder(path, policy, contract) as recorder:
+        done = drive(policy, contract, link, clock=clock, recorder=recorder,
+                     settings=LoopSettings(seconds=SECONDS))  # fmt: skip
+    assert done.manual_ticks == len(link.commands) == 24 and len(done.episode) == 66
+    with pytest.warns(UserWarning, match=f"{BY_POLICY}: 66"):
+        recording = load_recording(path)
+    (episode,) = recording.episodes
+    assert recording.driver == "human"
+    np.testing.assert_allclose(episode.numbers["steering"], np.ravel(link.commands), rtol=1e-6)
+    with pytest.warns(UserWarning, match=f"{BY_PERSON}: 24"):
+        own = load_recording(path, options={"driver": "policy"})
+    assert [len(one.time_s) for one in own.episodes] == [30, 36] and own.driver == "recorded"
+    with pytest.raises(ValueError, match=r"`driver` must be one of .*, got 'me'"):
+        load_recording(path, options={"driver": "me"})
+    with drive_as_demonstrations(path) as store:
+        assert len(store) == 66, "what the policy was asked"
 
 
 def test_any_recording_is_a_store_of_what_was_asked(recorded, tmp_path):

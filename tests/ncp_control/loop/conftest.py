@@ -1,4 +1,5 @@
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ FRAME_S = 0.1
 
 
 class ScriptedLink:
-    """Gives readings by a script: an array, None for silence, "manual", or an error to raise."""
+    """Gives readings by a script: an array, a reading, None for silence, "manual", or an error."""
 
     def __init__(self, contract, clock, script, age_s=0.0):
         self.contract, self.clock, self.age_s = contract, clock, age_s
@@ -24,6 +25,8 @@ class ScriptedLink:
         if isinstance(item, BaseException):
             raise item
         now_s = self.clock.now_s()
+        if isinstance(item, Reading):
+            return replace(item, time_s=now_s)
         if item is None:
             self.clock.sleep_until(now_s + timeout_s)
             return None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from ncp_control.contract import (
     VectorContract,
 )
 from ncp_control.loop.levels import Level
+from ncp_control.loop.link import Reading
 from ncp_control.loop.lossless import decode_frame, encode_frame
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.playback import BAD_CHUNK, CUT_OFF, read_recording
@@ -47,12 +49,13 @@ def policy(contract):
 def record(policy, contract, clock, make_link, tmp_path):
     """Drive along readings and record it; return the drive and the file."""
 
-    def run(readings, monitor=None, name="drive.mcap"):
+    def run(readings, monitor=None, name="drive.mcap", num_recorded=None):
         path = tmp_path / name
         with DriveRecorder(path, policy, contract, name="small", begun_ns=BEGUN_NS) as recorder:
             done = drive(policy, contract, make_link(readings), clock=clock, monitor=monitor,
                          recorder=recorder, keeps_observations=True)  # fmt: skip
-        assert recorder.fault == "" and recorder.num_ticks == len(done.episode)
+        assert recorder.fault == ""
+        assert recorder.num_ticks == (num_recorded or len(done.episode))
         return done, path
 
     return run
@@ -110,6 +113,38 @@ def test_a_replay_agrees_with_a_drive_in_which_an_observation_was_refused(
         if tick.state is not None:
             np.testing.assert_array_equal(policy.state, tick.state)
     assert actor.num_refused == 1
+
+
+def by_hand(observation, command):
+    return Reading(observation=observation, time_s=0.0, is_manual=True, command=command)
+
+
+def test_what_a_person_commands_is_recorded_and_is_not_the_policys(record, policy, contract):
+    seen = readings(9)
+    commands = [np.array([0.1 * i]) for i in (3, 4, 5)]
+    taken = [by_hand(one, command) for one, command in zip(seen[3:6], commands, strict=True)]
+    unknown = by_hand(seen[6], None)
+    done, path = record([*seen[:3], *taken, unknown, *seen[7:]], num_recorded=8)
+    assert (len(done.episode), done.manual_ticks) == (5, 4)
+    assert done.timing["ticks"] == done.timing["asked"] == 5
+    played = read_recording(path)
+    assert [tick.is_manual for tick in played.ticks] == [False] * 3 + [True] * 3 + [False] * 2
+    for tick, observation, command in zip(played.ticks[3:], seen[3:6], commands, strict=False):
+        np.testing.assert_array_equal(played.observation(tick), observation)
+        np.testing.assert_array_equal(tick.command, np.float32(command))
+        assert tick.asked is None and tick.state is None
+    times_s = [tick.time_s for tick in played.ticks]
+    assert times_s == pytest.approx([0.1 * i for i in (0, 1, 2, 3, 4, 5, 7, 8)])
+    assert [tick.number for tick, *_ in played.asked()] == [0, 1, 2, 6, 7]
+    assert played.ticks[6].asked.is_reset, "the person's driving is not in its memory"
+
+
+def test_a_persons_command_of_another_size_is_the_links_mistake(policy, contract, clock, make_link):
+    link = make_link([by_hand(np.zeros(2), np.zeros(2))])
+    recorder = SimpleNamespace(begin=lambda _: None)
+    with pytest.raises(ValueError, match=r"`command` of a reading must be of shape \(1,\)"):
+        drive(policy, contract, link, clock=clock, recorder=recorder)
+    assert link.stopped_s
 
 
 def test_the_file_is_what_foxglove_reads(record, policy):
@@ -209,7 +244,8 @@ seen = np.zeros(len(policy.contract.observation.entries))
 policy.act(seen)
 recorder = DriveRecorder(__import__("pathlib").Path(sys.argv[1]), policy, policy.contract)
 row = {"dt_s": 0.1, "command": np.zeros(len(policy.contract.action)), "level": 0, "model_s": 0.0,
-       "jitter_s": 0.0, "is_late": False, "action": None, "elapsed_s": None, "is_reset": False}
+       "jitter_s": 0.0, "is_late": False, "action": None, "elapsed_s": None, "is_reset": False,
+       "is_manual": False}
 for i in range(10**9):
     recorder.add(None, {**row, "time_s": 0.1 * i}, policy, ())
     if i == 30:

@@ -10,7 +10,7 @@ import pytest
 
 from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.links.base import check_steering
-from ncp_control.ros.commands import MotionRule
+from ncp_control.ros.commands import Motion, MotionRule
 from ncp_control.ros.images import rgb_of_compressed, rgb_of_image
 from ncp_control.ros.stamps import StampClock
 from ncp_control.steering import steering_of
@@ -104,17 +104,35 @@ CASES = [
 ]
 
 
+def rule_of(unit, command_type, positive):
+    is_needed = (command_type.startswith("Twist")) == unit.endswith(" rad") or unit == "rad"
+    return MotionRule(contract_of(unit, positive=positive), command_type, speed_mps=V,
+                      wheelbase_m=L if is_needed else None)  # fmt: skip
+
+
 @pytest.mark.parametrize("positive", ["left", "right"])
 @pytest.mark.parametrize(("unit", "command_type", "turn"), CASES)
 def test_steering_becomes_what_the_command_needs(unit, command_type, turn, positive):
-    is_needed = (command_type.startswith("Twist")) == unit.endswith(" rad") or unit == "rad"
-    rule = MotionRule(contract_of(unit, positive=positive), command_type, speed_mps=V,
-                      wheelbase_m=L if is_needed else None)  # fmt: skip
+    rule = rule_of(unit, command_type, positive)
     sign = 1.0 if positive == "left" else -1.0
     assert rule.motion(0.5).speed_mps == V
     assert rule.motion(0.5).turn == pytest.approx(sign * turn)
     assert rule.motion(-0.5).turn == pytest.approx(-sign * turn)
     assert rule.motion(0.0).turn == 0.0
+
+
+@pytest.mark.parametrize("positive", ["left", "right"])
+@pytest.mark.parametrize(("unit", "command_type", "turn"), CASES)
+def test_a_persons_command_is_the_action_that_follows_its_path(unit, command_type, turn, positive):
+    rule = rule_of(unit, command_type, positive)
+    sign = 1.0 if positive == "left" else -1.0
+    for slower in (1.0, 0.3):  # a car that yaws as much more slowly as it drives
+        turned = turn * slower if command_type.startswith("Twist") else turn
+        for side in (1.0, -1.0):
+            action = rule.action_of(Motion(speed_mps=slower * V, turn=side * turned))
+            assert action == pytest.approx(0.5 * sign * side)
+    for speed_mps in (0.0, -1.0, math.nan):
+        assert math.isnan(rule.action_of(Motion(speed_mps=speed_mps, turn=0.3)))
 
 
 def test_a_steering_of_the_worlds_own_range_reaches_the_robot_as_large():

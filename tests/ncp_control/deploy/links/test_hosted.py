@@ -60,6 +60,20 @@ def hosted(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("command", [None, np.array([0.25, math.nan], np.float32)])
+def test_a_persons_command_comes_to_the_loop(command):
+    loop = HostedLink.__new__(HostedLink)  # without the process of a real one
+    loop._pipe, theirs = multiprocessing.Pipe()
+    loop._has_asked = True
+    clock = SimulatedClock()
+    host = Host(theirs, Body(clock, lambda _: None), 0.3, None, clock)
+    host._latest = Reading(observation=None, time_s=1.0, is_manual=True, command=command)
+    host._answer()
+    reading = loop.read(1.0)
+    assert reading.is_manual
+    np.testing.assert_array_equal(reading.command, command)
+
+
 def test_a_loop_that_dies_while_it_waits_for_a_reading_leaves_a_stopped_body(hosted, tmp_path):
     """The pipe then breaks while the host answers, and not while it listens."""
     asked = []

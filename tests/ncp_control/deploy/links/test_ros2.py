@@ -206,6 +206,76 @@ def test_an_image_of_which_nothing_is_left_is_a_reading_without_observation(monk
     assert seen[2].shape == (40, 50, 3)
 
 
+class Domain(Topics):
+    """A domain with images, a person's commands and what the robot hears; None: no message."""
+
+    def __init__(self, images, commands):
+        super().__init__()
+        self.queues = {"/camera/image_raw": images, "/joy": commands}
+        self.heard = []
+
+    def Node(self, domain):
+        image = dict(
+            height=120,
+            width=8,
+            encoding="rgb8",
+            step=24,
+            data=bytes(24 * 120),
+            header=types.SimpleNamespace(stamp=types.SimpleNamespace(time_s=0.0)),
+        )
+
+        def reader(topic, _):
+            queue = self.queues[topic]
+
+            def read(timeout_s):
+                item = queue.pop(0) if queue else None
+                return self.Image(**image) if item == "image" else item
+
+            return types.SimpleNamespace(read=read)
+
+        writer = types.SimpleNamespace(write=self.heard.append)
+        return types.SimpleNamespace(reader=reader, writer=lambda *_: writer)
+
+    @staticmethod
+    def Twist(linear, angular):
+        return types.SimpleNamespace(linear=linear, angular=angular)
+
+    Vector3 = staticmethod(lambda x=0.0, z=0.0: types.SimpleNamespace(x=x, z=z))
+
+
+def test_a_persons_commands_go_to_the_robot_and_into_the_readings(monkeypatch):
+    def twist(speed_mps, turn):
+        return Domain.Twist(Domain.Vector3(x=speed_mps), Domain.Vector3(z=turn))
+
+    images = ["image", None, "image", None, None, "image", "image", None]
+    commands = [None, twist(0.5, 0.1), twist(0.5, -9.0), None, None, None, twist(0.0, 0.0), None]
+    domain, clock = Domain(["image", *images], commands), SimulatedClock()
+    monkeypatch.setattr("ncp_control.deploy.links.ros2._import_dds", lambda: domain)
+    link = Ros2Link(contract_of(unit="1/m", name="curvature"), clock=clock, speed_mps=1.0,
+                    takeover_topic="/joy", takeover_s=0.25)  # fmt: skip
+    readings = []
+    for _ in range(8):
+        readings.append(link.read(0.0))
+        clock.sleep_until(clock.now_s() + 0.1)
+    said = [None if one is None else (one.observation is not None, one.is_manual)
+            for one in readings]  # fmt: skip
+    assert said == [
+        (True, False),  # nobody took over yet
+        (True, True),
+        None,  # no image came, and the driver is the same
+        (True, True),  # a moment ago the person still commanded
+        None,
+        (False, False),  # the person let go, while no image came
+        (True, True),
+        (True, True),
+    ]
+    assert readings[1].command == pytest.approx([0.2])
+    assert readings[3].command == pytest.approx([-1.0]), "no policy can steer farther"
+    assert math.isnan(readings[6].command[0]), "a standing car follows no path"
+    heard = [(one.linear.x, one.angular.z) for one in domain.heard]
+    assert heard == [(0.5, 0.1), (0.5, -9.0), (0.0, 0.0)]
+
+
 class Still:
     """A policy that always turns a little to the left."""
 
