@@ -60,7 +60,7 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
                 raise ValueError(f"`record` must name a new file, got '{path}'. Choose another.")
     link_options = read_options(settings.link_options, "link_options")
     print(contract.describe())
-    run = Run.create("run", name, settings, root=settings.runs)
+    run = Run.create("run", name, settings, root=settings.runs, tested={name: policy})
     try:
         link = open_link(
             settings.link,

@@ -110,10 +110,10 @@ def replay_recording(settings: RunPolicy) -> None:
     use_threads(1)
     assert settings.replay is not None
     played = read_recording(settings.replay)
-    actors = {}
+    actors, loaded = {}, {}
     for name in (settings.policy, settings.baseline):
         if name is not None and name not in actors:
-            policy = load(name)
+            policy = loaded[name] = load(name)
             contract = needed_contract(policy)
             contract.check_offer(played.contract, f"the recording '{played.path}'")
             actors[name] = Actor(policy, contract, settings.backend)
@@ -134,8 +134,13 @@ def replay_recording(settings: RunPolicy) -> None:
     report = {"policy": settings.policy, "recording": str(played.path), "baseline": against,
               "ticks": len(recorded), "skipped": played.skipped().counts, "actions": found,
               **actor.to_json()}  # fmt: skip
-    run = Run.create("replay", policy_name(policy_folder(settings.policy)), settings,
-                     root=settings.runs)  # fmt: skip
+    run = Run.create(
+        "replay",
+        policy_name(policy_folder(settings.policy)),
+        settings,
+        root=settings.runs,
+        tested=loaded,
+    )
     run.report.mkdir(exist_ok=True)
     files.write_file(run.report / REPORT, json.dumps(report, indent=1) + "\n")
     print_replay(report)

@@ -76,7 +76,15 @@ class Run:
             runs.append(self)
 
     @classmethod
-    def create(cls, task: str, model: str, settings: Any, *, root: Path | str = "runs") -> "Run":
+    def create(
+        cls,
+        task: str,
+        model: str,
+        settings: Any,
+        *,
+        root: Path | str = "runs",
+        tested: "Mapping[str, Policy] | None" = None,
+    ) -> "Run":
         """Create a new run folder with its config.json.
 
         Half-written files that killed processes left in the runs of `root` are removed.
@@ -86,6 +94,8 @@ class Run:
             model: Name of the model, e.g. "ncp".
             settings: Dataclass with all settings of the job.
             root: Folder of all runs.
+            tested: Policies that the job tests, by name; config.json gets the SHA-256 hashes of
+                their weights.
 
         Raises:
             OSError: If the folder cannot be created.
@@ -103,6 +113,10 @@ class Run:
             "settings": dataclasses.asdict(settings),
             "environment": describe_environment(),
         }
+        if tested:
+            from ncp_control.policy.folder import weights_sha256  # imports torch
+
+            config["weights_sha256"] = {name: weights_sha256(one) for name, one in tested.items()}
         text = json.dumps(config, indent=1, default=str) + "\n"
         stem = f"{task}-{model}-{datetime.date.today():%Y%m%d}"
         parents = [path for path in (root, *root.parents) if not path.exists()]

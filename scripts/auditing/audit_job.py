@@ -56,7 +56,8 @@ class Subject:
 def audit(settings: Audit) -> None:
     """Record an episode of each policy, make every part that applies, write the report."""
     results = None if settings.results is None else ResultsFile(settings.results, MEASURES)
-    loaded = {path: at_least_single(load(path)) for path in (settings.policy, *settings.compare)}
+    saved = {path: load(path) for path in (settings.policy, *settings.compare)}
+    loaded = {path: at_least_single(policy) for path, policy in saved.items()}
     use_threads(threads_for(loaded[settings.policy], settings.threads))
     _check_names([settings.policy, *settings.compare])
     for policy in loaded.values():
@@ -66,7 +67,8 @@ def audit(settings: Audit) -> None:
     policy, audited = recorded[0]
     if settings.excerpt:
         write_excerpt(policy_folder(settings.policy) / EXCERPT_FILE, audited, track_map(audited))
-    run = Run.create("audit", policy_name(settings.policy), settings, root=settings.runs)
+    name, tested = policy_name(settings.policy), {str(path): one for path, one in saved.items()}
+    run = Run.create("audit", name, settings, root=settings.runs, tested=tested)
     print(f"run folder: {run.folder}")
     if policy.contract is not None:
         print(policy.contract.describe())

@@ -53,7 +53,7 @@ def evaluate_policy(settings: Evaluate, workers: Workers | None = None) -> None:
     name = policy_name(settings.policy)
     # Opened first, so that a table of another kind is refused before the work.
     results = ResultsFile(settings.results, ("parameters", *measures))
-    run = Run.create("evaluate", name, settings, root=settings.runs)
+    run = Run.create("evaluate", name, settings, root=settings.runs, tested={name: policy})
     results.place(run.results)
     print(f"run folder: {run.folder}")
     if policy.contract is not None:

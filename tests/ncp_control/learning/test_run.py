@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ncp_control.learning.run import Run, commit_of
+from ncp_control.policy import load, policy_folder
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,14 @@ def test_run_folder_says_what_was_done(tmp_path):
     config = json.loads((run.folder / "config.json").read_text())
     assert config["settings"] == {"seed": 3, "log": "somewhere"}
     assert {"versions", "commit", "processor", "time"} <= config["environment"].keys()
+
+
+def test_a_run_folder_names_the_weights_that_were_tested(tmp_path):
+    shipped = load("walker2d-ltc")
+    run = Run.create("evaluate", "walker", Settings(), root=tmp_path, tested={"walker": shipped})
+    config = json.loads((run.folder / "config.json").read_text())
+    file = policy_folder("walker2d-ltc") / "weights.safetensors"
+    assert config["weights_sha256"] == {"walker": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def test_a_commit_tells_whether_files_were_changed_since(tmp_path):
