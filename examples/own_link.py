@@ -50,7 +50,10 @@ class ToyRobot:
         self.motors.append((steering, self.speed_mps))
 
     def stop(self):
-        """Brake until `send` is called. `stop` may be called repeatedly."""
+        """Brake until `send` is called.
+
+        `stop` may be called repeatedly; if `read` or `send` hangs, in another thread.
+        """
         self.motors.append((0.0, 0.0))
 
     def close(self):

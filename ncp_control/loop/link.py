@@ -83,7 +83,10 @@ class Link(Protocol):
         ...
 
     def stop(self) -> None:
-        """Bring the robot to a safe stop and keep it stopped until `send` is called."""
+        """Bring the robot to a safe stop and keep it stopped until `send` is called.
+
+        If `read` or `send` hangs, this may be called in another thread.
+        """
         ...
 
     def close(self) -> None:

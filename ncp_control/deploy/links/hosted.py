@@ -5,24 +5,33 @@ stop, or a request for the newest reading. If no message comes for `watchdog_s`,
 process is gone (even by `kill -9`, which closes its end of the pipe), the host stops the body. If
 the process is gone, the host keeps the body stopped for `STANDSTILL_S` and then ends.
 
+If the link's own code hangs, e.g. in a camera's driver, a second thread of the host stops the body
+after `watchdog_s`, and after `HANG_S` the link counts as lost. A link's `stop` may therefore be
+called while its `read` or `send` has not returned.
+
 See `messages` for the format. At most one reading is in the pipe, and only after the loop asked for
 it, so a hanging loop never blocks the host.
 """
 
 import json
 import multiprocessing
+import os
+import select
 import signal
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.links.base import open_here
+from ncp_control.deploy.links.hang_guard import HangGuard
 from ncp_control.deploy.links.messages import receive_message, send_message
 from ncp_control.imports import import_modules
 from ncp_control.loop.clocks import Clock, RealClock
@@ -32,11 +41,14 @@ WATCHDOG_S = 0.3
 """Silence of the loop after which the host stops the body, unless two ticks take longer [s]."""
 STANDSTILL_S = 4.0
 """Time for which the host keeps braking after the loop's process is gone [s]."""
+HANG_S = 5.0
+"""Time for which the link's own code may hang before the link counts as lost [s]."""
 _POLL_S = 0.002
 _REPEAT_S = 0.03
 """Interval at which the host repeats the stop while the loop is gone [s]."""
 _OPEN_S = 120.0
 """Longest time for opening a link [s]."""
+_Value = TypeVar("_Value")
 
 
 class HostedLink:
@@ -76,6 +88,7 @@ class HostedLink:
         self._process.start()
         theirs.close()
         self._has_asked = False
+        self._full_s: float | None = None
         try:
             self._tell("open", wanted)
             late = ("lost", f"not open after {_OPEN_S:g} s", None)
@@ -96,9 +109,7 @@ class HostedLink:
 
     def read(self, timeout_s: float) -> Reading | None:
         """Request the newest reading and wait for it."""
-        if not self._has_asked:
-            self._tell("ask")
-            self._has_asked = True
+        self._has_asked = self._has_asked or self._tell("ask")
         found = self._receive(timeout_s)
         if found is None:
             self._tell("alive")
@@ -130,20 +141,32 @@ class HostedLink:
             self._process.kill()
             self._process.join()
 
-    def _tell(self, word: str, value: Any = None, array: np.ndarray | None = None) -> None:
+    def _tell(self, word: str, value: Any = None, array: np.ndarray | None = None) -> bool:
+        """Send a message, unless the pipe is full because the host hangs; return whether it went.
+
+        Raises:
+            LinkEnded, LinkLost: If the host ended, or the pipe is full for more than `HANG_S`.
+        """
         try:
-            send_message(self._pipe, word, value, array)
+            is_full = not select.select([], [self._pipe], [], 0.0)[1]
+            if not is_full:
+                send_message(self._pipe, word, value, array)
         except (OSError, ValueError) as error:
             raise self._last_words() from error
+        now_s = time.monotonic()
+        self._full_s = (self._full_s or now_s) if is_full else None
+        if self._full_s is not None and now_s - self._full_s > HANG_S:
+            raise self._last_words(f"its process took no messages for {HANG_S:g} s")
+        return not is_full
 
-    def _last_words(self) -> LinkEnded | LinkLost:
+    def _last_words(self, otherwise: str = "the link's process is gone") -> LinkEnded | LinkLost:
         """Return the reason why the host ended, if it sent one."""
         with suppress(OSError, EOFError):
             while self._pipe.poll(0.0):
                 word, value, _ = receive_message(self._pipe)
                 if word in ("ended", "lost"):
                     return _end_of(word, value)
-        return LinkLost("the link's process is gone")
+        return LinkLost(otherwise)
 
     def _receive(self, timeout_s: float) -> tuple[str, Any, np.ndarray | None] | None:
         try:
@@ -217,11 +240,19 @@ class Host:
         self._is_asked, self._is_stopped, self._has_loop = False, False, True
         self._heard_s = self._stopped_s = clock.now_s()
         self._info: Mapping[str, float] = {}
+        self._guard = HangGuard(self._stop_while_hanging, watchdog_s)
+        self._has_noted_hang = self._has_given_up = False
 
     def run(self) -> None:
         """Hold the link until the loop is gone and the body has stopped."""
+        with self._guard:
+            self._run()
+
+    def _run(self) -> None:
         gone_s: float | None = None
         while gone_s is None or self._clock.now_s() - gone_s < STANDSTILL_S:
+            self._guard.turn()
+            self._has_noted_hang = False
             self._read()
             self._listen()
             if not self._has_loop and gone_s is None:  # the pipe may break in either of them
@@ -240,7 +271,7 @@ class Host:
 
     def _read(self) -> None:
         try:
-            reading = self._link.read(_POLL_S)
+            reading = self._in_link(self._link.read, _POLL_S)
         except (LinkEnded, LinkLost) as end:
             self._leave(end)
         if reading is not None:
@@ -249,6 +280,39 @@ class Host:
             self._info = self._latest.info
         if self._is_asked and self._latest is not None:
             self._answer()
+
+    def _in_link(self, call: Callable[..., _Value], *values: Any) -> _Value:
+        """Call the link's own code; do not come back if the guard has given it up meanwhile."""
+        try:
+            return call(*values)
+        finally:
+            if self._has_given_up:
+                threading.Event().wait()  # the guard ends this process
+
+    def _stop_while_hanging(self, silent_s: float) -> None:
+        """Stop the body while the link's own code hangs; called in the guard's thread."""
+        if not self._has_noted_hang:
+            self._has_noted_hang = True
+            self._note("watchdog: the link's own code hangs")
+        with suppress(LinkEnded, LinkLost):
+            self._link.stop()
+        if silent_s > HANG_S:
+            self._has_given_up = True
+            self._end_while_hanging()
+
+    def _end_while_hanging(self) -> NoReturn:
+        """Send the loop the reason, keep the body stopped until the loop ends, end the process."""
+        _tell(self._pipe, "lost", f"its own code did not return for {HANG_S:g} s")
+        gone_s = None
+        while gone_s is None or time.monotonic() - gone_s < STANDSTILL_S:
+            time.sleep(_REPEAT_S)
+            with suppress(LinkEnded, LinkLost):
+                self._link.stop()
+            while self._has_loop and self._pipe.poll(0.0):
+                self._receive()
+            if gone_s is None and not self._has_loop:
+                gone_s = time.monotonic()
+        os._exit(1)  # nothing else ends a process whose main thread hangs
 
     def _numbers(self, info: Mapping[str, Any]) -> dict[str, float]:
         """Return reported values as plain numbers; stop the body and leave if one is not."""
@@ -263,6 +327,7 @@ class Host:
 
     def _leave(self, end: LinkEnded | LinkLost) -> NoReturn:
         """Send the loop the reason, wait until it closes the pipe, and end the process."""
+        self._guard.end()  # waiting for the loop is no hang
         word = "ended" if isinstance(end, LinkEnded) else "lost"
         self._note(f"{word}: {end}")
         if self._latest is not None and self._is_asked:
@@ -286,19 +351,22 @@ class Host:
             self._has_loop = False
 
     def _listen(self) -> None:
+        order, command = "", None
         while self._has_loop and self._pipe.poll(0.0):
-            word, command = self._receive()
+            word, array = self._receive()
             self._heard_s = self._clock.now_s()
             if word == "ask":
                 self._is_asked = True
-            elif word == "send" and command is not None:
-                self._is_stopped = False
-                try:
-                    self._link.send(command)
-                except (LinkEnded, LinkLost) as end:
-                    self._leave(end)
-            elif word == "stop":
-                self._stop()
+            elif word in ("send", "stop"):  # only the newest order counts
+                order, command = word, array
+        if order == "send" and command is not None:
+            self._is_stopped = False
+            try:
+                self._in_link(self._link.send, command)
+            except (LinkEnded, LinkLost) as end:
+                self._leave(end)
+        elif order == "stop":
+            self._stop()
 
     def _receive(self) -> tuple[str, np.ndarray | None]:
         try:
@@ -313,7 +381,7 @@ class Host:
             self._note("stop")
         self._is_stopped, self._stopped_s = True, self._clock.now_s()
         try:
-            self._link.stop()
+            self._in_link(self._link.stop)
         except (LinkEnded, LinkLost) as end:
             self._leave(end)
 

@@ -6,6 +6,7 @@ The world advances with the loop's clock: it takes one step for each elapsed fra
 the last command. A command thus takes effect at the next frame, as on a robot.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class WorldLink:
         self.contract = world.contract
         self._world, self._clock, self._env = world, clock, world.make()
         self._is_braking = False
+        self._stepping = threading.RLock()  # `stop` may come from another thread
         action = [entry.neutral for entry in world.contract.action]
         kind = np.int64 if world.contract.choices else np.float32
         self._neutral = self._command = np.array(action, kind)
@@ -50,26 +52,29 @@ class WorldLink:
 
     def read(self, timeout_s: float) -> Reading | None:
         """Advance the world to now, or to its next frame if that comes within the timeout."""
-        self._advance()
-        if self._reading is None and self._end is None:
-            until_s = min(self._next_s, self._clock.now_s() + timeout_s)
-            self._clock.sleep_until(until_s)
+        with self._stepping:
             self._advance()
-        reading, self._reading = self._reading, None
+            if self._reading is None and self._end is None:
+                until_s = min(self._next_s, self._clock.now_s() + timeout_s)
+                self._clock.sleep_until(until_s)
+                self._advance()
+            reading, self._reading = self._reading, None
         if reading is None and self._end is not None:
             raise LinkEnded(self._end)
         return reading
 
     def send(self, command: np.ndarray) -> None:
         """Set the command that applies from the next frame on."""
-        self._advance()
-        self._brake(False)
-        self._command = np.array(command)
+        with self._stepping:
+            self._advance()
+            self._brake(False)
+            self._command = np.array(command)
 
     def stop(self) -> None:
         """Brake, keeping the last steering; a body without a brake gets a neutral command."""
-        self._advance()
-        self._brake(True)
+        with self._stepping:
+            self._advance()
+            self._brake(True)
 
     def close(self) -> None:
         """Close the environment."""
