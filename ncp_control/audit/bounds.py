@@ -46,7 +46,7 @@ VACUOUS_SHARE = 0.01
 VACUOUS_TAU_S = 1e6
 """An upper bound of a time constant is vacuous if it is above this [s] (eleven days)."""
 _REPETITIONS = 20
-_ROUNDING = 1e-4
+ROUNDING = 1e-4
 """Tolerance for single precision, as a fraction of an interval's size."""
 
 
@@ -129,9 +129,7 @@ def certify(
         )
     circuit = _intervals(cell)
     inputs = circuit.affine_inputs(input_low, input_high)
-    state = circuit.widest_state()
-    for _ in range(_REPETITIONS):
-        state = circuit.state_interval(circuit.conductances(inputs, state))
+    state = _state_interval(circuit, inputs)
     conductance = circuit.conductances(inputs, state)
     gain_dt_s = cell.frame_s if gain_dt_s is None else gain_dt_s
     frame_gain, lasting_gain = circuit.output_gains(inputs, conductance, state, gain_dt_s)
@@ -153,12 +151,38 @@ def certificate_of(cell: Cell) -> Certificate | None:
     Raises:
         ValueError: If conductances are not finite and positive.
     """
-    has_bounds = isinstance(cell, LTC | STC) and cell.integrator != "rk4"
-    return certify(cell) if has_bounds else None
+    return certify(cell) if _has_bounds(cell) else None
+
+
+@torch.no_grad()
+def certified_output(cell: Cell) -> Interval | None:
+    """Return `certificate_of(cell).output` without the rest, which takes longer.
+
+    Raises:
+        ValueError: If conductances are not finite and positive.
+    """
+    if not _has_bounds(cell):
+        return None
+    circuit = _intervals(cell)
+    inputs = circuit.affine_inputs(-np.inf, np.inf)
+    return circuit.output_interval(_state_interval(circuit, inputs))
+
+
+def _has_bounds(cell: Cell) -> bool:
+    return isinstance(cell, LTC | STC) and cell.integrator != "rk4"
 
 
 def _intervals(cell: Cell) -> IntervalCircuit:
     return SaturatedIntervals(cell) if isinstance(cell, STC) else IntervalCircuit(cell)
+
+
+def _state_interval(circuit: IntervalCircuit, inputs: Interval) -> Interval:
+    state = circuit.widest_state()
+    for _ in range(_REPETITIONS):
+        before, state = state, circuit.state_interval(circuit.conductances(inputs, state))
+        if np.array_equal(before, state):
+            break
+    return state
 
 
 def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float = 1.0) -> Array:
@@ -233,13 +257,13 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
         before[activity.reset.cpu().numpy()] = 0.0
     steps = np.abs(states - before)
     c = certificate
-    allowance = _ROUNDING * np.maximum(c.state.size, 1e-6)
+    allowance = ROUNDING * np.maximum(c.state.size, 1e-6)
     # With dt = 0, nothing may move.
     speed = np.where(steps > allowance, np.inf, 0.0)
     np.divide(steps, dt_s, out=speed, where=dt_s > 0)
     state = Interval(c.state.low - allowance, c.state.high + allowance)
-    tau = Interval(c.tau_s.low * (1.0 - _ROUNDING), c.tau_s.high * (1.0 + _ROUNDING))
-    rate = Interval(-np.ones_like(c.speed), c.speed * (1.0 + _ROUNDING) + _ROUNDING)
+    tau = Interval(c.tau_s.low * (1.0 - ROUNDING), c.tau_s.high * (1.0 + ROUNDING))
+    rate = Interval(-np.ones_like(c.speed), c.speed * (1.0 + ROUNDING) + ROUNDING)
     return [
         *_beyond("state", c, states, state),
         *_beyond("tau", c, tau_s, tau),

@@ -124,20 +124,28 @@ class IntervalCircuit:
         """Return the hull of 0 and the range of v∞ over the box of conductances.
 
         v∞ is a weighted mean. At its largest value, the conductances of all reversal potentials
-        above some level are at their upper limit, and the others at their lower limit.
+        above that value are at their upper limit, and the others at their lower limit.
         """
-        low, high = np.zeros(self.num_neurons), np.zeros(self.num_neurons)
-        for i in range(self.num_neurons):
-            here = np.flatnonzero(self.target == i)
-            order = here[np.argsort(self.reversal[here])]
-            small, large = conductance.low[order], conductance.high[order]
-            potential = self.reversal[order]
-            for limits, below, above in ((low, large, small), (high, small, large)):
-                weights = np.where(np.tri(len(order) + 1, len(order), -1, bool), below, above)
-                drive = self.leak[i] * self.leak_potential[i] + weights @ potential
-                means = drive / np.maximum(self.leak[i] + weights.sum(axis=1), 1e-300)
-                limits[i] = means.min() if limits is low else means.max()
+        low = -self._largest_mean(-self.leak_potential, -self.reversal, conductance)
+        high = self._largest_mean(self.leak_potential, self.reversal, conductance)
         return Interval(np.minimum(low, 0.0), np.maximum(high, 0.0))
+
+    def _largest_mean(self, leak_potential: Array, reversal: Array, conductance: Interval) -> Array:
+        """Return the largest v∞ by Dinkelbach's method (1967).
+
+        Chosen for some value, the conductances give a mean of at most the largest one. Chosen for
+        that mean, they give a higher one, until it is the largest.
+        """
+
+        def mean_chosen_for(value: Array) -> Array:
+            chosen = np.where(reversal > value[self.target], conductance.high, conductance.low)
+            drive = self.leak * leak_potential + self._per_neuron(chosen * reversal)
+            return drive / np.maximum(self._total(chosen), 1e-300)
+
+        mean = mean_chosen_for(leak_potential)
+        while ((higher := mean_chosen_for(mean)) > mean).any():
+            mean = np.maximum(mean, higher)
+        return mean
 
     def tau_interval(self, conductance: Interval) -> Interval:
         """Return the range of C / (g + Σ c) [s]."""

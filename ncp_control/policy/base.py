@@ -339,6 +339,8 @@ class Policy(nn.Module):
     def save(self, folder: Path | str) -> None:
         """Write the policy to a folder, completely or not at all.
 
+        The contract is written with the certified bounds of the weights.
+
         Args:
             folder: New folder, or a folder that holds a policy, which is replaced.
 
@@ -347,6 +349,8 @@ class Policy(nn.Module):
                 are too large to be loaded again, or those of a user's own cell would build another
                 cell.
         """
+        from ncp_control.audit.action_bounds import with_bounds  # an audit imports policies
+
         folder = Path(folder).resolve()  # a symbolic link is kept
         check_destination(folder)
         check_saved(self.circuit.cell)
@@ -357,10 +361,11 @@ class Policy(nn.Module):
             "settings": self.to_config(),
         }
         weights = weights_content(self)
-        if self.contract is not None:
+        contract = with_bounds(self)
+        if contract is not None:
             digest = {"weights_sha256": hashlib.sha256(weights).hexdigest()}
-            provenance = self.contract.provenance | digest
-            config["contract"] = replace(self.contract, provenance=provenance).to_json()
+            provenance = contract.provenance | digest
+            config["contract"] = replace(contract, provenance=provenance).to_json()
         text = json.dumps(config, indent=1, allow_nan=False) + "\n"
         if len(text) > MAX_CONFIG_BYTES:
             raise ValueError(
@@ -380,6 +385,8 @@ class Policy(nn.Module):
             ValueError: If a file is damaged or does not fit the policy, or the class of the policy
                 is not imported.
         """
+        from ncp_control.audit.action_bounds import first_wrong, with_bounds
+
         folder = Path(folder)
         files.restore(folder)
         config = read_config(folder)
@@ -404,6 +411,12 @@ class Policy(nn.Module):
                     stacklevel=2,
                 )
         policy._contract = contract
+        policy._contract = certified = with_bounds(policy)
+        wrong = first_wrong(contract, certified)
+        if wrong is not None:
+            warnings.warn(
+                f"the contract of '{folder}' states {wrong}. The latter counts", stacklevel=2
+            )
         return policy.eval()
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from ncp_control.audit.action_bounds import to_actions
 from ncp_control.audit.bounds import (
     VACUOUS_TAU_S,
     Certificate,
@@ -98,9 +99,9 @@ def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tupl
     """
     low, high = certificate.output
     empty = ""
-    if not policy.choices and type(policy).respond in (Policy.respond, VectorPolicy.respond):
-        limits = torch.from_numpy(np.stack([low, high]))
-        low, high = policy.respond(limits).clamp(-1.0, 1.0).numpy()
+    actions = to_actions(policy, certificate.output)
+    if actions is not None:
+        low, high = np.clip(actions, -1.0, 1.0)
         names = [
             name
             for name, is_empty in zip(

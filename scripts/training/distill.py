@@ -72,7 +72,7 @@ def train_distill(asked: Distill) -> Policy:
             frame_s=policy.circuit.frame_s,
             fit_scale=policy.fit_scale,
         )
-        student.contract = trained_in(where.world, student)
+        student.contract = trained_in(where.world)
         student.save(run.policy)
         here, there = where.held_out(), whole.held_out()
         returns, taught = returns_in(student, here), returns_in(teacher, there)

@@ -107,7 +107,7 @@ def imitate_expert(
         aggregate=ask,
         recall=lambda epoch: Demonstrations.find(dagger / folder_of_epoch(epoch)),
     )
-    policy.contract = trained_in(world, policy)
+    policy.contract = trained_in(world)
     policy.save(run.policy)
     return policy
 

@@ -44,7 +44,6 @@ from policies.driving import NEURONS, UNITS, make_driving_policy
 from policies.locomotion import make_policy_for
 from scripts.evaluation.recorded import errors_table
 from scripts.evaluation.report import write_recorded_report
-from scripts.training.contracts import with_bounds
 from scripts.training.from_expert import fit_scale
 from scripts.training.recorded_settings import Recorded
 from scripts.training.recordings import (
@@ -255,7 +254,7 @@ def train_model(
         validate=lambda policy: {"score": imitation_error(policy, split.validation)},
         augment=augmentation(contract, way),
     )
-    policy.contract = with_bounds(contract, policy)
+    policy.contract = contract
     policy.save(run.policy)
     return policy
 

@@ -25,7 +25,7 @@ from ncp_control.learning.run import Run
 from ncp_control.learning.training_state import epochs_done
 from ncp_control.policy import Policy
 from policies.locomotion import make_policy_for
-from scripts.training.contracts import with_bounds, with_origin
+from scripts.training.contracts import with_origin
 from scripts.training.from_expert import fit_scale
 from scripts.training.resumption import (
     add_row,
@@ -193,7 +193,7 @@ def learn(
         run,
         validate=lambda policy: {"score": imitation_error(policy, stores["validation"])},
     )
-    policy.contract = with_bounds(contract, policy)
+    policy.contract = contract
     policy.save(run.policy)
     return policy
 

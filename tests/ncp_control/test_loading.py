@@ -10,7 +10,11 @@ import pytest
 
 import ncp_control
 from ncp_control import LTC, NCP19
+from ncp_control.audit.action_bounds import with_bounds
+from ncp_control.audit.bounds import certify
 from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.deploy.c import to_c
+from ncp_control.deploy.onnx import to_onnx
 from ncp_control.policy import FramesPolicy, Policy, shipped_policies
 
 CONTRACT = Contract(
@@ -54,8 +58,74 @@ def test_an_unknown_name_suggests_the_nearest():
 
 def test_a_contract_comes_back_with_the_sum_of_the_weights(folder):
     contract = Policy.load(folder).contract
-    assert dataclasses.replace(contract, provenance={}) == CONTRACT
+    action = tuple(dataclasses.replace(entry, bounds=None) for entry in contract.action)
+    assert dataclasses.replace(contract, action=action, provenance={}) == CONTRACT
     assert len(contract.provenance["weights_sha256"]) == 64
+
+
+def test_bounds_are_those_of_the_weights_that_are_saved_loaded_and_exported(folder, tmp_path):
+    policy = Policy.load(folder)
+    low, high = policy.contract.action[0].bounds
+    policy.circuit.cell.output_scale.data.mul_(3.0)
+    policy.circuit.cell.output_offset.data.add_(0.5)
+    wider = pytest.approx((3.0 * low + 0.5, 3.0 * high + 0.5), rel=1e-6)
+    assert with_bounds(policy).action[0].bounds == wider
+    text = with_bounds(policy).describe().splitlines()[1]
+    assert text in to_c(policy).header and text.encode() in to_onnx(policy).content
+    policy.save(tmp_path / "tuned")
+    assert Policy.load(tmp_path / "tuned").contract.action[0].bounds == wider
+    policy.half().save(tmp_path / "half")
+    assert (
+        saved_bounds(tmp_path / "half")
+        == np.concatenate(certify(policy.circuit.cell).output).tolist()
+    )
+
+
+def test_bounds_of_another_circuit_are_replaced_with_a_warning(folder):
+    bounds = Policy.load(folder).contract.action[0].bounds
+    edit_bounds(folder, [-0.5, 0.25])
+    with pytest.warns(UserWarning, match=r"steering of \[-0.5, 0.25\], and its weights have \["):
+        assert Policy.load(folder).contract.action[0].bounds == bounds
+    edit_bounds(folder, [float(np.float32(end)) for end in bounds])  # as older versions rounded
+    assert Policy.load(folder).contract.action[0].bounds == bounds
+    edit_bounds(folder, None)
+    assert Policy.load(folder).contract.action[0].bounds == bounds
+
+
+def saved_bounds(folder):
+    config = json.loads((folder / "config.json").read_text())
+    return config["contract"]["action"][0]["bounds"]
+
+
+def edit_bounds(folder, bounds):
+    config = json.loads((folder / "config.json").read_text())
+    config["contract"]["action"][0]["bounds"] = bounds
+    if bounds is None:
+        del config["contract"]["action"][0]["bounds"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_policy_without_a_certificate_has_no_bounds(tmp_path):
+    stated = dataclasses.replace(CONTRACT.action[0], bounds=(-0.5, 0.25))
+    policy = FramesPolicy(LTC(NCP19, integrator="rk4"), head="light")
+    policy.contract = dataclasses.replace(CONTRACT, action=(stated,))
+    policy.save(tmp_path / "policy")
+    assert Policy.load(tmp_path / "policy").contract.action[0].bounds is None
+    edit_bounds(tmp_path / "policy", [-0.5, 0.25])
+    with pytest.warns(UserWarning, match="steering, and nothing is certified of it"):
+        assert Policy.load(tmp_path / "policy").contract.action[0].bounds is None
+
+
+def test_nothing_is_certified_of_a_response_of_ones_own(tmp_path):
+    """It may not be monotonic."""
+
+    class Squared(FramesPolicy):
+        def respond(self, outputs):
+            return outputs.square()
+
+    policy = Squared(LTC(NCP19), head="light")
+    policy.contract = CONTRACT
+    assert with_bounds(policy).action[0].bounds is None
 
 
 def test_weights_of_another_training_are_refused(folder, tmp_path):

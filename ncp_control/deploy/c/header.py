@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.audit.action_bounds import with_bounds
 from ncp_control.contract import Contract, VectorContract
 from ncp_control.deploy.c.faults import FAULTS, UNUSABLE, FaultFinder
 from ncp_control.deploy.c.senses import Senses
@@ -105,7 +106,7 @@ def _top(policy: Policy, name: str, head_weights: str | None, version: str) -> l
     kind, cell = type(policy).__name__, type(policy.circuit.cell).__name__
     head = "" if head_weights is None else f" and a conv head of {head_weights} weights"
     first = f"A {kind} with {cell}{head} as plain C99, written by ncp-control {version}."
-    lines = [first, "Change the policy, not this file.", "", *_describe(policy.contract), ""]
+    lines = [first, "Change the policy, not this file.", "", *_describe(with_bounds(policy)), ""]
     return lines + renamed(_USE, name).splitlines()
 
 
@@ -267,7 +268,7 @@ def _range(limits: tuple[float, float]) -> str:
 
 
 def _contract_constants(policy: Policy) -> dict[str, Any]:
-    contract, constants = policy.contract, {}
+    contract, constants = with_bounds(policy), {}
     if isinstance(policy, FramesPolicy):
         sizes = zip(("HEIGHT", "WIDTH", "CHANNELS"), policy.frame_shape, strict=True)
         constants |= {f"FRAME_{name}": size for name, size in sizes}

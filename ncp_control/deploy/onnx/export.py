@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ncp_control import __version__, files
+from ncp_control.audit.action_bounds import with_bounds
 from ncp_control.cells import (
     CTGRU,
     CTRNN,
@@ -131,7 +132,7 @@ def to_onnx(policy: Policy, *, name: str = "controller") -> OnnxModel:
         graph.output("action", limited, "FLOAT", shape, doc)
     shape, doc = ["batch", cell.state_size], "`state` of the next observation"
     graph.output("next_state", next_state, "FLOAT", shape, doc)
-    contract = policy.contract
+    contract = with_bounds(policy)
     doc = "" if contract is None else contract.describe()
     content = graph.model(name, doc, _properties(policy), __version__)
     return OnnxModel(name=name, content=content, num_nodes=graph.num_nodes)
@@ -188,7 +189,7 @@ def _features(graph: Graph, policy: Policy) -> Value:
 
 def _properties(policy: Policy) -> dict[str, str]:
     """Return the properties of the model file."""
-    contract = policy.contract
+    contract = with_bounds(policy)
     return {
         "contract": json.dumps(None if contract is None else contract.to_json()),
         "weights_sha256": weights_sha256(policy),

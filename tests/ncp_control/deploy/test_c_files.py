@@ -213,4 +213,4 @@ def test_the_view_of_a_camera_stands_in_the_header():
     header = to_c(policy).header
     for line in ('COLOUR "BGR"', "VIEW_CROP_TOP 0.375f", 'VIEW_RESIZE "linear"', "DT_MOST_S 0.5f"):
         assert f"#define CONTROLLER_{line}\n" in header
-    assert "bounds    not certified for every action" in header
+    assert "bounds    certified before clipping to [-1, 1]" in header
