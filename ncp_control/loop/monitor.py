@@ -12,8 +12,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 | frozen       | bitwise identical for `frozen_s`, not counting the time in     | unusable       |
 |              | which the robot stood still (`standing`)                       |                |
 | black, white | nearly every pixel is dark, or bright                          | unusable       |
-| state        | the policy's state is outside its certified bounds, or the     | unusable       |
-|              | policy refuses the observation                                 |                |
+| state        | the policy's state is outside its certified bounds before or   | unusable       |
+|              | after a step, or the policy refuses the observation            |                |
 | late         | older than `late_s`                                            | doubtful       |
 | blurred      | less than half as sharp as the blurriest calibration frames    | doubtful       |
 | colours      | nearer to the calibration data with red and blue swapped, and  | doubtful       |

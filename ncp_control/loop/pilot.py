@@ -199,16 +199,23 @@ class GuardedPilot:
 
     def _ask(self, observation: np.ndarray, dt_s: float) -> tuple[np.ndarray | None, Fault | None]:
         """Return the action of the policy, or None and the fault; its state is then unusable."""
+        fault = self._check_state()  # a step may pull a broken state back within its bounds
+        if fault is not None:
+            return None, fault
         try:
             action = np.atleast_1d(self._controller.act(observation, dt_s))
         except ValueError as error:
             return None, Fault("state", f"the policy refuses: {str(error)[:200]}")
-        fault = None
-        if self._monitor is not None:
-            fault = self._monitor.check_state(getattr(self._controller, "state", None))
-            if fault is None and not np.isfinite(action).all():
-                fault = Fault("state", "the action is not finite")
+        fault = self._check_state()
+        if fault is None and self._monitor is not None and not np.isfinite(action).all():
+            fault = Fault("state", "the action is not finite")
         return (action, None) if fault is None else (None, fault)
+
+    def _check_state(self) -> Fault | None:
+        """Return the fault of the policy's state; None without a monitor."""
+        if self._monitor is None:
+            return None
+        return self._monitor.check_state(getattr(self._controller, "state", None))
 
 
 class CommandLimits:

@@ -259,6 +259,12 @@ static int perceive(workspace *w, const KIND *observation)
     return are_finite(w->features, (int)(sizeof w->features / sizeof w->features[0]));
 }
 
+/* Whether the policy may remember this; a step would soon hide that it may not. */
+static int is_possible(const struct controller_state *state)
+{
+    return are_finite(state->value, CONTROLLER_STATE_SIZE);
+}
+
 void controller_init(struct controller_state *state)
 {
     controller_reset(state);
@@ -275,12 +281,15 @@ int controller_step(struct controller_state *state, struct controller_workspace 
     float output[OUTPUTS];
     if (!(dt_s >= 0.0f && dt_s <= FLT_MAX)) return CONTROLLER_BAD_INPUT;
     if (!perceive(w, observation)) return CONTROLLER_BAD_INPUT;
+    if (!is_possible(state)) {
+        controller_reset(state);
+        return CONTROLLER_BAD_STATE;
+    }
     if (dt_s > 1e15f) dt_s = 1e15f; /* all is at rest long before, and products must not overflow */
     CELL_STEP(w, w->features, state->value, dt_s);
     READ_OUT(state->value, output);
     SQUASH
-    if (!are_finite(state->value, CONTROLLER_STATE_SIZE) ||
-        !are_finite(output, OUTPUTS)) {
+    if (!is_possible(state) || !are_finite(output, OUTPUTS)) {
         controller_reset(state);
         return CONTROLLER_BAD_STATE;
     }

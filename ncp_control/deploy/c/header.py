@@ -119,9 +119,9 @@ _EXPLAINED = """\
 """
 _STATUS = """\
 /* What controller_step returns. After BAD_INPUT (an observation that is not finite, a time that is
- * not from 0 up) state and action are as they were. After BAD_STATE (the state was outside of its
- * certified bounds, where the cell has some, or state or action were not finite) the state is reset
- * and the action is as it was. */
+ * not from 0 up) state and action are as they were. After BAD_STATE (before or after the step the
+ * state was outside of its certified bounds, where the cell has some, or state or action were not
+ * finite) the state is reset and the action is as it was. */
 #define CONTROLLER_OK 0
 #define CONTROLLER_BAD_INPUT 1
 #define CONTROLLER_BAD_STATE 2

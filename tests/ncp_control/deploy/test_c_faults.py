@@ -162,3 +162,16 @@ def test_a_state_outside_of_its_certified_bounds_is_reset():
         with pytest.raises(ValueError, match="finite and within its certified bounds"):
             controller.act(frame, dt_s=0.0)
         assert not controller.state.any()
+
+
+def test_one_broken_potential_is_found_before_the_step_pulls_it_back():
+    policy = load("drive-ncp")
+    controller, frame = CController(policy), np.zeros(policy.frame_shape, np.uint8)
+    bounds = certified_state(policy)
+    for neuron in range(len(bounds.low)):
+        for broken in (bounds.low[neuron] - 10.0, bounds.high[neuron] + 10.0, np.nan):
+            controller.act(frame)
+            controller.state[neuron] = broken
+            with pytest.raises(ValueError, match="finite and within its certified bounds"):
+                controller.act(frame, dt_s=1.0)
+            assert not controller.state.any()

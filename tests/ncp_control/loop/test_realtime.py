@@ -173,6 +173,27 @@ def test_a_state_out_of_its_bounds_is_cleared_and_its_action_not_sent(contract, 
     assert 1.0 not in done.episode.actions and done.events[-1].kind == "recovered"
 
 
+def test_a_state_that_breaks_between_two_steps_is_found_before_a_step_hides_it(contract, clock):
+    from ncp_control.audit.interval_circuit import Interval
+
+    echo, monitor = Echo(clock), tolerant(contract)
+    monitor._bounds = Interval(np.full(2, -1.0), np.full(2, 1.0))
+    act = echo.act
+
+    def relax_and_act(observation, dt_s):
+        echo.state *= 0.1
+        return act(observation, dt_s)
+
+    echo.act = relax_and_act
+    pilot = GuardedPilot(echo, contract, clock=clock, monitor=monitor)
+    for i, observation in enumerate(good(3)):
+        if i == 2:
+            echo.state[1] = 7.0
+        decision = pilot.decide(Reading(observation=observation, time_s=0.1 * i), 0.1 * i)
+    assert (decision.level, decision.action, len(echo.seen)) == (Level.HOLD, None, 2)
+    assert monitor.events[0].kind == "state" and echo.state.tolist() == [0.0, 0.0]
+
+
 def test_nothing_is_commanded_while_a_person_drives(contract, clock, make_link):
     script = [*good(2), *["manual"] * 10, *good(2, 5)]
     link, echo = make_link(script), Echo(clock)
