@@ -79,9 +79,9 @@ class Violation:
     """Worst violation of a certified bound by one neuron and quantity."""
 
     quantity: str
-    """Quantity: state, tau or speed."""
+    """Quantity: state, tau, speed or output."""
     neuron: str
-    """Name of the neuron."""
+    """Name of the neuron; of an output, its motor neuron."""
     sequence: int
     """Index of the recorded sequence."""
     frame: int
@@ -92,7 +92,7 @@ class Violation:
     """Violated bound."""
 
     def __str__(self) -> str:
-        unit = {"state": "", "tau": " s", "speed": " 1/s"}[self.quantity]
+        unit = {"state": "", "tau": " s", "speed": " 1/s", "output": ""}[self.quantity]
         excess = abs(self.value - self.limit)
         return (
             f"{self.quantity} of {self.neuron} at frame {self.frame} of sequence {self.sequence}:"
@@ -237,6 +237,7 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     """Return the violations of the bounds in all frames of all recorded sequences.
 
     The speed is computed from the differences between frames; the jump of a reset does not count.
+    Gains cannot be checked so: a recording does not tell what another input would have done.
     Sequences must start from the zero state.
 
     Raises:
@@ -249,6 +250,7 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
         )
     states = _batches("activity.states", activity.states)
     tau_s = _batches("activity.timescales_s", activity.timescales_s)
+    outputs = _batches("activity.outputs", activity.outputs)
     dt_s = _batches("activity.dt_s", activity.dt_s)[:, :, None]
     if not states.size:
         return []
@@ -264,10 +266,14 @@ def find_violations(certificate: Certificate, activity: Activity) -> list[Violat
     state = Interval(c.state.low - allowance, c.state.high + allowance)
     tau = Interval(c.tau_s.low * (1.0 - ROUNDING), c.tau_s.high * (1.0 + ROUNDING))
     rate = Interval(-np.ones_like(c.speed), c.speed * (1.0 + ROUNDING) + ROUNDING)
+    size = c.output.size + np.maximum(np.abs(c.output.low), np.abs(c.output.high))
+    output = Interval(c.output.low - ROUNDING * size, c.output.high + ROUNDING * size)
+    names = c.neuron_names
     return [
-        *_beyond("state", c, states, state),
-        *_beyond("tau", c, tau_s, tau),
-        *_beyond("speed", c, speed, rate),
+        *_beyond("state", names, states, state),
+        *_beyond("tau", names, tau_s, tau),
+        *_beyond("speed", names, speed, rate),
+        *_beyond("output", names[-outputs.shape[2] :], outputs, output),
     ]
 
 
@@ -280,13 +286,11 @@ def describe_violations(violations: list[Violation]) -> str:
     return f"violated: {worst}{more}"
 
 
-def _beyond(
-    quantity: str, certificate: Certificate, values: Array, limits: Interval
-) -> list[Violation]:
+def _beyond(quantity: str, names: list[str], values: Array, limits: Interval) -> list[Violation]:
     """Return the worst violation of each neuron; `values` (sequences, frames, neurons)."""
     excess = np.maximum(values - limits.high, limits.low - values)
     violations = []
-    for i, name in enumerate(certificate.neuron_names):
+    for i, name in enumerate(names):
         sequence, frame = np.unravel_index(int(excess[:, :, i].argmax()), excess.shape[:2])
         if excess[sequence, frame, i] > 0.0:
             value = float(values[sequence, frame, i])

@@ -15,27 +15,28 @@ ROUNDING = 1e-4
 
 
 def certificate(count=2):
-    """Potentials from -1 to 3, τ from 0.5 to 2 s, speed up to 8 1/s."""
+    """Potentials from -1 to 3, τ from 0.5 to 2 s, speed up to 8 1/s, output from -2 to 4."""
     ones = np.ones(count)
     return Certificate(
         neuron_names=[f"inter_{i}" for i in range(count)],
         state=Interval(-ones, 3.0 * ones),
         tau_s=Interval(0.5 * ones, 2.0 * ones),
         speed=8.0 * ones,
-        output=Interval(ones, ones),
+        output=Interval(np.array([-2.0]), np.array([4.0])),
         frame_gain=np.ones((1, 1)),
         gain_dt_s=1.0,
         lasting_gain=np.ones((1, 1)),
     )
 
 
-def recorded(states, taus_s=None, dt_s=None, reset=None):
+def recorded(states, taus_s=None, dt_s=None, reset=None, outputs=None):
     """An activity from nested lists of shape (sequences, frames, neurons), in double precision."""
     states = torch.tensor(states, dtype=torch.float64)
     return Activity(
         neuron_names=[f"inter_{i}" for i in range(states.shape[2])],
         states=states,
-        outputs=states[..., -1:],
+        outputs=torch.zeros_like(states[..., :1]) if outputs is None
+        else torch.tensor(outputs, dtype=torch.float64),
         dt_s=torch.ones(states.shape[:2], dtype=torch.float64) if dt_s is None
         else torch.tensor(dt_s, dtype=torch.float64),
         timescales_s=torch.ones_like(states) if taus_s is None
@@ -60,6 +61,13 @@ def test_a_value_at_its_limit_is_no_violation_and_one_beyond_is():
         ("state", "inter_0", 0, 0, beyond[0][0][0], low),
         ("state", "inter_1", 0, 0, beyond[0][0][1], high),
     ]
+
+
+def test_an_output_has_an_allowance_of_its_size_and_is_named_after_its_motor_neuron():
+    low, high = -2.0 - 10.0 * ROUNDING, 4.0 + 10.0 * ROUNDING  # 6 units of size, up to 4 from zero
+    still = [[[0.0, 0.0], [0.0, 0.0]]]
+    assert found(still, outputs=[[[low], [high]]]) == []
+    assert found(still, outputs=[[[0.0], [4.1]]]) == [("output", "inter_1", 0, 1, 4.1, high)]
 
 
 def test_time_constants_have_a_relative_allowance():
