@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from ncp_control.intervals import is_vacuous_range, outward
 from ncp_control.json_files import shorten
 from ncp_control.names import check_name
 from ncp_control.ranges import check_count, is_number
@@ -81,6 +84,13 @@ class ActionContract:
         offset, factor = self.scale or (0.0, 1.0)
         low, high = self.range
         return min(max(-offset / factor, low), high) + 0.0  # no -0.0
+
+    @property
+    def certified(self) -> Range | None:
+        """The bounds; None if unknown or vacuous, i.e. if they exclude hardly any of the range."""
+        if self.bounds is None or is_vacuous_range(*map(np.asarray, self.bounds), *self.range):
+            return None
+        return self.bounds
 
     def in_unit(self, command: float) -> float:
         """Return the value that a command stands for, in `unit`."""
@@ -376,6 +386,8 @@ def describe_action(entry: ActionContract) -> str:
     elif entry.unit:
         words += [entry.unit]
     words += [f"positive is {entry.positive}"] if entry.positive else []
-    if entry.bounds is not None:
-        words += [f"certified within [{entry.bounds[0]:.3g}, {entry.bounds[1]:.3g}]"]
+    if entry.certified is not None:
+        words += [f"certified within [{', '.join(outward(*entry.certified))}]"]
+    elif entry.bounds is not None:
+        words += ["nothing certified: its bounds are vacuous"]
     return ", ".join(words)

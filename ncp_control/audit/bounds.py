@@ -41,8 +41,6 @@ from ncp_control.cells import LTC, STC, Cell
 from ncp_control.circuit import Activity
 from ncp_control.ranges import is_number
 
-VACUOUS_SHARE = 0.01
-"""A bound is vacuous if it excludes less than this fraction of the possible range."""
 VACUOUS_TAU_S = 1e6
 """An upper bound of a time constant is vacuous if it is above this [s] (eleven days)."""
 _REPETITIONS = 20
@@ -183,22 +181,6 @@ def _state_interval(circuit: IntervalCircuit, inputs: Interval) -> Interval:
         if np.array_equal(before, state):
             break
     return state
-
-
-def is_vacuous_range(low: Array, high: Array, least: float = -1.0, most: float = 1.0) -> Array:
-    """Return which bounds are vacuous, i.e. exclude hardly any of the possible range.
-
-    Args:
-        low: Certified lowest value.
-        high: Certified highest value, of the same shape.
-        least: Lowest possible value, e.g. of a clipped action.
-        most: Highest possible value.
-
-    Returns:
-        True where a bound excludes less than a hundredth of the range from `least` to `most`.
-    """
-    left = np.minimum(high, most) - np.maximum(low, least)
-    return left > (1.0 - VACUOUS_SHARE) * (most - least)
 
 
 def drawn_tau_s(certificate: Certificate, measured_s: Array) -> Interval:

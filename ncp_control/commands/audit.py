@@ -82,6 +82,7 @@ def neuron_columns(
     from ncp_control.audit.ablation import ablation_effects
     from ncp_control.audit.activity import unit_activity
     from ncp_control.audit.timescales import frame_interval_s, time_unit, timescales_of
+    from ncp_control.intervals import outward
 
     cell, activity = policy.circuit.cell, episode.recorded_activity
     names, states = unit_activity(cell, activity)
@@ -95,8 +96,8 @@ def neuron_columns(
         }
     certified: dict[str, str] = {}
     if certificate is not None:
-        ends = zip(*certificate.state, strict=True)
-        certified = dict(zip(certificate.neuron_names, map(_span, ends), strict=True))
+        ends = zip(certificate.neuron_names, *certificate.state, strict=True)
+        certified = {name: " to ".join(outward(low, high)) for name, low, high in ends}
     taus, in_frames = {}, {}
     frame_s = frame_interval_s(activity)
     unit = time_unit(frame_s)

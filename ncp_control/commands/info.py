@@ -60,6 +60,7 @@ def print_description(policy: "Policy") -> None:
 def describe(policy: "Policy") -> list[tuple[str, str]]:
     """Return architecture, certified bounds, origin and hash of a policy, as names and texts."""
     from ncp_control.audit.bounds import certificate_of
+    from ncp_control.intervals import outward
     from ncp_control.layers import num_parameters
     from ncp_control.policy.folder import weights_sha256
 
@@ -81,7 +82,7 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
         text = "none: they are known for LTC, STC and LRC circuits, except with the integrator rk4"
         if certificate is not None:
             low, high = certificate.state.low.min(), certificate.state.high.max()
-            text = f"every state stays within [{low:.3g}, {high:.3g}]: certified"
+            text = f"every state stays within [{', '.join(outward(low, high))}]: certified"
     except ValueError as error:  # a damaged circuit
         text = f"none: {error}"
     lines.append(("bounds", text))

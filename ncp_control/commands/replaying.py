@@ -215,9 +215,9 @@ def _check_tolerance(found: list[dict[str, Any]], refused: int, tolerance: float
 
 def _action_bounds(contract: Contract) -> Interval | None:
     """Return the certified bounds of the actions, clipped to their ranges; None without bounds."""
-    if contract.choices or any(entry.bounds is None for entry in contract.action):
+    if contract.choices or any(entry.certified is None for entry in contract.action):
         return None
-    bounds = np.array([entry.bounds for entry in contract.action])
+    bounds = np.array([entry.certified for entry in contract.action])
     ranges = np.array([entry.range for entry in contract.action])
     low, high = bounds.clip(ranges[:, :1], ranges[:, 1:]).T
     return with_allowance(Interval(low, high))

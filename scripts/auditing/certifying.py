@@ -1,6 +1,6 @@
 """The parts of an audit on certified bounds: what no input can make a circuit do."""
 
-import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from ncp_control.audit.bounds import (
     describe_violations,
     find_violations,
     is_vacuous_gain,
-    is_vacuous_range,
 )
 from ncp_control.cells import LTC, STC
 from ncp_control.episode import Episode
+from ncp_control.intervals import is_vacuous_range, outward
 from ncp_control.markdown import plain
 from ncp_control.policy import Policy, VectorPolicy
 from scripts.auditing import audit_figures as figures
@@ -51,7 +51,7 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         taus = [float(x[i]) / unit.seconds for x in certificate.tau_s]
         v = [float(x[i]) for x in certificate.state]
         rows.append([name, *v, *taus, float(certificate.speed[i])])
-    limits = [f"[{low:.3f}, {high:.3f}]" for low, high in zip(*certificate.output, strict=True)]
+    limits = _limits(certificate.output)
     if len(limits) == len(audited.action_names) > 1:
         limits = [f"{x} ({name})" for x, name in zip(limits, audited.action_names, strict=True)]
     slow = int((certificate.tau_s.high > VACUOUS_TAU_S).sum())
@@ -60,17 +60,18 @@ def bounds_part(policy: Policy, audited: Episode, certificate: Certificate) -> P
         " may see keeps their elastance away from 0, where a neuron holds its value for good."
     )
     empty, of_frame, of_lasting = _vacuous(policy, audited, certificate)
-    gain, lasting = certificate.frame_gain.max(), certificate.lasting_gain.max()
+    gains = (certificate.frame_gain, certificate.lasting_gain)
+    gain, lasting = (outward(0.0, gain.max())[1] for gain in gains)
     measured = _largest_gradient(policy, audited)
     text = [
         f"In this episode: **{describe_violations(violations)}**.",
         f"Whatever the circuit sees, its output stays within {', '.join(limits)}"
         f"{_after_squash(policy, certificate)}.{empty}",
         f"A change of one sensory input changes the output of the next frame, at most"
-        f" {unit.text(certificate.gain_dt_s)} later, by at most {gain:.3g} per unit"
+        f" {unit.text(certificate.gain_dt_s)} later, by at most {gain} per unit"
         f" (largest in the episode: {measured:.3g}).{of_frame}",
         "Of a lasting change "
-        + (f"it changes by at most {lasting:.3g} per unit.{of_lasting}" if math.isfinite(lasting)
+        + (f"it changes by at most {lasting} per unit.{of_lasting}" if lasting != "inf"
            else "nothing is certain, because the recurrent synapses may amplify it: the bound is"
            " infinite, so **vacuous**."),
         *([of_tau] if slow else []),
@@ -87,9 +88,13 @@ def _after_squash(policy: Policy, certificate: Certificate) -> str:
     if policy.choices or not isinstance(policy, VectorPolicy) or policy.squash_name != "tanh":
         return ""
     outputs = torch.from_numpy(np.stack(certificate.output))
-    commands = policy.respond(outputs)
-    limits = [f"[{low:.3f}, {high:.3f}]" for low, high in commands.T.tolist()]
+    limits = _limits(policy.respond(outputs).numpy())
     return f", and the commands that are made of it within {', '.join(limits)}"
+
+
+def _limits(ends: Iterable[np.ndarray]) -> list[str]:
+    """Return lowest and highest values as intervals."""
+    return [f"[{', '.join(outward(low, high, 4))}]" for low, high in zip(*ends, strict=True)]
 
 
 def _vacuous(policy: Policy, audited: Episode, certificate: Certificate) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from ncp_control.contract import (
     VectorContract,
     View,
 )
+from ncp_control.contract_parts import describe_action
 from ncp_control.policy import load
 
 STEERING = ActionContract(
@@ -136,6 +137,21 @@ def test_a_missing_part_is_named():
     for parts in ({"own": own, "camera": camera}, {"camera": camera, "own": own, "more": own}):
         offered = dataclasses.replace(BOTH, observation=DictContract(parts=parts))
         assert f"in this order, got {', '.join(parts)}" in BOTH.misfit(offered)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        ((-1.0281, 0.8684), ", certified within [-1.03, 0.869]"),
+        ((-0.99983, 0.99999), ", nothing certified: its bounds are vacuous"),  # as after a tanh
+        ((-6.64, 4.8), ", nothing certified: its bounds are vacuous"),
+        (None, ""),
+    ],
+)
+def test_only_bounds_that_exclude_something_are_told_as_certified(bounds, told):
+    action = ActionContract(name="steering", bounds=bounds)
+    assert describe_action(action) == f"steering in [-1, 1]{told}"
+    assert action.certified == (bounds if "within" in told else None)
 
 
 def test_certified_bounds_and_provenance_need_not_agree():

@@ -97,7 +97,8 @@ def test_the_recorded_policy_does_the_same_again(replay, capsys):
     assert status == 0
     assert [entry["largest"] for entry in report["actions"]] == [0.0] * 6
     assert report["ticks"] == 30
-    assert report["share_of_states_outside"] == report["share_of_actions_outside"] == 0.0
+    assert report["share_of_states_outside"] == 0.0
+    assert report["share_of_actions_outside"] is None  # a tanh allows the whole range
     assert report["model_ms"]["median"] > 0.0
     told = capsys.readouterr().out
     assert "largest difference" in told and "against the recorded actions of walker2d-ltc" in told

@@ -251,9 +251,9 @@ def _describe(contract: Contract | None) -> list[str]:
             f"{_range(entry.range)}"
             for k, entry in enumerate(observation.entries)
         ]
-    if any(entry.bounds is None and not entry.choices for entry in contract.action):
+    if any(entry.certified is None and not entry.choices for entry in contract.action):
         lines += ["bounds    not certified for every action"]
-    if any(entry.bounds is not None for entry in contract.action):
+    if any(entry.certified is not None for entry in contract.action):
         lines += ["bounds    certified before clipping to [-1, 1]"]
     lines += [
         f"{name:<9} {value}"
@@ -293,7 +293,7 @@ def _contract_constants(policy: Policy) -> dict[str, Any]:
     constants["ACTION_POSITIVE"] = strings(entry.positive for entry in actions)
     if not policy.choices:
         constants |= _limits("ACTION", [entry.range for entry in actions])
-        bounds = [entry.bounds for entry in actions if entry.bounds is not None]
+        bounds = [entry.certified for entry in actions if entry.certified is not None]
         if len(bounds) == len(actions):
             constants |= _limits("CERTIFIED", bounds)
         if any(entry.scale is not None for entry in actions):

@@ -145,6 +145,14 @@ def test_the_header_tells_what_the_caller_must_know():
     assert "A frame is" not in to_c(slow).header
 
 
+def test_the_header_certifies_nothing_where_bounds_are_vacuous():
+    for name in ("road-ltc", "walker2d-ltc"):
+        header = to_c(load(name)).header
+        assert "nothing certified: its bounds are vacuous" in header
+        assert "bounds    not certified for every action" in header
+        assert "certified before clipping" not in header and "_CERTIFIED_" not in header
+
+
 def test_the_header_tells_the_contract(tmp_path):
     policy = load("drive-ncp")
     header = to_c(policy).header
