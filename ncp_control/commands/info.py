@@ -88,4 +88,7 @@ def describe(policy: "Policy") -> list[tuple[str, str]]:
     lines.append(("bounds", text))
     origin = {} if policy.contract is None else policy.contract.provenance
     lines += [(name, origin[name]) for name in ("command", "data", "commit") if origin.get(name)]
-    return [*lines, ("sha256", weights_sha256(policy))]
+    digest = weights_sha256(policy)
+    if "weights_sha256" not in origin:
+        digest += ", weights not checked: the contract has no weights_sha256"
+    return [*lines, ("sha256", digest)]

@@ -11,6 +11,7 @@ only if all of them agree.
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def _advice(folder: Path) -> str:
 def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
     """Return the contract in a config, or None if it has none.
 
+    A warning tells if there is a provenance, but no hash that ties it to the weights.
+
     Raises:
         ValueError: If the contract is damaged, or the hash of the weights is not the one in it.
     """
@@ -143,6 +146,12 @@ def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
     wanted = contract.provenance.get("weights_sha256")
+    if wanted is None and contract.provenance:
+        warnings.warn(
+            f"the contract of '{folder}' has no weights_sha256: whether its provenance is that of"
+            " the weights is not checked",
+            stacklevel=3,
+        )
     if wanted is not None:
         found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
         if wanted != found:

@@ -12,6 +12,7 @@ import ncp_control
 from ncp_control import LTC, NCP19
 from ncp_control.audit.action_bounds import with_bounds
 from ncp_control.audit.bounds import certify
+from ncp_control.commands.info import describe
 from ncp_control.contract import ActionContract, Contract, FramesContract
 from ncp_control.deploy.c import to_c
 from ncp_control.deploy.onnx import to_onnx
@@ -126,6 +127,18 @@ def test_nothing_is_certified_of_a_response_of_ones_own(tmp_path):
     policy = Squared(LTC(NCP19), head="light")
     policy.contract = CONTRACT
     assert with_bounds(policy).action[0].bounds is None
+
+
+def test_a_provenance_without_the_sum_of_the_weights_is_told(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["contract"]["provenance"] = {"command": "train.py drive"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="no weights_sha256: whether its provenance"):
+        policy = Policy.load(folder)
+    (told,) = [text for name, text in describe(policy) if name == "sha256"]
+    assert told.endswith(", weights not checked: the contract has no weights_sha256")
+    policy.save(folder)
+    assert "not checked" not in dict(describe(Policy.load(folder)))["sha256"]
 
 
 def test_weights_of_another_training_are_refused(folder, tmp_path):
