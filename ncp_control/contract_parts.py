@@ -88,9 +88,10 @@ class ActionContract:
     @property
     def certified(self) -> Range | None:
         """The bounds; None if unknown or vacuous, i.e. if they exclude hardly any of the range."""
-        if self.bounds is None or is_vacuous_range(*map(np.asarray, self.bounds), *self.range):
+        if self.bounds is None:
             return None
-        return self.bounds
+        low, high = map(np.asarray, self.bounds)
+        return None if is_vacuous_range(low, high, *self.range) else self.bounds
 
     def in_unit(self, command: float) -> float:
         """Return the value that a command stands for, in `unit`."""

@@ -43,6 +43,9 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     policy, folder = load(settings.policy), policy_folder(settings.policy)
     contract = needed_contract(policy)
     controller = make_controller(policy, settings.backend)
+    head_weights = getattr(controller, "head_weights", None)  # None unless it is C
+    if head_weights == "int8":
+        print("note: the weights of the conv head are rounded to int8, so actions differ a little")
     monitor = None
     if settings.monitored:
         monitor = make_monitor(policy, folder, settings.monitor)
@@ -93,7 +96,8 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     finally:
         link.close()
     run.report.mkdir(exist_ok=True)
-    files.write_file(run.report / "loop.json", json.dumps(record.to_json(), indent=1) + "\n")
+    told = {"backend": settings.backend, "head_weights": head_weights, **record.to_json()}
+    files.write_file(run.report / "loop.json", json.dumps(told, indent=1) + "\n")
     print_drive(record)
     print(f"report: {run.report / 'loop.json'}")
     if recorder is not None:
@@ -101,8 +105,8 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         if recorder.fault:
             num_ticks = len(read_recording(path).ticks)
             driven = record.timing["ticks"] + record.manual_ticks
-            told = f"{num_ticks} of {driven:.0f} ticks can be read"
-            print(f"warning: {recorder.fault}; {told}", file=sys.stderr)
+            readable = f"{num_ticks} of {driven:.0f} ticks can be read"
+            print(f"warning: {recorder.fault}; {readable}", file=sys.stderr)
         print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
     if record.interrupt is not None:
         raise record.interrupt

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ncp_control.deploy.naming import HEAD_WEIGHTS
 from ncp_control.deploy.sensed import Sensed, action_of
 from ncp_control.loop.pilot import ControllerLost
 from ncp_control.policy import Policy
@@ -26,7 +27,7 @@ START_S = 10.0
 """Longest time to wait for the program's greeting [s]."""
 REPLY_S = 1.0
 """Longest time to wait for a reply [s]; far longer than a control loop can wait."""
-_NAME, _VERSION = b"ncp-pipe", 1
+_NAME, _VERSION = b"ncp-pipe", 2
 
 
 class ProgramController:
@@ -50,6 +51,8 @@ class ProgramController:
     def __init__(self, policy: Policy, command: str) -> None:
         self.command, self.frame_s = command, policy.circuit.frame_s
         self._sensed = Sensed.of(policy)
+        self.head_weights = ""
+        """Storage of the weights of the conv head, as the program tells it: float32 or int8."""
         cell = policy.circuit.cell
         kind = np.int32 if policy.choices else np.float32
         self._action = np.zeros(policy.action_size, kind)
@@ -104,7 +107,7 @@ class ProgramController:
         self._state[:] = 0.0
 
     def _check_greeting(self, policy: Policy) -> None:
-        """Compare the program's greeting with the policy.
+        """Read the program's greeting, and compare it with the policy.
 
         Raises:
             ValueError: If it is the controller of another policy, or not a controller.
@@ -112,20 +115,23 @@ class ProgramController:
         sizes = (self._sensed.num_bytes, self._action.size, self._state.size)
         about = np.array([_VERSION, *sizes], np.uint32).tobytes()
         wanted = _NAME + about + weights_sha256(policy).encode()
+        head = len(_NAME) + 4
         try:
-            greeting = self._ask(b"", len(wanted), START_S)
+            greeting = self._ask(b"", head, START_S)
+            if greeting == wanted[:head]:  # the greeting of another version may be shorter
+                greeting += self._ask(b"", len(wanted) - head + 8, START_S)
         except ControllerLost as error:
             raise ValueError(
                 f"`backend` must be a program made of controller_pipe.c, got {self.command!r}:"
                 f" {error}."
             ) from None
-        head = len(_NAME) + 4
         if greeting[:head] != wanted[:head]:
             raise ValueError(
                 f"`backend` must be a program made of controller_pipe.c, got {self.command!r},"
-                f" which begins with {greeting[:head]!r}. Export the policy again and compile it."
+                f" which begins with {greeting!r}. Export the policy again and compile it."
             )
-        if greeting != wanted:
+        self.head_weights = greeting[len(wanted) :].rstrip(b"\0").decode("ascii", "replace")
+        if greeting[: len(wanted)] != wanted or self.head_weights not in HEAD_WEIGHTS:
             raise ValueError(
                 f"`backend` must be a controller of this policy, got {self.command!r}, which has"
                 " other weights or sizes. Export the policy again and compile it."

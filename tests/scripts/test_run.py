@@ -1,6 +1,8 @@
 """`run.py` as a person types it, where it must refuse."""
 
+import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +17,13 @@ from scripts.run import RunPolicy, run_policy
 
 def run_with_worlds(settings):
     run_policy(settings, ["envs"])
+
+
+def write_video(path, num_frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (200, 78))
+    for _ in range(num_frames):
+        writer.write(np.full((78, 200, 3), 90, np.uint8))
+    writer.release()
 
 
 @pytest.mark.parametrize(
@@ -48,16 +57,22 @@ def test_a_link_that_is_refused_leaves_no_run_and_tells_of_none(
 def test_a_loop_at_another_rate_than_the_policys_is_told(
     rate_hz, is_told, type_command, tmp_path, capsys
 ):
-    writer = cv2.VideoWriter(
-        str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (200, 78)
-    )
-    for _ in range(6):
-        writer.write(np.full((78, 200, 3), 90, np.uint8))
-    writer.release()
+    write_video(tmp_path / "a.mp4", 6)
     words = ["drive-ncp", "--link", "video:a.mp4", "--loop.rate-hz", rate_hz]
     assert type_command(run_with_worlds, RunPolicy, *words) == 0
     told = "warning: the loop has a tick every 100 ms, but the policy was made for one every 33.33"
     assert (told in capsys.readouterr().out) == is_told
+
+
+def test_a_drive_tells_that_its_controller_is_rounded(type_command, tmp_path, capsys):
+    write_video(tmp_path / "a.mp4", 1)
+    for backend, head_weights in (("c:int8", "int8"), ("c", "float32"), ("torch", None)):
+        words = ["drive-ncp", "--link", "video:a.mp4", "--backend", backend]
+        assert type_command(run_with_worlds, RunPolicy, *words) == 0
+        printed = capsys.readouterr().out
+        assert ("rounded to int8" in printed) == (head_weights == "int8")
+        told = json.loads(Path(re.search("(?m)^report: (.*)", printed)[1]).read_text())
+        assert (told["backend"], told["head_weights"]) == (backend, head_weights)
 
 
 @pytest.mark.parametrize("link", ["world:walker2d", "world:Walker2d-v5", "world"])

@@ -62,6 +62,7 @@ class CController:
         self._time_constants = getattr(library, "controller_time_constants", None)
         self._scores = getattr(library, "controller_scores", None)
         self._faults = library.controller_faults
+        self.head_weights = head_weights
         cell = policy.circuit.cell
         self._num_outputs, self.frame_s = cell.output_size, cell.frame_s
         self._sensed = Sensed.of(policy)

@@ -43,8 +43,8 @@ def frames(count=0):
 def compiled(tmp_path):
     """Export a policy, compile it with its pipe, and return the path of the program."""
 
-    def make(policy):
-        to_c(policy).write(tmp_path)
+    def make(policy, **settings):
+        to_c(policy, **settings).write(tmp_path)
         sources = [str(tmp_path / f"controller{end}.c") for end in ("", "_pipe")]
         path = str(tmp_path / "controller")
         run_compiler([*find_compiler(), *WARNINGS, *SAME_BITS, *QUICK, *sources, "-o", path])
@@ -95,6 +95,25 @@ def test_bad_input_is_refused_and_changes_nothing(walker):
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     with pytest.raises(ValueError, match="read-only"):
         controller.state[:] = 0.0
+
+
+def test_a_program_tells_how_the_weights_of_its_head_are_stored(compiled, walker):
+    policy = frames()
+    for head_weights in ("float32", "int8"):
+        controller = ProgramController(policy, compiled(policy, head_weights=head_weights))
+        assert controller.head_weights == head_weights
+        assert controller.act(np.zeros((20, 24, 1), np.uint8)).shape == (1,)
+        controller.close()  # before the next is compiled in its place
+    assert walker[1].head_weights == "float32"
+
+
+def test_a_program_of_another_version_of_the_protocol_is_refused_at_once():
+    code = (
+        "import sys, time; sys.stdout.buffer.write(b'ncp-pipe' + bytes([1, 0, 0, 0]) + b'x' * 76);"
+        "sys.stdout.flush(); time.sleep(99)"
+    )
+    with pytest.raises(ValueError, match="which begins with b'ncp-pipe.x01.*Export the policy"):
+        ProgramController(numbers(), f"{sys.executable} -c {shlex.quote(code)}")
 
 
 def test_a_controller_of_another_policy_is_refused(compiled):

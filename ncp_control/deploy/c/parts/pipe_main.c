@@ -6,9 +6,10 @@
  * what it is:
  *
  *     char name[8]            "ncp-pipe"
- *     uint32 version          1
+ *     uint32 version          2
  *     uint32 sizes[3]         bytes of an observation, numbers of the action, numbers of the state
  *     char weights[64]        hash of the policy's weights
+ *     char head_weights[8]    "float32", or "int8" where the weights of the conv head are rounded
  *
  * Then it answers each request by one reply, until its input ends:
  *
@@ -29,6 +30,10 @@
 
 PIPE_CONSTANTS
 
+#ifndef CONTROLLER_HEAD_WEIGHTS
+#define CONTROLLER_HEAD_WEIGHTS "float32" /* there is no conv head */
+#endif
+static const char head_weights[8] = CONTROLLER_HEAD_WEIGHTS;
 static struct controller_state state;
 static struct controller_workspace workspace;
 static unsigned char observation[PIPE_OBSERVATION_BYTES];
@@ -63,14 +68,14 @@ static int say(const void *bytes, size_t count)
 
 int main(void)
 {
-    const uint32_t about[4] = {1, PIPE_OBSERVATION_BYTES, CONTROLLER_ACTION_SIZE,
+    const uint32_t about[4] = {2, PIPE_OBSERVATION_BYTES, CONTROLLER_ACTION_SIZE,
                                CONTROLLER_STATE_SIZE};
     uint32_t reset;
     float dt_s;
     size_t count;
     controller_init(&state);
     if (!say("ncp-pipe", 8) || !say(about, sizeof about) ||
-        !say(CONTROLLER_WEIGHTS_SHA256, 64) || fflush(stdout) != 0)
+        !say(CONTROLLER_WEIGHTS_SHA256, 64) || !say(head_weights, 8) || fflush(stdout) != 0)
         return 1;
     while ((count = fread(&reset, 1, sizeof reset, stdin)) == sizeof reset) {
         int32_t status;
