@@ -6,7 +6,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 |--------------|----------------------------------------------------------------|----------------|
 | missing      | no new reading for `missing_s`                                 | unusable       |
 | unreadable   | the received data are not an observation                       | unusable       |
-| out of order | its time is not later than that of the previous reading        | unusable       |
+| out of order | its time is not later than that of the previous reading, is in | unusable       |
+|              | the future or no number                                        |                |
 | shape        | shape or type differs from the contract                        | unusable       |
 | not finite   | NaN or infinity among the numbers                              | unusable       |
 | frozen       | bitwise identical for `frozen_s`, not counting the time in     | unusable       |
@@ -59,6 +60,8 @@ from ncp_control.records import (
 _ROUNDING = 1e-3
 """Tolerance beyond certified bounds, as a fraction of their size: for rounding in single precision
 and in int8 heads."""
+_AHEAD_S = 1e-3
+"""Tolerance for the time of a reading that is in the future [s]: for rounding."""
 CLEARLY_FARTHER = 2.0
 """Least ratio of the distances of a frame as it is and with red and blue swapped that shows swapped
 colours if both are beyond the limit."""
@@ -179,11 +182,14 @@ class Monitor:
         self._read_s = now_s
         if reading.observation is None:
             return [Fault("unreadable", "the received data are not an observation")]
+        age_s = now_s - reading.time_s
+        if not age_s >= -_AHEAD_S:  # or NaN
+            return [Fault("out of order", f"taken {-age_s:.3f} s in the future")]
         before_s, self._taken_s = self._taken_s, reading.time_s
         if before_s is not None and reading.time_s <= before_s:
             return [Fault("out of order", f"taken {before_s - reading.time_s:.3f} s too early")]
         faults = []
-        if (age_s := now_s - reading.time_s) > self._late_s:
+        if age_s > self._late_s:
             faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
         found = [self._check_values(reading.observation)]
         if found[0] is None or not found[0].is_unusable:  # the other checks need shape and numbers

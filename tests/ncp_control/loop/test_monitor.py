@@ -163,6 +163,17 @@ def test_late_and_out_of_order_readings_are_told_by_their_times(frames_contract)
     assert kinds(monitor, scene(rng), age_s=0.3, start_s=1.0) == ["out of order"]
 
 
+@pytest.mark.parametrize("time_s", [1.5, 1e9, np.inf, np.nan])
+def test_a_reading_from_the_future_is_out_of_order_and_the_next_one_is_good(
+    time_s, frames_contract
+):
+    monitor, rng = Monitor(frames_contract), np.random.default_rng(0)
+    assert kinds(monitor, scene(rng), start_s=0.9) == []
+    (fault,) = monitor.check(Reading(observation=scene(rng), time_s=time_s), 1.0)
+    assert fault.kind == "out of order" and fault.is_unusable
+    assert kinds(monitor, scene(rng), start_s=1.0) == []
+
+
 def test_a_frozen_sensor_is_told_from_a_body_that_stands(frames_contract):
     settings = MonitorSettings(frozen_s=0.12, stop_after_s=0.3, recover_s=0.3)
     monitor, rng = Monitor(frames_contract, settings), np.random.default_rng(0)

@@ -195,3 +195,33 @@ def test_clocks_that_drift_or_are_set_are_followed():
     assert now_s - told_s < 1e-3
     assert clock.time_s(3.0, now_s + 1.0) == now_s + 1.0  # a simulation that began anew
     assert clock.time_s(0.0, 7.0) == 7.0  # no stamp
+
+
+@pytest.mark.parametrize("delay_s", [1.2, 2.0, 10.0])
+def test_pictures_that_come_seconds_late_are_old(delay_s):
+    clock, epoch_s = StampClock(), 1.7e9
+    delays_s = np.repeat([0.03, delay_s, 0.03], 100)
+    sent_s = 0.05 * np.arange(300)
+    ages_s = []
+    for taken_s, arrived_s in zip(sent_s, sent_s + delays_s, strict=True):
+        ages_s.append(arrived_s - clock.time_s(epoch_s + taken_s, arrived_s))
+    np.testing.assert_allclose(ages_s, delays_s - 0.03, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("set_s", "gap_s", "age_s"),
+    [
+        (-5.0, 0.05, 0.0),
+        (5.0, 0.05, 0.0),
+        (-5.0, 2.0, 0.0),
+        (-2.0, 3.0, 2.0),  # may as well be a delay: the stamps increase
+    ],
+)
+def test_a_clock_that_was_set_is_told_from_a_delay_by_its_stamps(set_s, gap_s, age_s):
+    clock = StampClock()
+    for i in range(100):
+        clock.time_s(1e9 + 0.05 * i, 0.05 * i)
+    for i in range(100):
+        now_s = 0.05 * (99 + i) + gap_s
+        told_s = clock.time_s(1e9 + now_s + set_s, now_s)
+        assert now_s - told_s == pytest.approx(age_s, abs=0.01)
