@@ -302,7 +302,8 @@ class Monitor:
             if (is_nearer and is_clear) or swapped <= profile.limit < distance:
                 reason += f", {swapped:.2f} with red and blue swapped"
                 return Fault("colours", reason, is_unusable=False)
-        return Fault("far", reason, is_unusable=False) if distance > profile.limit else None
+        is_usual = distance <= profile.limit  # False for NaN
+        return None if is_usual else Fault("far", reason, is_unusable=False)
 
     def check_state(self, state: np.ndarray | None) -> Fault | None:
         """Check that the policy's state is finite and within its certified bounds.

@@ -43,9 +43,10 @@ import numpy as np
 
 from ncp_control import files
 from ncp_control.contract import ObservationContract
-from ncp_control.json_files import read_json
+from ncp_control.json_files import read_json, shorten
 from ncp_control.loop.levels import tolerated
 from ncp_control.policy.folder import MONITOR_FILE
+from ncp_control.ranges import is_number
 from ncp_control.records import (
     array_of,
     entries_of,
@@ -58,7 +59,10 @@ from ncp_control.records import (
 _FORMAT, _MAX_BYTES = 1, 2**24
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 6
 """Grid of blocks of a frame."""
-_KEYS = {"mean", "covariance", "limit", "least_sharpness", "provenance"}
+_KEYS = {"format_version", "mean", "covariance", "limit", "least_sharpness", "provenance"}
+_RANGES = {"limit": (0.0, 1e6), "least_sharpness": (-3.0, 5.6), "swap_ratio": (1.0, 1e6)}
+"""Range of each number with which inputs are compared; sharpness is from 0 to 255, plus 0.1."""
+_AGAIN = "Calibrate the monitor again."
 _LEAST_VARIANCE = 1e-6
 _SHARPNESS = -2
 """Index of the log of sharpness among the statistics of a frame."""
@@ -170,7 +174,8 @@ class InputProfile:
     """Statistics of inputs in good driving.
 
     Raises:
-        ValueError: If mean and covariance differ in size, or are not finite.
+        ValueError: If mean and covariance differ in size, or a number is not finite or out of its
+            range.
     """
 
     mean: np.ndarray
@@ -198,13 +203,17 @@ class InputProfile:
         ):
             raise ValueError(
                 f"`mean` and `covariance` must be finite and of one size, got {self.mean.shape} and"
-                f" {self.covariance.shape}. Calibrate the monitor again."
+                f" {self.covariance.shape}. {_AGAIN}"
             )
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None or name == "limit":
+                _check_within(name, value, low, high)
         ranges = self.number_ranges
         if ranges is not None and not (np.isfinite(ranges).all() and (np.diff(ranges) >= 0).all()):
             raise ValueError(
                 f"`number_ranges` must be finite and from low to high, got {ranges.tolist()}."
-                " Calibrate the monitor again."
+                f" {_AGAIN}"
             )
 
     @cached_property
@@ -257,7 +266,7 @@ class InputProfile:
         numbers = np.concatenate([drive.numbers for drive in fitted])
         covariance = np.cov(numbers, rowvar=False).reshape(numbers.shape[1], -1)
         covariance += np.diag(np.maximum(_LEAST_VARIANCE, 1e-4 * np.diag(covariance)))
-        profile = cls(mean=numbers.mean(axis=0), covariance=covariance, limit=np.inf)
+        profile = cls(mean=numbers.mean(axis=0), covariance=covariance, limit=1.0)
         distances = [profile.distances(drive.numbers) for drive in held_out]
         usual = _usual(distances, held_out, held_share)
         sharpness = ratio = None
@@ -309,7 +318,7 @@ class InputProfile:
         """Read the profile from the folder of a policy; None if there is none.
 
         Raises:
-            ValueError: If the file is damaged.
+            ValueError: If the file is damaged, or of another format version.
         """
         path = Path(folder) / MONITOR_FILE
         if not path.is_file():
@@ -318,27 +327,39 @@ class InputProfile:
             values = read_json(path, max_bytes=_MAX_BYTES)
             if not isinstance(values, dict) or not _KEYS <= values.keys():
                 raise ValueError(f"no JSON object with {', '.join(sorted(_KEYS))}")
-            mean = np.array(values["mean"], np.float64)
+            if (version := values["format_version"]) != _FORMAT:
+                raise ValueError(f"format version {shorten(version)}, not {_FORMAT}")
+            mean, rows = _numbers(values["mean"]), [_numbers(row) for row in values["covariance"]]
+            if [len(row) for row in rows] != list(range(1, len(mean) + 1)):
+                raise ValueError(f"a covariance that is not of {len(mean)} numbers")
             covariance = np.zeros((len(mean), len(mean)))
-            for i, row in enumerate(values["covariance"]):
+            for i, row in enumerate(rows):
                 covariance[i, : i + 1] = covariance[: i + 1, i] = row
             profile = cls(
                 mean=mean,
                 covariance=covariance,
-                limit=float(values["limit"]),
-                least_sharpness=_number(values["least_sharpness"]),
-                swap_ratio=_number(values.get("swap_ratio")),
+                limit=values["limit"],
+                least_sharpness=values["least_sharpness"],
+                swap_ratio=values.get("swap_ratio"),
                 number_ranges=_ranges(values.get("number_ranges")),
-                provenance=dict(values["provenance"]),
+                provenance={**values["provenance"]},
             )
             profile.distance(mean)  # fails unless the covariance is positive definite
             return profile
-        except (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError) as error:
+        except (ValueError, TypeError, np.linalg.LinAlgError) as error:
+            found = str(error).removesuffix(f". {_AGAIN}")[:200]
             raise ValueError(
-                f"{path} must be what the calibration of a monitor writes, got"
-                f" {str(error)[:200]}. Calibrate again, in a clone of ncp-control: python"
-                " scripts/monitor.py calibrate."
+                f"{path} must be what the calibration of a monitor writes, got {found}. Calibrate"
+                " again, in a clone of ncp-control: python scripts/monitor.py calibrate."
             ) from error
+
+
+def _check_within(name: str, value: Any, low: float, high: float) -> None:
+    """Raise ValueError unless `value` is a number from `low` to `high`."""
+    if not (is_number(value) and low <= value <= high):
+        raise ValueError(
+            f"`{name}` must be a number from {low:g} to {high:g}, got {shorten(value)}. {_AGAIN}"
+        )
 
 
 def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share: float) -> float:
@@ -347,8 +368,15 @@ def _usual(values: Sequence[np.ndarray], drives: Sequence[SeenDrive], held_share
     return float(np.quantile(limits, 1.0 - held_share))
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _numbers(values: Any) -> np.ndarray:
+    """Return a list of a JSON file as an array, shape (n,).
+
+    Raises:
+        ValueError: If it is not a list of numbers; texts are none.
+    """
+    if not isinstance(values, list) or not all(map(is_number, values)):
+        raise ValueError(f"{shorten(values)} instead of a list of finite numbers")
+    return np.array(values, np.float64)
 
 
 def _listed(ranges: np.ndarray | None) -> list[list[float]] | None:
@@ -356,7 +384,9 @@ def _listed(ranges: np.ndarray | None) -> list[list[float]] | None:
 
 
 def _ranges(values: Any) -> np.ndarray | None:
-    return None if values is None else np.array(values, np.float64).reshape(-1, 2)
+    if values is None:
+        return None
+    return np.array([_numbers(pair) for pair in values], np.float64).reshape(-1, 2)
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

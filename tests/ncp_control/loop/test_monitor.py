@@ -296,25 +296,50 @@ def test_a_few_blurred_frames_of_a_drive_do_not_set_the_least_sharpness():
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("change", "told"),
     [
-        lambda values: values.pop("mean"),
-        lambda values: values.update(limit="far"),
-        lambda values: values.update(least_sharpness="low"),
-        lambda values: values.update(swap_ratio=[1.0]),
-        lambda values: values.update(mean=[0.0]),
-        lambda values: values.update(covariance=[[-1.0], [0.0, -1.0]], mean=[0.0, 0.0]),
+        ({"limit": "far"}, "`limit` must be a number from 0 to 1e+06, got 'far'"),
+        ({"limit": "nan"}, "`limit` must be a number from 0 to 1e+06, got 'nan'"),
+        ({"limit": "3.0"}, "`limit` must be a number from 0 to 1e+06, got '3.0'"),
+        ({"limit": None}, "`limit` must be a number from 0 to 1e+06, got None"),
+        ({"limit": 10**400}, "`limit` must be a number from 0 to 1e+06, got 1000"),
+        ({"limit": 1e9}, "`limit` must be a number from 0 to 1e+06, got 1000000000.0"),
+        ({"limit": -1}, "`limit` must be a number from 0 to 1e+06, got -1"),
+        ({"limit": True}, "`limit` must be a number from 0 to 1e+06, got True"),
+        ({"least_sharpness": "nan"}, "`least_sharpness` must be a number from -3 to 5.6, got 'nan"),
+        ({"least_sharpness": -1e3}, "`least_sharpness` must be a number from -3 to 5.6, got -1000"),
+        ({"swap_ratio": 0}, "`swap_ratio` must be a number from 1 to 1e+06, got 0"),
+        ({"swap_ratio": [1.0]}, r"`swap_ratio` must be a number from 1 to 1e+06, got [1.0]"),
+        ({"number_ranges": [["0", "1"]]}, "['0', '1'] instead of a list of finite numbers"),
+        ({"number_ranges": [[0, 10**400]]}, "instead of a list of finite numbers"),
+        ({"number_ranges": 1}, "not iterable"),
+        ({"mean": [0.0]}, "a covariance that is not of 1 numbers"),
+        ({"mean": ["0.0"]}, "['0.0'] instead of a list of finite numbers"),
+        ({"mean": "12"}, "'12' instead of a list of finite numbers"),
+        ({"covariance": [[1.0], [0.5]], "mean": [0.0, 0.0]}, "a covariance that is not of 2 n"),
+        ({"covariance": [[-1.0], [0.0, -1.0]], "mean": [0.0, 0.0]}, "not positive definite"),
+        ({"provenance": []}, "not a mapping"),
+        ({"format_version": 2}, "format version 2, not 1"),
+        ({"format_version": "1"}, "format version '1', not 1"),
     ],
 )
-def test_a_damaged_profile_is_one_sentence(damage, profile, tmp_path):
+def test_a_damaged_profile_is_one_sentence(change, told, profile, tmp_path):
+    path = profile.save(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=r"monitor\.json must be what the calibration") as error:
+        InputProfile.load(tmp_path)
+    assert told in str(error.value) and str(error.value).count("Calibrate") == 1
+
+
+def test_a_profile_without_its_numbers_is_one_sentence(profile, tmp_path):
     path = profile.save(tmp_path)
     values = json.loads(path.read_text())
-    damage(values)
+    del values["mean"]
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"monitor\.json must be what the calibration"):
+    with pytest.raises(ValueError, match="got no JSON object with covariance, format_version,"):
         InputProfile.load(tmp_path)
     path.write_text("[1]")
-    with pytest.raises(ValueError, match="got no JSON object with covariance, least_sharpness,"):
+    with pytest.raises(ValueError, match="got no JSON object with covariance, format_version,"):
         InputProfile.load(tmp_path)
 
 
