@@ -36,6 +36,7 @@ import numpy as np
 from ncp_control.audit.bounds import certificate_of
 from ncp_control.audit.interval_circuit import Interval
 from ncp_control.contract import Contract
+from ncp_control.json_files import shorten
 from ncp_control.loop.levels import Event, Fault, Level, Levels
 from ncp_control.loop.link import Reading
 from ncp_control.loop.profile import (
@@ -104,7 +105,7 @@ class Monitor:
     ) -> None:
         self.settings = MonitorSettings() if settings is None else settings
         self.set_period(contract.frame_s)
-        self._levels = Levels(self.settings)
+        self._levels, self._world = Levels(self.settings), contract.world
         self._observed, self._profile, self._bounds = contract.observation, profile, bounds
         self._standing = find_standing(contract)
         self._shape, self._dtype = array_of(self._observed)
@@ -152,11 +153,22 @@ class Monitor:
     def blind_spots(self) -> list[str]:
         """Faults that this monitor cannot detect, and why, one sentence each."""
         sentences = []
+        calibrate = "Run python scripts/monitor.py calibrate POLICY in a clone of ncp-control"
         if self._profile is None:
             sentences.append(
                 "the monitor is not calibrated: inputs far from training and blurred frames are not"
-                " noticed. Run python scripts/monitor.py calibrate POLICY in a clone of ncp-control"
+                f" noticed. {calibrate}"
             )
+        else:
+            if missed := self._profile.missed_faults(self._observed):
+                sentences.append(f"monitor.json does not tell {' or '.join(missed)}. {calibrate}")
+            home = self._profile.provenance.get("world")
+            if home and home != self._world:
+                own = shorten(self._world) if self._world else "no world"
+                sentences.append(
+                    f"monitor.json was calibrated in {shorten(home)}, and the policy is of {own}:"
+                    f" what is usual there may not be usual here. {calibrate}"
+                )
         if self._bounds is None:
             sentences.append(
                 "this cell has no certified bounds; its state is only checked to be finite."

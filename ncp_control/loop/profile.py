@@ -233,6 +233,17 @@ class InputProfile:
                 f"{told}. Calibrate the monitor of this policy."
             )
 
+    def missed_faults(self, observation: ObservationContract) -> list[str]:
+        """Return which faults of these observations were not calibrated, in words."""
+        missed = []
+        if self.least_sharpness is None and frames_part(observation) is not None:
+            missed.append("blurred frames")
+        if self.swap_ratio is None and has_colours(observation):
+            missed.append("wrong colours of frames that are near to good driving")
+        if self.number_ranges is None and entries_of(observation):
+            missed.append("one unusual number among many")
+        return missed
+
     def distance(self, statistics: np.ndarray) -> float:
         """Return the distance of an observation from good driving, given its statistics (n,)."""
         return float(self.distances(statistics[None])[0])

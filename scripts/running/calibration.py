@@ -9,6 +9,8 @@ from ncp_control.acting.recorder import iterate_episodes
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.keyword_options import read_options
+from ncp_control.learning.results import provenance
+from ncp_control.learning.run import typed_command
 from ncp_control.loop.pilot import needed_contract
 from ncp_control.loop.profile import InputProfile, SeenDrive, statistics_of
 from ncp_control.policy import Policy, load, policy_folder
@@ -56,7 +58,11 @@ def calibrate(settings: Calibrate) -> None:
         contract.observation,
         margin=settings.margin,
         held_share=settings.held_share,
-        provenance={"world": contract.world, **described(settings, seconds), "policy": folder.name},
+        provenance={
+            **described(settings, contract, seconds),
+            "policy": folder.name,
+            **provenance(typed_command()),
+        },
     )
     path = profile.save(folder)
     print(f"usual up to a distance of {profile.limit:.3g} (median {median(profile, others):.3g})")
@@ -80,11 +86,13 @@ def calibrate(settings: Calibrate) -> None:
     print(f"monitor: {path}, {path.stat().st_size:,} bytes")
 
 
-def described(settings: Calibrate, seconds: float) -> dict[str, Any]:
-    """Return the settings that say how inputs were collected, as JSON values."""
+def described(settings: Calibrate, contract: Contract, seconds: float) -> dict[str, Any]:
+    """Return where and with which settings inputs were collected, as JSON values."""
     if settings.log is not None:
-        return {"log": str(settings.log), "seconds": seconds}
-    return {"episodes": settings.episodes, "seconds": seconds, "seed": settings.seed}
+        options = list(settings.log_options)
+        return {"log": str(settings.log), "log_options": options, "seconds": seconds}
+    return {"world": contract.world, "world_options": contract.world_options,
+            "episodes": settings.episodes, "seconds": seconds, "seed": settings.seed}  # fmt: skip
 
 
 def recorded(

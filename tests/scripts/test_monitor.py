@@ -156,6 +156,8 @@ def test_a_calibration_lies_beside_its_policy_and_goes_when_that_is_replaced(nam
     calibrate(Calibrate(policy=str(policy), episodes=6, seconds=0.5))
     told = json.loads((policy / "monitor.json").read_text())
     assert told["limit"] > 0.0 and told["provenance"]["episodes"] == 6
+    assert told["provenance"]["world"] == load(name).contract.world
+    assert {"command", "commit", "time", "versions"} <= told["provenance"].keys()
     assert (told["swap_ratio"] is not None) == (name != "walker2d-ltc")  # which sees no colours
     load(policy).save(policy)
     assert not (policy / "monitor.json").exists()
@@ -194,6 +196,7 @@ def test_a_policy_of_no_world_is_calibrated_on_a_recording(tmp_path):
     calibrate(Calibrate(policy=str(folder), log=log))
     told = json.loads((folder / "monitor.json").read_text())["provenance"]
     assert (told["observations"], told["log"]) == (30, str(log))
+    assert told["log_options"] == [] and "world" not in told and "command" in told
 
 
 class Cliff(gymnasium.Env):

@@ -343,6 +343,37 @@ def test_a_profile_without_its_numbers_is_one_sentence(profile, tmp_path):
         InputProfile.load(tmp_path)
 
 
+def test_a_monitor_says_what_it_cannot_notice(frames_contract, profile):
+    bounds = certified_state(load("drive-ncp"))
+    whole = replace(profile, swap_ratio=1.2, provenance={"world": "Yard-v0"})
+    here = replace(frames_contract, world="Yard-v0")
+
+    def told(profile, contract=here, bounds=bounds):
+        return Monitor(contract, profile=profile, bounds=bounds).blind_spots
+
+    assert told(whole) == []
+    assert told(replace(whole, provenance={"log": "drive.mcap"})) == []
+    (sentence,) = told(None)
+    assert sentence.startswith("the monitor is not calibrated")
+    (sentence,) = told(replace(whole, swap_ratio=None, least_sharpness=None))
+    assert "does not tell blurred frames or wrong colours of frames that are near to" in sentence
+    (sentence,) = told(whole, replace(frames_contract, world="Road-v0"))
+    assert "calibrated in 'Yard-v0', and the policy is of 'Road-v0': what is" in sentence
+    (sentence,) = told(whole, frames_contract)
+    assert "the policy is of no world" in sentence
+    assert told(whole, bounds=None)[0].startswith("this cell has no certified bounds")
+
+
+def test_a_monitor_of_numbers_without_their_ranges_says_so():
+    numbers = np.random.default_rng(0).normal(size=(60, 2))
+    contract = _vector_contract(2)
+    fit = InputProfile.fit([drive_of(numbers)], [drive_of(numbers)], contract.observation)
+    told = [Monitor(contract, profile=one).blind_spots[0]
+            for one in (fit, replace(fit, number_ranges=None))]  # fmt: skip
+    assert told[0].startswith("this cell has no certified bounds")
+    assert told[1].startswith("monitor.json does not tell one unusual number among many. Run")
+
+
 def test_a_profile_of_other_observations_is_refused(profile):
     with pytest.raises(ValueError, match="`profile` must be of the policy's observations"):
         Monitor(_vector_contract(4), profile=profile)
