@@ -24,6 +24,7 @@ def export(settings: Export) -> None:
 
     Raises:
         ValueError: If the policy cannot be exported, or the exported files act differently.
+        SystemExit: With status 1 if there is a C compiler, and it cannot compile the exported C.
     """
     policy = load(settings.policy)
     folder = settings.out or Path("exported") / policy_name(Path(settings.policy))
@@ -100,12 +101,18 @@ def _check_c(controller: CSource, *, is_int8: bool) -> str:
 
     Raises:
         ValueError: If the test fails.
+        SystemExit: With status 1 if there is a compiler, and it cannot compile the code.
     """
+    if HOST.missing is not None:
+        return f"not run: {HOST.missing}"
     try:
         with tempfile.TemporaryDirectory() as folder:
             result = HOST.run(HOST.build(controller, Path(folder)))
     except BuildError as error:
-        return f"not run: {error}"
+        raise SystemExit(
+            f"failed: {error}. Nothing was written. Please report this, or name another compiler in"
+            " $CC."
+        ) from error
     if not result.passed:
         raise ValueError(
             "`policy` must act in C as it does here, got actions that differ by"

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from ncp_control.audit.excerpt import read_excerpt, write_excerpt
 from ncp_control.commands.export import Export, export
 from ncp_control.commands.int8_loss import loss_by_int8
 from ncp_control.contract import ActionContract, Contract, FramesContract
+from ncp_control.deploy.c import to_c
 from ncp_control.deploy.c.compiled import CController
+from ncp_control.deploy.c.tables import number
 from ncp_control.deploy.c.targets import SelfTest, Target
 from ncp_control.deploy.onnx import OnnxController, to_onnx
 from ncp_control.kernels.build import BuildError, find_compiler
@@ -191,10 +194,7 @@ def test_files_of_another_export_are_replaced_and_named(monkeypatch, tmp_path, c
 
 
 def test_without_a_compiler_the_files_are_written_and_not_checked(monkeypatch, tmp_path, capsys):
-    def fail(*_):
-        raise BuildError("no C compiler found")
-
-    monkeypatch.setattr(Target, "build", fail)
+    monkeypatch.setattr(Target, "missing", "no C compiler found")
     policy = VectorPolicy(LTC(NCP19), observation_size=32)
     policy.save(tmp_path / "policy")
     export(Export(policy=str(tmp_path / "policy"), to="c", out=tmp_path / "out"))
@@ -202,3 +202,25 @@ def test_without_a_compiler_the_files_are_written_and_not_checked(monkeypatch, t
     assert "warning: this policy has no contract" in said
     assert "self-test here: not run: no C compiler found" in said
     assert (tmp_path / "out" / "controller.c").exists()
+
+
+def test_c_that_the_compiler_here_refuses_is_not_written(monkeypatch, tmp_path):
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+
+    def damaged(*words, **settings):
+        controller = to_c(*words, **settings)
+        return replace(controller, source=controller.source.replace("float", "flaot"))
+
+    monkeypatch.setattr("ncp_control.commands.exporting.to_c", damaged)
+    with pytest.raises(SystemExit, match=r"^failed: .*could not compile .*error.*Nothing was writ"):
+        export(Export(policy="walker2d-ltc", to="c", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300])
+def test_numbers_that_c_cannot_hold_are_refused(value):
+    with pytest.raises(ValueError, match="`value` must be finite in single precision to be writ"):
+        number(value)

@@ -12,9 +12,20 @@ _WIDTH = 100
 
 
 def number(value: Any) -> str:
-    """Return a number as C text: the shortest that reads back as the same bits."""
+    """Return a number as C text: the shortest that reads back as the same bits.
+
+    Raises:
+        ValueError: If it is not finite in single precision.
+    """
     if isinstance(value, float | np.floating):
-        return f"{np.float32(value)!s}f"
+        with np.errstate(over="ignore"):
+            single = np.float32(value)
+        if not np.isfinite(single):
+            raise ValueError(
+                f"`value` must be finite in single precision to be written in C, got {value!r}."
+                " Correct the policy or its monitor.json."
+            )
+        return f"{single!s}f"
     return str(int(value))
 
 
