@@ -84,12 +84,23 @@ FAULTS = ("missing", "late", "frozen", *SPOILED, "state")
 """All faults by name."""
 
 
+def faults_for(controller: Controller) -> tuple[str, ...]:
+    """Return the faults that can be simulated with a controller.
+
+    The fault "state" needs an attribute `state` that can be set, which a controller in another
+    process lacks.
+    """
+    kept = getattr(type(controller), "state", None)
+    is_settable = hasattr(controller, "state") and getattr(kept, "fset", True) is not None
+    return tuple(fault for fault in FAULTS if fault != "state" or is_settable)
+
+
 class FaultyLink:
     """A link with a fault during a given time.
 
     Args:
         link: The link whose readings are changed.
-        fault: A name in `FAULTS`, or "" for no fault.
+        fault: A name in `faults_for(controller)`, or "" for no fault.
         begin_s: Time at which the fault begins, on the loop's clock [s].
         end_s: Time at which the fault ends, on the loop's clock [s].
         clock: The loop's clock.
@@ -140,7 +151,7 @@ class FaultyLink:
                 observation = self._with_frame(observation, self._frame_of(self._last.observation))
         elif self._fault == "state":
             controller: Any = self._controller
-            if (state := getattr(controller, "state", None)) is not None:
+            if (state := controller.state) is not None:
                 controller.state = np.full_like(state, _LARGE)
         else:
             observation = self._with_frame(

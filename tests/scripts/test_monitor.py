@@ -15,7 +15,9 @@ from ncp_control.commands.driving import run_policy
 from ncp_control.commands.run import RunPolicy
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.learning.demonstrations import DemonstrationWriter
+from ncp_control.loop.faults import FAULTS, faults_for
 from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.pilot import ControllerLost
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, shipped_policies
@@ -24,7 +26,7 @@ from ncp_control.wiring_rules import fully_connected
 from ncp_control.worlds import find_world
 from scripts.auditing.settings import Audit
 from scripts.running.calibration import calibrate
-from scripts.running.campaign import SimulatedDriver, campaign, count_alarms
+from scripts.running.campaign import FaultTrial, SimulatedDriver, campaign, count_alarms
 from scripts.running.settings import Calibrate, Faults
 from tests.scripts.recorded_drives import record_drive
 
@@ -124,9 +126,59 @@ def test_a_campaign_is_a_table_and_a_picture(tmp_path, capsys):
     (run,) = tmp_path.iterdir()
     with (run / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 12 and sum(int(row["crashes_with"]) for row in rows) == 0
+    assert len(rows) == 13 and sum(int(row["crashes_with"]) for row in rows) == 0
+    assert rows[-1]["fault"] == "none" and rows[-1]["false_alarms"] == "0"
+    assert float(rows[-1]["driven_km"]) >= 0.1
     assert (run / "report" / "faults.png").stat().st_size > 10_000
     assert "0 false alarms" in capsys.readouterr().out
+
+
+def test_the_rows_of_a_campaign_are_kept_when_a_later_fault_fails(tmp_path, monkeypatch):
+    good = FaultTrial(is_crash=False, noticed_s=0.1, stop_s=0.4, is_driving=True)
+
+    def trial(driver, fault, number, *, is_monitored):
+        if fault == "frozen":
+            raise ControllerLost("the program has ended")
+        return good
+
+    monkeypatch.setattr(SimulatedDriver, "trial", trial)
+    table = tmp_path / "faults.csv"
+    settings = Faults(policy="drive-ncp", drives=2, seed=3, runs=tmp_path / "runs", results=table,
+                      monitor=MonitorSettings(stop_after_s=0.5))  # fmt: skip
+    with pytest.raises(ControllerLost):
+        campaign(settings)
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["fault"] for row in rows] == ["missing", "late"]
+    for row in rows:
+        assert (row["model"], row["seed"], row["stopped"]) == ("drive-ncp", "3", "2")
+        assert row["settings"] == (
+            f"{row['fault']} LaneKeeping-v0 backend=torch monitor.stop_after_s=0.5"
+        )
+        assert row["command"] and row["time"]
+
+
+class InAProcess(Brakes):
+    """Tells its state, which cannot be set."""
+
+    @property
+    def state(self):
+        return np.zeros(4)
+
+
+def test_a_state_that_cannot_be_set_is_no_fault_of_a_campaign(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("scripts.running.campaign.make_controller", lambda *_: InAProcess())
+    monkeypatch.setattr(SimulatedDriver, "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        campaign(Faults(policy="drive-ncp", drives=1, backend="program:pipe", runs=tmp_path))
+    said = capsys.readouterr().out
+    assert "the fault 'state' is left out: the state of the back end 'program:pipe' can" in said
+    assert faults_for(InAProcess()) == faults_for(Brakes()) == FAULTS[:-1]
+    assert faults_for(load("drive-ncp")) == FAULTS
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_a_campaign_refuses_a_world_in_which_it_would_see_no_crash(tmp_path):
