@@ -1,9 +1,12 @@
 """Work of `ncp run` and `scripts/run.py`: open the link, run the control loop, and report."""
 
 import contextlib
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ncp_control import files
 from ncp_control.command_line import use_threads
@@ -14,12 +17,14 @@ from ncp_control.imports import imported_modules
 from ncp_control.keyword_options import read_options
 from ncp_control.learning.run import Run, policy_name
 from ncp_control.loop.clocks import RealClock
+from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.pilot import make_monitor, needed_contract
 from ncp_control.loop.playback import read_recording
 from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.recording import DriveRecorder, import_mcap
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import load, policy_folder
+from ncp_control.policy.folder import MONITOR_FILE
 
 SHOWN_EVENTS = 20
 RECORDING = "recording.mcap"
@@ -51,6 +56,9 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         monitor = make_monitor(policy, folder, settings.monitor)
         for sentence in monitor.blind_spots:
             print(f"warning: {sentence}")
+    else:
+        print("warning: without the monitor, inputs are not checked and no fault stops the robot")
+    watched = describe_monitor(monitor, folder)  # now: monitor.json may change during the drive
     period_s = settings.loop.period_s(contract.frame_s)
     other_rate = contract.other_rate(period_s)
     if other_rate is not None:
@@ -96,7 +104,12 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
     finally:
         link.close()
     run.report.mkdir(exist_ok=True)
-    told = {"backend": settings.backend, "head_weights": head_weights, **record.to_json()}
+    told = {
+        "backend": settings.backend,
+        "head_weights": head_weights,
+        **record.to_json(),
+        "monitor": watched,
+    }
     files.write_file(run.report / "loop.json", json.dumps(told, indent=1) + "\n")
     print_drive(record)
     print(f"report: {run.report / 'loop.json'}")
@@ -112,6 +125,21 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         raise record.interrupt
     if record.is_safe_stop or (recorder is not None and recorder.fault):
         raise SystemExit(1)
+
+
+def describe_monitor(monitor: Monitor | None, folder: Path) -> dict[str, Any] | None:
+    """Return what is known of a monitor as JSON values; None if there is none.
+
+    Args:
+        monitor: The monitor.
+        folder: Folder of its policy. The SHA-256 sum of the file in it is None if there is none, so
+            that the monitor is not calibrated.
+    """
+    if monitor is None:
+        return None
+    path = folder / MONITOR_FILE
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return {"file_sha256": digest, "blind_spots": monitor.blind_spots}
 
 
 def print_drive(record: LoopRecord) -> None:

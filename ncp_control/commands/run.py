@@ -1,7 +1,7 @@
 """Settings of `ncp run` and of `scripts/run.py`: run a policy in real time against a link."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import tyro
@@ -59,6 +59,14 @@ class RunPolicy:
             raise ValueError(
                 f"`link` must be left out of a replay, got {self.link!r}: nothing drives."
             )
+        if not self.monitored:
+            for known in fields(self.monitor):
+                value = getattr(self.monitor, known.name)
+                if value != known.default:
+                    raise ValueError(
+                        f"`monitor.{known.name}` must be left out with --no-monitored, got"
+                        f" {value!r}. It has no effect there."
+                    )
         if self.tolerance is not None:
             check_not_negative("tolerance", self.tolerance)
 

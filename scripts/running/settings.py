@@ -7,6 +7,7 @@ import tyro
 
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.ranges import check_at_least, check_positive, check_seed, check_share
+from scripts.unused_settings import refuse_changed
 
 EPISODE_S, LEAST_FRAMES = 6.0, 60
 """Length of an episode of a calibration, if `seconds` is None: so long [s], and at least so many
@@ -25,8 +26,8 @@ class Calibrate:
     """Options for the reader of the recording as name=value, e.g. image_topic=/camera or
     crop=[0.3,0.1]."""
     episodes: int = 400
-    """Number of episodes: two thirds are fitted, the other third sets the limit. Not used for a
-    recording, which is cut in the same shares."""
+    """Number of episodes: two thirds are fitted, the other third sets the limit. A recording is cut
+    in the same shares."""
     seconds: float | None = None
     """Length of each episode, and of the pieces into which a recording is cut [s]. If None: 6 s,
     or 60 frames of the policy where these take longer, as the rows of most time series do."""
@@ -48,6 +49,8 @@ class Calibrate:
         check_positive(self, "seconds", "margin")
         check_share("held_share", self.held_share)
         check_seed(self)
+        if self.log is not None:
+            refuse_changed(self, ("episodes", "seed"), "with --log", "Nothing drives there.")
         if self.log_options and self.log is None:
             raise ValueError(
                 f"`log_options` must be left out without --log, got {self.log_options}. Name the"

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
 from ncp_control.learning.demonstrations import DemonstrationWriter
 from ncp_control.loop.faults import FAULTS, faults_for
 from ncp_control.loop.levels import Event, Level
+from ncp_control.loop.link import LinkEnded
 from ncp_control.loop.pilot import ControllerLost
 from ncp_control.loop.profile import InputProfile, statistics_of
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
@@ -376,6 +378,53 @@ def test_options_of_a_recording_need_a_recording(settings):
     settings(policy="drive-ncp", log=Path("drive.mcap"), log_options=("crop=[0.3,0.1]",))
     with pytest.raises(ValueError, match="`log_options` must be left out without --log, got"):
         settings(policy="drive-ncp", log_options=("crop=[0.3,0.1]",))
+
+
+@pytest.mark.parametrize("unused", [{"episodes": 12}, {"seed": 1}])
+def test_a_calibration_on_a_recording_refuses_what_only_driving_uses(unused):
+    (name,) = unused
+    with pytest.raises(ValueError, match=f"`{name}` must be left out with --log, got"):
+        Calibrate(policy="drive-ncp", log=Path("drive.mcap"), **unused)
+
+
+def test_settings_of_a_monitor_need_a_monitor():
+    RunPolicy(policy="drive-ncp", monitored=False)
+    with pytest.raises(ValueError, match=r"`monitor.late_s` must be left out with --no-monitored,"):
+        RunPolicy(policy="drive-ncp", monitored=False, monitor=MonitorSettings(late_s=0.2))
+
+
+class Ended(Brakes):
+    """A link without a reading."""
+
+    def __init__(self, words, contract, *_, **__):
+        self.contract = contract
+
+    def read(self, timeout_s):
+        raise LinkEnded("it has ended")
+
+    stop = close = Brakes.reset
+
+
+def test_the_report_says_which_monitor_watched(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ncp_control.commands.driving.open_link", Ended)
+    folder = tmp_path / "driver"
+    shutil.copytree(shipped_policies()["drive-ncp-robust"], folder)
+    digest = hashlib.sha256((folder / "monitor.json").read_bytes()).hexdigest()
+
+    def watched(**settings):
+        runs = tmp_path / f"runs-{len(list(tmp_path.iterdir()))}"
+        run_policy(RunPolicy(policy=str(folder), runs=runs, **settings))
+        (report,) = runs.glob("*/report/loop.json")
+        return json.loads(report.read_text())["monitor"]
+
+    told = watched()
+    assert told["file_sha256"] == digest and "wrong colours" in told["blind_spots"][0]
+    (folder / "monitor.json").unlink()
+    told = watched()
+    assert told["file_sha256"] is None and "is not calibrated" in told["blind_spots"][0]
+    assert "without the monitor" not in capsys.readouterr().out
+    assert watched(monitored=False) is None
+    assert "warning: without the monitor, inputs are not checked" in capsys.readouterr().out
 
 
 def test_an_alarm_lasts_until_the_body_drives_again():
