@@ -75,8 +75,8 @@ def calibrate(settings: Calibrate) -> None:
     )
     if settings.log is not None and 2 * longest < _steps(seconds, contract.frame_s):
         print(
-            f"note: no piece has more than {longest:,} frames, since the recording has gaps. A"
-            " longer run of usual inputs goes farther: raise --margin."
+            f"note: no piece has more than {longest:,} frames, since the recording is short or has"
+            " gaps. A longer run of usual inputs goes farther: raise --margin."
         )
     if len(others) < FEW:
         print(

@@ -321,9 +321,9 @@ def test_a_recording_too_short_for_the_loop_to_hold_is_not_farther_than_usual(tm
     assert profile is not None
     distances = [profile.distance(one) for one in seen[round(len(seen) * 2 / 3) :]]
     assert profile.limit == pytest.approx(1.25 * max(distances), rel=1e-2)
-    assert (
-        "set by 1 piece of at most 2 frames; its farthest input was at" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "set by 1 piece of at most 2 frames; its farthest input was at" in said
+    assert "no piece has more than 2 frames, since the recording is short or has gaps." in said
 
 
 def test_slow_frames_are_cut_into_pieces_of_many_and_a_gap_makes_none_short(tmp_path, capsys):
