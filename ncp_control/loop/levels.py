@@ -5,10 +5,15 @@
 | drive   | the policy's commands                  | good for a while                        |
 | degrade | the policy's commands, at a lower rate | doubtful                                |
 | hold    | the last good command                  | unusable, or doubtful `hold_after_s`    |
-| stop    | a safe stop                            | bad for `stop_after_s`                  |
+| stop    | a safe stop                            | bad for `stop_after_s`, or again and    |
+|         |                                        | again                                   |
 
 While the input is bad, the level can only rise. It falls back to drive after the input was good for
 `resume_s` without a break, or for `recover_s` after a stop.
+
+A fault that comes and goes, e.g. a loose contact, may never last for `stop_after_s`. So the time on
+hold adds up, and the time of driving is subtracted from it. If the sum exceeds three times
+`stop_after_s`, bad input stops the robot.
 """
 
 from bisect import bisect_left
@@ -20,6 +25,8 @@ import numpy as np
 
 from ncp_control.loop.settings import MonitorSettings
 
+_HOLDS = 3.0
+"""Largest time on hold, less the time of driving, as a multiple of `stop_after_s`."""
 _ROUNDING_S = 1e-9  # tolerance for rounding in sums of frame intervals
 
 
@@ -82,6 +89,8 @@ class Levels:
         self.level = Level.DRIVE
         self._bad_since_s: float | None = None
         self._good_since_s: float | None = None
+        self._judged_s: float | None = None
+        self._held_s = 0.0  # time on hold, less the time at other levels; at least 0
         self._kinds: set[str] = set()
 
     def judge(self, faults: Sequence[Fault], now_s: float, *, is_new: bool = True) -> Level:
@@ -93,6 +102,9 @@ class Levels:
             is_new: Whether a new reading came; time without one does not count as good input.
         """
         s, before = self.settings, self.level
+        elapsed_s = 0.0 if self._judged_s is None else now_s - self._judged_s
+        self._judged_s = now_s
+        self._held_s = max(self._held_s + (elapsed_s if before == Level.HOLD else -elapsed_s), 0.0)
         if faults:
             self._good_since_s = None
             self._bad_since_s = now_s if self._bad_since_s is None else self._bad_since_s
@@ -100,7 +112,7 @@ class Levels:
             wanted = Level.DEGRADE
             if any(fault.is_unusable for fault in faults) or bad_s >= s.hold_after_s:
                 wanted = Level.HOLD
-            if bad_s >= s.stop_after_s:
+            if bad_s >= s.stop_after_s or self._held_s > _HOLDS * s.stop_after_s:
                 wanted = Level.STOP
             self.level = max(self.level, wanted)
             for fault in faults:

@@ -75,7 +75,8 @@ class MonitorSettings:
     hold_after_s: float = 0.1
     """Duration of doubtful input after which the robot holds its last good command [s]."""
     stop_after_s: float = 0.3
-    """Duration of bad (doubtful or unusable) input after which the robot makes a safe stop [s]."""
+    """Duration of bad (doubtful or unusable) input after which the robot makes a safe stop [s].
+    For faults that come and go, see `levels`."""
     resume_s: float = 0.1
     """Duration of good input after which a degraded or holding robot drives again [s]."""
     recover_s: float = 1.0

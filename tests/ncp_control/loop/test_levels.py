@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ncp_control.contract import ActionContract, Contract, Entry, VectorContract
-from ncp_control.loop.levels import Level, tolerated
+from ncp_control.loop.levels import Fault, Level, Levels, tolerated
 from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
 from ncp_control.loop.profile import InputProfile
@@ -61,3 +61,29 @@ def test_with_that_limit_the_monitor_never_holds_and_with_less_it_does():
             assert is_held == may_hold
             num_held += is_held
     assert num_held == 40
+
+
+@pytest.mark.parametrize(
+    ("bad", "of", "stops"),
+    [
+        (8, 12, True),
+        (4, 12, True),
+        (8, 16, True),
+        (3, 12, False),  # on hold for half of the time
+        (8, 30, False),
+        (1, 6, True),  # three good ticks after it are on hold, too
+        (1, 10, False),
+    ],
+)
+@pytest.mark.parametrize("frame_s", [1 / 30, 1 / 60])
+def test_a_fault_that_comes_and_goes_stops_a_robot_that_is_on_hold_most_of_the_time(
+    bad, of, stops, frame_s
+):
+    levels, ticks, skipped = Levels(MonitorSettings()), 0, round(1 / 30 / frame_s)
+    for i in range(3600):
+        is_bad = i // skipped % of < bad
+        ticks += levels.judge([Fault("black", "")] if is_bad else [], frame_s * i) == Level.STOP
+    assert (ticks > 2000) == stops and (ticks == 0) != stops
+    for i in range(3600, 3600 + round(1.1 / frame_s)):
+        levels.judge([], frame_s * i)
+    assert levels.level == Level.DRIVE
