@@ -10,8 +10,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 |              | the future or no number                                        |                |
 | shape        | shape or type differs from the contract                        | unusable       |
 | not finite   | NaN or infinity among the numbers                              | unusable       |
-| frozen       | bitwise identical for `frozen_s`, not counting the time in     | unusable       |
-|              | which the robot stood still (`standing`)                       |                |
+| frozen       | bitwise identical, or two frames in turn, for `frozen_s`, not  | unusable       |
+|              | counting the time in which the robot stood still (`standing`)  |                |
 | black, white | nearly every pixel is dark, or bright                          | unusable       |
 | state        | the policy's state is outside its certified bounds before or   | unusable       |
 |              | after a step, or the policy refuses the observation            |                |
@@ -29,6 +29,7 @@ unusable readings. `levels` defines the reaction to faults. The policy never see
 reading. It always sees good ones, so its hidden state is up to date when it drives again.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -136,7 +137,8 @@ class Monitor:
         self._taken_s: float | None = None  # when it was taken
         self._compared_s = self._changed_s = now_s
         self._stood_s = 0.0  # how long the robot has stood since the last change
-        self._last: np.ndarray | None = None
+        # The last frames that differ. A camera with two buffers may repeat both in turn.
+        self._recent: deque[np.ndarray] = deque(maxlen=2 if self._has_frame else 1)
         self._is_frozen = False
 
     @property
@@ -260,9 +262,9 @@ class Monitor:
         standing = self._standing
         frame = self._frame_of(observation)  # a camera may freeze while other numbers change
         before_s, self._compared_s = self._compared_s, now_s
-        if self._last is None or not np.array_equal(self._last, frame):
+        if not any(np.array_equal(one, frame) for one in self._recent):
             self._changed_s, self._stood_s, self._is_frozen = now_s, 0.0, False
-            self._last = frame.copy()
+            self._recent.append(frame.copy())
         elif not self._is_frozen:
             if self.level == Level.STOP:
                 self._changed_s, self._stood_s = now_s, 0.0

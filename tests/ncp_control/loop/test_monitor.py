@@ -185,6 +185,19 @@ def test_a_frozen_sensor_is_told_from_a_body_that_stands(frames_contract):
     assert kinds(monitor, other, 3, start_s=0.95) == [] and monitor.level == Level.DRIVE
 
 
+def test_two_frames_in_turn_are_frozen_but_two_numbers_in_turn_are_not(frames_contract):
+    rng = np.random.default_rng(0)
+    frames = scene(rng), scene(rng)
+    numbers = np.zeros(2, np.float32), np.ones(2, np.float32)  # e.g. a speed in coarse steps
+    for contract, seen, found in ((frames_contract, frames, ["frozen"]),
+                                  (_vector_contract(2), numbers, [])):  # fmt: skip
+        monitor = Monitor(contract, MonitorSettings(frozen_s=0.12))
+        assert kinds(monitor, seen[0]) == kinds(monitor, seen[1], start_s=FRAME_S) == []
+        for i in range(2, 12):
+            told = kinds(monitor, seen[i % 2], start_s=FRAME_S * i)
+        assert told == found
+
+
 @pytest.mark.parametrize(("frame_s", "patience_s"), [(0.03, 0.12), (0.2, 0.5), (1.0, 2.5)])
 def test_a_slow_loop_waits_for_frames_as_long_as_they_take(frames_contract, frame_s, patience_s):
     """One frame that does not come, or that is seen twice, is no fault of a loop of 5 Hz."""
