@@ -15,7 +15,8 @@ In every tick it lists the faults of the newest reading and of the policy's stat
 | black, white | nearly every pixel is dark, or bright                          | unusable       |
 | state        | the policy's state is outside its certified bounds before or   | unusable       |
 |              | after a step, or the policy refuses the observation            |                |
-| late         | older than `late_s`                                            | doubtful       |
+| late         | older than `late_s` when it is read, or when the policy has    | doubtful       |
+|              | answered                                                       |                |
 | blurred      | less than half as sharp as the blurriest calibration frames    | doubtful       |
 | colours      | nearer to the calibration data with red and blue swapped, and  | doubtful       |
 |              | then within the limit or at most half as far                   |                |
@@ -202,9 +203,8 @@ class Monitor:
         before_s, self._taken_s = self._taken_s, reading.time_s
         if before_s is not None and reading.time_s <= before_s:
             return [Fault("out of order", f"taken {before_s - reading.time_s:.3f} s too early")]
-        faults = []
-        if age_s > self._late_s:
-            faults.append(Fault("late", f"{age_s:.2f} s old", is_unusable=False))
+        late = self.check_age(reading, now_s)
+        faults = [] if late is None else [late]
         found = [self._check_values(reading.observation)]
         if found[0] is None or not found[0].is_unusable:  # the other checks need shape and numbers
             found.append(self._check_change(reading.observation, now_s, command))
@@ -215,6 +215,13 @@ class Monitor:
             likeness = self._check_likeness(reading.observation)
             faults += [likeness] if likeness is not None else []
         return faults
+
+    def check_age(self, reading: Reading, now_s: float) -> Fault | None:
+        """Check how old a reading is, when it is read or when a slow policy has answered to it."""
+        age_s = now_s - reading.time_s
+        return (
+            Fault("late", f"{age_s:.2f} s old", is_unusable=False) if age_s > self._late_s else None
+        )
 
     def _check_values(self, observation: np.ndarray) -> Fault | None:
         """Check type and shape, and that all numbers are finite and within their ranges."""

@@ -185,8 +185,10 @@ class GuardedPilot:
                 self._forget()
             else:
                 self._observed_s = reading.time_s
+            if fault is None and monitor is not None:  # the policy may be slow
+                fault = monitor.check_age(reading, self._clock.now_s())
             if fault is not None and monitor is not None:
-                level = monitor.judge([fault], now_s)
+                level = monitor.judge([*faults, fault], now_s)
         before_s, decided_s = self._decided_s, self._clock.now_s()
         self._decided_s = decided_s
         if action is not None and level < Level.HOLD:

@@ -194,6 +194,17 @@ def test_a_state_that_breaks_between_two_steps_is_found_before_a_step_hides_it(c
     assert monitor.events[0].kind == "state" and echo.state.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("takes_s", "is_stopped"), [(0.14, False), (0.16, True)])
+def test_a_policy_that_answers_too_late_stops_the_robot(
+    contract, clock, make_link, takes_s, is_stopped
+):
+    link, echo = make_link(good(12)), Echo(clock, takes_s=takes_s)
+    done = drive(echo, contract, link, clock=clock, monitor=tolerant(contract))
+    assert {event.kind for event in done.events} == ({"late"} if is_stopped else set())
+    assert (done.episode.infos["level"][-1] == Level.STOP) == is_stopped
+    assert done.timing["asked"] == 12, "it is asked again, to know when it is fast enough"
+
+
 def test_nothing_is_commanded_while_a_person_drives(contract, clock, make_link):
     script = [*good(2), *["manual"] * 10, *good(2, 5)]
     link, echo = make_link(script), Echo(clock)
