@@ -101,30 +101,48 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
                 recorder=recorder,
                 name=name,
             )
+        about = {
+            "backend": settings.backend,
+            "head_weights": head_weights,
+            **record.to_json(),
+            "monitor": watched,
+        }
+        # Before the link is closed, which takes seconds, in which people press Ctrl-C again.
+        is_reported = _report(run, record, about)
     finally:
         link.close()
-    run.report.mkdir(exist_ok=True)
-    told = {
-        "backend": settings.backend,
-        "head_weights": head_weights,
-        **record.to_json(),
-        "monitor": watched,
-    }
-    files.write_file(run.report / "loop.json", json.dumps(told, indent=1) + "\n")
-    print_drive(record)
-    print(f"report: {run.report / 'loop.json'}")
     if recorder is not None:
-        path, num_ticks = recorder.path, recorder.num_ticks
-        if recorder.fault:
-            num_ticks = len(read_recording(path).ticks)
-            driven = record.timing["ticks"] + record.manual_ticks
-            readable = f"{num_ticks} of {driven:.0f} ticks can be read"
-            print(f"warning: {recorder.fault}; {readable}", file=sys.stderr)
-        print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
+        _tell_recording(recorder, record)
     if record.interrupt is not None:
         raise record.interrupt
-    if record.is_safe_stop or (recorder is not None and recorder.fault):
+    is_recorded = recorder is None or not recorder.fault
+    if record.is_safe_stop or not (is_recorded and is_reported):
         raise SystemExit(1)
+
+
+def _report(run: Run, record: LoopRecord, about: dict[str, Any]) -> bool:
+    """Print the summary of a drive and write its report; return whether it could be written."""
+    print_drive(record)
+    path = run.report / "loop.json"
+    try:
+        run.report.mkdir(exist_ok=True)
+        files.write_file(path, json.dumps(about, indent=1) + "\n")
+    except OSError as error:
+        print(f"warning: the report could not be written: {error}", file=sys.stderr)
+        return False
+    print(f"report: {path}")
+    return True
+
+
+def _tell_recording(recorder: DriveRecorder, record: LoopRecord) -> None:
+    """Print where the recording is, and how much of it can be read if it ended early."""
+    path, num_ticks = recorder.path, recorder.num_ticks
+    if recorder.fault:
+        num_ticks = len(read_recording(path).ticks)
+        driven = record.timing["ticks"] + record.manual_ticks
+        readable = f"{num_ticks} of {driven:.0f} ticks can be read"
+        print(f"warning: {recorder.fault}; {readable}", file=sys.stderr)
+    print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
 
 
 def describe_monitor(monitor: Monitor | None, folder: Path) -> dict[str, Any] | None:
