@@ -4,7 +4,8 @@
     cp donkeycar_drive.py mycar; cd mycar; python donkeycar_drive.py drive-ncp
 
 Open http://CAR.local:8887 to drive by hand and to hand over to the pilot. If you have your own
-manage.py, replace the part that outputs pilot/angle and pilot/throttle by the NCPPilot.
+manage.py, replace the part that outputs pilot/angle and pilot/throttle by the NCPPilot, and
+DriveMode by `choose`: DriveMode keeps the person's throttle in `local_angle` when the pilot stops.
 """
 # pyright: reportMissingImports=false
 
@@ -17,13 +18,21 @@ from ncp_control.deploy.links.donkeycar import NCPPilot
 
 MAX_STEER_DEG, THROTTLE = 25.0, 0.2
 """Angle of the wheels at the command 1 (measure it) [degrees], and throttle of the pilot."""
+PILOT_MODES = ("local_angle", "local")
+"""Modes of Donkeycar in which the pilot runs; in `user` a person drives."""
 
 
 def choose(angle, throttle, mode, pilot_angle, pilot_throttle):
-    """Return the angle and throttle of the person or of the pilot."""
+    """Return the angle and throttle of the person or of the pilot; 0 in an unknown mode.
+
+    In `local_angle` the pilot steers and the person gives the throttle, but a pilot that stops the
+    car, by a throttle of 0, does so here, too.
+    """
     if mode == "user":
         return angle, throttle
-    return pilot_angle, throttle if mode == "local_angle" else pilot_throttle
+    if mode not in PILOT_MODES:
+        return 0.0, 0.0
+    return pilot_angle, throttle if mode == "local_angle" and pilot_throttle else pilot_throttle
 
 
 def make_vehicle(pilot, camera, person, steering, motor):
@@ -32,7 +41,7 @@ def make_vehicle(pilot, camera, person, steering, motor):
     car = donkeycar.vehicle.Vehicle()
     car.add(camera, outputs=["cam/image_array"], threaded=True)
     car.add(person, inputs=["cam/image_array"], outputs=user, threaded=True)
-    car.add(Lambda(lambda mode: mode != "user"), inputs=["user/mode"], outputs=["run_pilot"])
+    car.add(Lambda(lambda mode: mode in PILOT_MODES), inputs=["user/mode"], outputs=["run_pilot"])
     car.add(pilot, inputs=["cam/image_array"], outputs=chosen, run_condition="run_pilot")
     car.add(Lambda(choose), inputs=[*user, *chosen], outputs=["angle", "throttle"])
     car.add(steering, inputs=["angle"])

@@ -17,10 +17,12 @@ and limits are those of `ncp run`:
 | hold    | the last good one            | `throttle`        |
 | stop    | the last good one            | 0                 |
 
-Before the first action of the policy, the throttle is 0. Angles are positive to the right; 1 is the
-car's largest angle. Donkeycar is not imported: the part only needs its protocol, `run` and
-`shutdown`. If the program on the car dies, no more commands are sent: set up the receiver or the
-speed controller to stop the car then.
+At the start and after a pause, the throttle is 0 until a few good images have come in a row.
+Donkeycar does not call the part while a person drives, so that a pause may also be a loop that
+hangs: the monitor keeps what it knows. Angles are positive to the right; 1 is the car's largest
+angle. Donkeycar is not imported: the part only needs its protocol, `run` and `shutdown`. If the
+program on the car dies, no more commands are sent: set up the receiver or the speed controller to
+stop the car then.
 
 Source: Donkeycar 5 (github.com/autorope/donkeycar), `vehicle.py` and `parts/actuator.py`.
 """
@@ -40,13 +42,18 @@ from ncp_control.loop.clocks import Clock, RealClock
 from ncp_control.loop.levels import Event, Level
 from ncp_control.loop.link import Reading
 from ncp_control.loop.monitor import Monitor
-from ncp_control.loop.pilot import GuardedPilot, make_monitor, needed_contract
+from ncp_control.loop.pilot import Decision, GuardedPilot, make_monitor, needed_contract
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
 from ncp_control.policy import load, policy_folder
 from ncp_control.ranges import check_part
 from ncp_control.steering import check_largest_angle
 
 _log = logging.getLogger(__name__)
+
+_GOOD_IMAGES = 5
+"""Number of good images in a row after which the car drives."""
+_PAUSES = 3
+"""Number of pauses without that many good images between them after which the loop is too slow."""
 
 
 class NCPPilot:
@@ -106,7 +113,8 @@ class NCPPilot:
         )
         self._pause_s = loop.pause_s(contract.frame_s)
         self._begun_s, self._called_s = self._clock.now_s(), -math.inf
-        self._has_seen, self._num_logged = False, 0
+        self._num_good, self._num_pauses, self._is_told = 0, 0, False
+        self._num_logged = 0
         self._num_runs, self._spent_s, self._most_s = 0, 0.0, 0.0
 
     def run(self, image_array: np.ndarray | None) -> tuple[float, float]:
@@ -117,20 +125,19 @@ class NCPPilot:
         """
         now_s = self._clock.now_s()
         if now_s - self._called_s > self._pause_s:  # a person drove, or the loop hung
-            self._pilot.begin(now_s)
             self._framer.clear()
-            self._has_seen = False
+            self._stand()
         self._called_s = now_s
         reading = None
         if image_array is not None:
             reading = Reading(observation=see(self._framer, image_array), time_s=now_s)
         decision = self._pilot.decide(reading, now_s)
-        self._has_seen |= decision.action is not None
+        is_ready = self._count(decision)
         self._tell_events()
         took_s = self._clock.now_s() - now_s
         self._num_runs, self._spent_s = self._num_runs + 1, self._spent_s + took_s
         self._most_s = max(self._most_s, took_s)
-        is_driving = self._has_seen and decision.level < Level.STOP
+        is_driving = is_ready and decision.level < Level.STOP
         angle = float(np.clip(self._scale * float(decision.command[0]), -1.0, 1.0))
         return angle, self._throttle if is_driving else 0.0
 
@@ -140,6 +147,26 @@ class NCPPilot:
         events = 0 if self.monitor is None else len(self.monitor.events)
         _log.info("pilot: %d ticks, %.1f ms each, %.1f ms at most, %d events of the monitor",
                   self._num_runs, each_ms, 1e3 * self._most_s, events)  # fmt: skip
+
+    def _stand(self) -> None:
+        """Keep the throttle at 0 until enough good images have come; warn of a slow loop, once."""
+        self._num_good, self._num_pauses = 0, self._num_pauses + 1
+        if self._num_pauses == _PAUSES and not self._is_told:
+            self._is_told = True
+            _log.warning(
+                f"the throttle stays 0: the loop pauses for more than {self._pause_s:g} s before"
+                f" {_GOOD_IMAGES} good images have come in a row. Make the loop faster"
+            )
+
+    def _count(self, decision: Decision) -> bool:
+        """Count good images in a row; True once there were enough of them."""
+        if self._num_good < _GOOD_IMAGES:
+            is_good = decision.action is not None and decision.level == Level.DRIVE
+            self._num_good = self._num_good + 1 if is_good else 0
+        if self._num_good < _GOOD_IMAGES:
+            return False
+        self._num_pauses = 0
+        return True
 
     def _tell_events(self) -> None:
         """Log the monitor's events since the last call."""
