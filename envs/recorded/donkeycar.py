@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.recorded.assembly import Listing, assemble_recording, check_folder, finite_number
-from envs.recorded.images import Framing
+from envs.recorded.own_notes import FILE, read_notes
 from envs.recorded.recording import Recording
 from envs.recorded.text import is_file, read_lines
 from envs.recorded.tub_records import (
@@ -41,7 +41,7 @@ def load_donkeycar(
     folder: str | Path,
     *,
     image_size: tuple[int, int] = (78, 200),
-    crop: tuple[float, float] = (0.0, 0.0),
+    crop: tuple[float, float] | None = None,
     max_gap_s: float = 1.0,
     max_missing_frames: int = 3,
 ) -> Recording:
@@ -51,8 +51,8 @@ def load_donkeycar(
         folder: Folder with `manifest.json`, the catalogs and `images/` (version 2), or with
             `record_N.json` and the images (version 1).
         image_size: Height and width of an observation [pixels].
-        crop: Shares of the height cut off at the top and at the bottom; 0 by default, since the
-            images of a tub may have been cropped on the car.
+        crop: Shares of the height cut off at the top and at the bottom; if None: the crop stored
+            with a tub of ours, or no crop, since the images may have been cropped on the car.
         max_gap_s: Time between two frames above which a new episode starts [s].
         max_missing_frames: Number of consecutive missing or deleted frames above which a new
             episode starts.
@@ -67,7 +67,7 @@ def load_donkeycar(
     """
     folder = Path(folder)
     check_folder(folder)
-    framing = Framing(image_size=image_size, crop=crop)
+    framing = read_notes(folder / FILE).framing(image_size, crop, folder)
     is_version_2 = (folder / MANIFEST_FILE).is_file()
     if not is_version_2 and not is_tub(folder):
         raise FileNotFoundError(

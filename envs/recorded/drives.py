@@ -1,10 +1,11 @@
 """Drives recorded by `run.py --record`: one MCAP file, see `ncp_control.loop.playback`.
 
 Observations and commands are taken as recorded: frames are not cropped or resized unless an option
-says so. The recording keeps the contract, so that a policy trained on it fits the same environment.
-Ticks in which the monitor held or stopped the robot are left out: their commands are not responses
-to a frame. If a person took over in the drive, only the person's ticks are taken: what the person
-did where the policy failed is what a policy can learn from.
+says so. Frames that the policy's contract crops were cropped before they were recorded. The
+recording keeps the contract, so that a policy trained on it fits the same environment. Ticks in
+which the monitor held or stopped the robot are left out: their commands are not responses to a
+frame. If a person took over in the drive, only the person's ticks are taken: what the person did
+where the policy failed is what a policy can learn from.
 
 Source: Kelly et al. 2019, "HG-DAgger: Interactive imitation learning with human experts" (differs:
 the drive is learned from afterwards, together with any other recordings).
@@ -18,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording
-from envs.recorded.images import Framing
+from envs.recorded.images import Framing, framing_of_cropped
 from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
-from ncp_control.contract import Contract, FramesContract, differ_in_rate
+from ncp_control.contract import Contract, FramesContract, View, differ_in_rate
 from ncp_control.contract_parts import observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
@@ -45,7 +46,7 @@ def load_drive(
     path: str | Path,
     *,
     image_size: tuple[int, int] | None = None,
-    crop: tuple[float, float] = (0.0, 0.0),
+    crop: tuple[float, float] | None = None,
     driver: str | None = None,
     max_gap_s: float = 1.0,
     max_missing_frames: int = 3,
@@ -55,7 +56,8 @@ def load_drive(
     Args:
         path: The file.
         image_size: Height and width of an observation [pixels]; if None: as recorded.
-        crop: Share of the height cut off at the top and at the bottom.
+        crop: Shares of the height of the camera's image cut off at the top and at the bottom; if
+            None: as recorded.
         driver: Whose driving is taken: "person" or "policy"; if None: that of the person, if a
             person drove at all.
         max_gap_s: Time between two frames above which a new episode starts [s].
@@ -68,7 +70,8 @@ def load_drive(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a recorded drive, it has no colour frames or other actions than
-            steering, no frame can be used, or `driver` is unknown.
+            steering, no frame can be used, `driver` is unknown, or its frames were cropped
+            otherwise.
     """
     if driver is not None:
         check_name("driver", driver, DRIVERS)
@@ -79,6 +82,7 @@ def load_drive(
     if driver is None:
         driver = DRIVERS[not any(tick.is_manual for tick in played.ticks)]
     skipped = played.skipped()
+    framing = _framing(played.path, frames, image_size, crop)
     recording = assemble_recording(
         Listing(
             folder=played.path,
@@ -88,14 +92,13 @@ def load_drive(
             advice=f"Record a drive in which the {driver} acts.",
             quantities=[] if action.scale is None else [own],
         ),
-        framing=Framing(image_size=image_size or frames.shape[:2], crop=crop),
+        framing=framing,
         max_gap_s=max_gap_s,
         max_missing_frames=max_missing_frames,
     )
     if driver == "policy":
         recording = replace(recording, driver=RECORDED)
-    is_as_recorded = recording.framing == Framing(image_size=frames.shape[:2], crop=(0.0, 0.0))
-    if not is_as_recorded:
+    if framing.image_size != frames.shape[:2] or framing.cut != View():
         return recording
     contract = _left_positive(played.contract)
     if differ_in_rate((recording.frame_s, contract.frame_s)):
@@ -113,6 +116,19 @@ def load_drive(
         scales={} if scale is None else {STEERING: scale},
         frame_s=contract.frame_s,
     )
+
+
+def _framing(
+    path: Path,
+    frames: FramesContract,
+    image_size: tuple[int, int] | None,
+    crop: tuple[float, float] | None,
+) -> Framing:
+    """Return the framing of recorded frames, which are cropped as their contract says."""
+    size, recorded = image_size or frames.shape[:2], (frames.view.crop_top, frames.view.crop_bottom)
+    if any(recorded):
+        return framing_of_cropped(size, crop, recorded, path)
+    return Framing(image_size=size, crop=recorded if crop is None else crop)
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Framing:
     """Height and width of an observation [pixels]."""
     crop: tuple[float, float]
     """Shares of the height cut off at the top (sky) and at the bottom (bonnet)."""
+    is_cropped: bool = False
+    """Whether the images were cropped before they were recorded, and are not cropped again."""
 
     def __post_init__(self) -> None:
         if not _are_two(self.image_size, int) or min(self.image_size) < 1:
@@ -99,12 +101,48 @@ class Framing:
         """Crop of the camera image, for the contract of a policy trained on these observations."""
         return View(crop_top=self.crop[0], crop_bottom=self.crop[1])
 
+    @property
+    def cut(self) -> View:
+        """Crop that is still to be done."""
+        return View() if self.is_cropped else self.view
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Return the observation, shape (*image_size, 3), uint8 RGB.
 
         The crop is given in shares, not rows, since a recording may have images of several sizes.
         """
-        return crop_and_scale(image, self.view, self.image_size)
+        return crop_and_scale(image, self.cut, self.image_size)
+
+
+class CroppedError(ValueError):
+    """Error: another crop is asked for than the one with which the images were recorded."""
+
+
+def framing_of_cropped(
+    image_size: tuple[int, int],
+    crop: tuple[float, float] | None,
+    recorded: tuple[float, float],
+    path: Path,
+) -> Framing:
+    """Return the framing of images that were cropped before they were recorded.
+
+    Args:
+        image_size: Height and width of an observation [pixels].
+        crop: The crop that is asked for; None for the recorded one.
+        recorded: The crop that the images have.
+        path: The recording, for the message.
+
+    Raises:
+        CroppedError: If another crop is asked for.
+    """
+    asked = recorded if crop is None else crop
+    framing = Framing(image_size=image_size, crop=asked, is_cropped=True)
+    if list(asked) != list(recorded):
+        raise CroppedError(
+            f"`crop` must be {list(recorded)} for '{path}', whose frames were cropped so when they"
+            f" were recorded, got {list(asked)}. Crop all recordings so, or leave the option out."
+        )
+    return framing
 
 
 def read_image(path: ImageFile) -> np.ndarray | None:

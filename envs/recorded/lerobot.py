@@ -38,16 +38,16 @@ from envs.recorded.assembly import (
     check_folder,
     finite_number,
 )
-from envs.recorded.images import Framing, ImageFile
+from envs.recorded.images import ImageFile
 from envs.recorded.lerobot_cameras import Cameras, choose_camera, list_cameras, rows_of_episodes
 from envs.recorded.lerobot_tasks import TASK_INDEX, read_tasks
-from envs.recorded.own_notes import NAME, read_facts, read_notes, short
+from envs.recorded.own_notes import FILE, read_facts, read_notes, short
 from envs.recorded.parquet import ParquetTable, is_nested, is_number
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from ncp_control.tally import Tally
 
-INFO_FILE, OWN_FILE = "meta/info.json", f"meta/{NAME}.json"
+INFO_FILE = "meta/info.json"
 TIME = "time_s"
 _INDEX = ("timestamp", "frame_index", "episode_index", "index", TASK_INDEX, TIME)
 _LATER = "next."
@@ -84,8 +84,8 @@ def load_lerobot(
     """
     folder = Path(folder)
     check_folder(folder)
-    own = read_notes(folder / OWN_FILE)
-    framing = Framing(image_size=image_size, crop=own.crop if crop is None else crop)
+    own = read_notes(folder / FILE)
+    framing = own.framing(image_size, crop, folder)
     info, skipped = read_facts(folder, INFO_FILE), Tally()
     tables = [*_tables(folder, skipped)]
     key = choose_camera(folder, info, tables, camera)

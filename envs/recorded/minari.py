@@ -27,7 +27,6 @@ import numpy as np
 
 from envs.recorded.assembly import Listing, LoggedFrame, assemble_recording, check_folder
 from envs.recorded.hdf5 import Picture, arrays, damaged, is_pictures, open_file, shortest_length
-from envs.recorded.images import Framing
 from envs.recorded.own_notes import NAME, Notes, read_facts, read_notes, short
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
@@ -79,7 +78,7 @@ def load_minari(
     folder = Path(folder)
     check_folder(folder)
     metadata, notes = read_facts(folder, METADATA), read_notes(folder / "data" / f"{NAME}.json")
-    framing = Framing(image_size=image_size, crop=notes.crop if crop is None else crop)
+    framing = notes.framing(image_size, crop, folder)
     contract = None if notes.quantities else _contract_of_world(metadata)
     if frame_s is None and contract is not None:
         frame_s = contract.frame_s

@@ -1,7 +1,7 @@
 """Extra file for facts that other formats cannot store, such as units, signs, crop and driver.
 
-`write_lerobot` and `write_minari` write the file `ncp_control.json` into the data set; the readers
-of both formats read it.
+`write_lerobot`, `write_minari` and `write_tub` write the file `ncp_control.json` into the data set;
+the readers of these formats read it, that of tubs only the crop.
 """
 
 import warnings
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from envs.recorded.images import Framing
+from envs.recorded.images import Framing, framing_of_cropped
 from envs.recorded.quantities import Quantity
 from envs.recorded.recording import Recording
 from envs.recorded.stretches import Stretch
@@ -19,6 +19,8 @@ from ncp_control.json_files import read_json
 
 NAME = "ncp_control"
 """Name of the file, without its suffix."""
+FILE = f"meta/{NAME}.json"
+"""The file in a LeRobotDataset and in a tub."""
 MAX_BYTES = 2**26
 
 
@@ -30,9 +32,19 @@ class Notes:
     """Quantities by their names in the format."""
     actions: tuple[str, ...] = ()
     crop: tuple[float, float] = (0.0, 0.0)
+    is_cropped: bool = False
+    """Whether the images were cropped before they were recorded."""
     driver: str = "human"
     declared: tuple[str, ...] = ()
     """For each written episode, the declared one of which it is a part; see `Stretch.declared`."""
+
+    def framing(
+        self, image_size: tuple[int, int], crop: tuple[float, float] | None, path: Path
+    ) -> Framing:
+        """Return the framing of the images; arguments as of `framing_of_cropped`."""
+        if self.is_cropped:
+            return framing_of_cropped(image_size, crop, self.crop, path)
+        return Framing(image_size=image_size, crop=self.crop if crop is None else crop)
 
     def name_episodes(self, recording: Recording) -> Recording:
         """Return a recording whose declared episodes have their names from before the writing."""
@@ -59,6 +71,7 @@ def read_notes(path: Path) -> Notes:
         }
         top, bottom = (float(share) for share in values["crop"])
         Framing(image_size=(1, 1), crop=(top, bottom))
+        is_cropped = values.get("is_cropped", False) is True
         actions = tuple(map(_word, values["actions"]))
         driver = _word(values["driver"])
         declared = tuple(map(_word, values.get("declared", ())))
@@ -68,7 +81,12 @@ def read_notes(path: Path) -> Notes:
         warnings.warn(f"'{path}' is not used: {short(error)}.", stacklevel=4)
         return Notes()
     return Notes(
-        quantities=quantities, actions=actions, crop=(top, bottom), driver=driver, declared=declared
+        quantities=quantities,
+        actions=actions,
+        crop=(top, bottom),
+        is_cropped=is_cropped,
+        driver=driver,
+        declared=declared,
     )
 
 
@@ -117,6 +135,7 @@ def notes_of(
         "quantities": quantities,
         "actions": list(recording.actions),
         "crop": [0.0, 0.0] if framing is None else list(framing.crop),
+        "is_cropped": framing is not None and framing.is_cropped,
         "driver": recording.driver,
         "declared": [one.declared for one in episodes],
         "source": recording.folder.name,

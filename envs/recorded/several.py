@@ -1,10 +1,13 @@
 """Load several recordings: find them in folders, and give all the same actions and inputs."""
 
+import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from envs.recorded.images import CroppedError
 from envs.recorded.readers import LEFT_OUT, find_reader, load_recording, options_of
 from envs.recorded.recording import Recording
 from ncp_control.contract import differ_in_rate
@@ -34,8 +37,9 @@ def load_recordings(
 ) -> list[Recording]:
     """Load recordings of any formats with the same actions and inputs.
 
-    An unusable recording is left out with a warning, unless it is the only one. Another warning
-    tells of different frame rates.
+    An unusable recording is left out with a warning, unless it is the only one, and so is one of a
+    folder that differs from the first, e.g. in a unit. Another warning tells of different frame
+    rates.
 
     Args:
         paths: Recordings, or folders of recordings.
@@ -45,8 +49,8 @@ def load_recordings(
 
     Raises:
         FileNotFoundError: If a path does not exist.
-        ValueError: If a path is given twice, no reader has one of the options, or no recording is
-            usable.
+        ValueError: If a path is given twice, no reader has one of the options, no recording is
+            usable, or one that is given by its own path differs from the first.
     """
     found = [one for path in paths for one in find_recordings(path)]
     if len({one.resolve() for one in found}) < len(found):
@@ -62,17 +66,15 @@ def load_recordings(
     chosen: list[Recording] = []
 
     def load(path: Path, own: Mapping[str, Any]) -> Recording:
-        recording = load_recording(path, options=own)
+        with _named(CroppedError, path in paths):
+            recording = load_recording(path, options=own)
         if not chosen:
             chosen.append(recording.choose(actions, inputs))
             return chosen[0]
-        alike = recording.choose(chosen[0].actions, chosen[0].inputs)
-        try:
+        with _named(ValueError, path in paths, f"`log` must fit the first of them, got '{path}': "):
+            alike = recording.choose(chosen[0].actions, chosen[0].inputs)
+        with _named(ValueError, path in paths):
             _check_likeness(chosen[0], alike)
-        except ValueError as error:
-            if path not in paths:
-                raise
-            raise UnlikeError(str(error)) from error
         return alike
 
     loaded = load_each(found, options or {}, load)
@@ -82,6 +84,17 @@ def load_recordings(
 
 class UnlikeError(ValueError):
     """Error: a recording given by its own path does not match the first recording."""
+
+
+@contextmanager
+def _named(kind: type[ValueError], is_named: bool, opening: str = "") -> Iterator[None]:
+    """Turn an error of a recording that is given by its own path into an `UnlikeError`."""
+    try:
+        yield
+    except kind as error:
+        if not is_named:
+            raise
+        raise UnlikeError(f"{opening}{error}") from error
 
 
 def load_each(
@@ -155,7 +168,10 @@ def _warn_of_rates(recordings: Sequence[Recording]) -> None:
 
 
 def _check_likeness(first: Recording, other: Recording) -> None:
-    """Raise ValueError unless one policy can learn from both; warn if their crops differ."""
+    """Raise ValueError unless one policy can learn from both; warn if their crops differ.
+
+    The crop of frames that were cropped when they were recorded must be that of the others.
+    """
     shapes = [array_of(one.observation) for one in (first, other)]
     entries = [entries_of(one.observation) for one in (first, other)]
     if shapes[0] != shapes[1]:
@@ -168,11 +184,20 @@ def _check_likeness(first: Recording, other: Recording) -> None:
             f"`log` must be recordings of one kind, with '{first.folder.name}' of {fault} in"
             f" '{other.folder.name}'. Bring both to the same, or train from one of them."
         )
-    if first.framing != other.framing:
-        warnings.warn(
-            f"'{first.folder.name}' and '{other.folder.name}' are cropped differently, by"
-            f" {first.framing and first.framing.crop} and {other.framing and other.framing.crop}."
-            " The policy's contract tells the first. Crop all alike by --log-options"
-            " 'crop=[0.3,0.1]'.",
-            stacklevel=4,
-        )
+    crops = [None if one.framing is None else list(one.framing.crop) for one in (first, other)]
+    if crops[0] == crops[1]:
+        return
+    for one, crop in zip((first, other), crops, strict=True):
+        if one.framing is not None and one.framing.is_cropped:
+            raise ValueError(
+                f"`log` must be recordings that are cropped alike, got {crops[0]} for"
+                f" '{first.folder.name}' and {crops[1]} for '{other.folder.name}'. Crop all as"
+                f" '{one.folder.name}' was when it was recorded, by --log-options"
+                f" 'crop={json.dumps(crop, separators=(',', ':'))}'."
+            )
+    warnings.warn(
+        f"'{first.folder.name}' and '{other.folder.name}' are cropped differently, by"
+        f" {crops[0]} and {crops[1]}. The policy's contract tells the first. Crop all alike by"
+        " --log-options 'crop=[0.3,0.1]'.",
+        stacklevel=4,
+    )

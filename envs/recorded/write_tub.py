@@ -1,7 +1,8 @@
 """Write a recording as a Donkeycar tub of version 2, which Donkeycar's own tools can read.
 
 Frames are copied unchanged, times are kept to the microsecond (`_timestamp_ms` gets decimals), and
-each episode is a session. Records are numbered consecutively, as Donkeycar requires.
+each episode is a session. Records are numbered consecutively, as Donkeycar requires. The crop is in
+`meta/ncp_control.json`, which Donkeycar ignores.
 
 Source: https://github.com/autorope/donkeycar/blob/main/donkeycar/parts/datastore_v2.py
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.recorded.images import as_file
+from envs.recorded.own_notes import FILE, notes_of
 from envs.recorded.quantities import STEERING
 from envs.recorded.recording import Recording
 from envs.recorded.tub_records import IMAGE_FIELD
@@ -63,6 +65,9 @@ def write_tub(recording: Recording, folder: str | Path) -> None:
                     }
                 )
         _write_catalogs(new, records, sessions)
+        text = json.dumps(notes_of(recording, {}, ()), indent=4, allow_nan=False)
+        (new / FILE).parent.mkdir()
+        (new / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _milliseconds(time_s: float) -> int | float:

@@ -160,8 +160,8 @@ def _frame(recording: Recording, image: np.ndarray, caption: str) -> str:
     size = (min(width, _WIDTH_PIXELS), max(round(height * min(1.0, _WIDTH_PIXELS / width)), 1))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    top, bottom = recording.framing.crop
-    edges = (("top", top), ("bottom", bottom))
+    cut_off = recording.framing.cut
+    edges = (("top", cut_off.crop_top), ("bottom", cut_off.crop_bottom))
     cut = "".join(
         f'<div class="cut" style="{edge}: 0; height: {100 * share:.2f}%"></div>'
         for edge, share in edges

@@ -32,12 +32,14 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
     if recording.framing is not None:
         height, width = recording.framing.image_size
         top, bottom = (f"{100 * share:.0f} %" for share in recording.framing.crop)
+        when = " when it was recorded" if recording.framing.is_cropped else ""
         sizes = ", ".join(f"{h} x {w} ({n})" for (h, w), n in overview.sizes.items())
         rows += [
             ("image sizes", f"{sizes} of {sum(overview.sizes.values())} sampled, height x width"),
             (
                 "a policy sees",
-                f"{height} x {width}, cut off {top} at the top, {bottom} below{_stretch(overview)}",
+                f"{height} x {width}, cut off {top} at the top, {bottom} below"
+                f"{when}{_stretch(overview)}",
             ),
         ]
     alike = "unlike the rest, see below" if overview.doubts else "like the rest"
@@ -50,7 +52,7 @@ def _stretch(overview: Overview) -> str:
     if framing is None or not overview.sizes:
         return ""
     (height, width), *_ = overview.sizes
-    kept = len(range(height)[framing.view.rows(height)])
+    kept = len(range(height)[framing.cut.rows(height)])
     factor = (framing.image_size[1] / width) / (framing.image_size[0] / kept)
     if 1.0 / LARGEST_STRETCH < factor < LARGEST_STRETCH:
         return ""

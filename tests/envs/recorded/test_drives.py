@@ -4,13 +4,23 @@ import dataclasses
 import json
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 
-from envs.recorded import drive_as_demonstrations, drives, load_recording, load_recordings
+from envs.recorded import (
+    drive_as_demonstrations,
+    drives,
+    load_recording,
+    load_recordings,
+    write_lerobot,
+    write_minari,
+    write_tub,
+)
 from envs.recorded.drives import BY_PERSON, BY_POLICY, NO_COMMAND, OTHER_SHAPE, STOPPED
 from envs.recorded.recording import fit_scales
 from ncp_control.command_line import run_job
+from ncp_control.contract import View
 from ncp_control.deploy.links.world import WorldLink
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.faults import FaultyLink
@@ -20,6 +30,7 @@ from ncp_control.loop.realtime import drive
 from ncp_control.loop.recording import DriveRecorder
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.policy import load
+from ncp_control.steering import LARGEST_ANGLE
 from ncp_control.worlds import find_world
 from scripts.train import train
 from scripts.training.jobs import JOBS
@@ -80,6 +91,63 @@ def test_a_drive_at_another_rate_than_its_policys_keeps_its_own(recorded, monkey
 def test_it_is_cropped_and_resized_if_asked_for_and_has_no_contract_then(recorded):
     recording = load_recording(recorded[1], image_size=(40, 100))
     assert recording.observation_shape == (40, 100, 3) and recording.contract is None
+
+
+@pytest.fixture
+def cropped(recorded, monkeypatch):
+    """The recording as that of a policy whose contract crops images."""
+    played = read_recording(recorded[1])
+    view = View(crop_top=0.3, crop_bottom=0.1)
+    frames = dataclasses.replace(played.contract.observation, view=view)
+    action = dataclasses.replace(played.contract.action[0], unit=LARGEST_ANGLE)  # as in a tub
+    contract = dataclasses.replace(played.contract, observation=frames, action=(action,))
+    other = dataclasses.replace(played, contract=contract)
+    monkeypatch.setattr(drives, "read_recording", lambda _: other)
+    return recorded[1]
+
+
+def frames_of(recording):
+    with recording.as_demonstrations() as store:
+        return np.array(store.observations)
+
+
+def test_frames_that_were_cropped_when_recorded_are_not_cropped_again(recorded, cropped):
+    frames = recorded[0].episode.recorded_observations
+    for options in ({}, {"crop": [0.3, 0.1]}):
+        recording = load_recording(cropped, options=options)
+        assert recording.contract is not None
+        np.testing.assert_array_equal(frames_of(recording), frames)
+    small = load_recording(cropped, image_size=(39, 100))
+    assert small.observation.view == View(crop_top=0.3, crop_bottom=0.1)
+    whole = cv2.resize(frames[0], (100, 39), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(frames_of(small)[0], whole)
+    for crop in ([0.35, 0.1], [0.0, 0.0]):
+        with pytest.raises(ValueError, match=r"`crop` must be \[0.3, 0.1\] for .* got \[0"):
+            load_recording(cropped, options={"crop": crop})
+
+
+def test_cropped_drives_mix_with_recordings_that_are_cropped_alike(cropped, tmp_path, make_tub):
+    tub, alike = make_tub(tmp_path / "tub", [{}] * 9), {"crop": [0.3, 0.1]}
+    for paths in ([tub, cropped], [cropped, tub]):
+        with pytest.raises(ValueError, match="`log` must be recordings that are cropped alike"):
+            load_recordings(paths)
+        with pytest.raises(ValueError, match=r"`crop` must be \[0.3, 0.1\] for"):
+            load_recordings(paths, options={"crop": [0.2, 0.1]})
+        with pytest.warns(UserWarning, match="different frame rates"):
+            loaded = load_recordings(paths, options=alike)
+        assert {one.observation for one in loaded} == {loaded[0].observation}
+        assert loaded[0].observation.view == View(crop_top=0.3, crop_bottom=0.1)
+
+
+@pytest.mark.parametrize("write", [write_lerobot, write_minari, write_tub])
+def test_the_crop_of_a_drive_is_kept_in_other_formats(write, cropped, tmp_path):
+    recording = load_recording(cropped)
+    write(recording, tmp_path / "set")
+    again = load_recording(tmp_path / "set")
+    assert again.framing == recording.framing and again.framing.is_cropped
+    np.testing.assert_array_equal(frames_of(again), frames_of(recording))
+    with pytest.raises(ValueError, match=r"`crop` must be \[0.3, 0.1\] for"):
+        load_recording(tmp_path / "set", crop=(0.1, 0.1))
 
 
 def test_a_part_without_driving_is_left_out_and_counted(policy, tmp_path):

@@ -65,6 +65,8 @@ def test_what_the_first_has_is_asked_of_the_others(tubs):
     with pytest.warns(UserWarning, match=r"Nothing of '.*b' is used: `actions` must be numbers"):
         (only,) = load_recordings([tubs], actions=["steering", "throttle"])
     assert only.actions == ("steering", "throttle")
+    with pytest.raises(ValueError, match="`log` must fit the first .*b': .* got 'throttle'"):
+        load_recordings([tubs / "a", tubs / "b"], actions=["steering", "throttle"])
 
 
 def test_an_option_goes_to_the_readers_that_have_it(tubs, tmp_path, make_udacity):
