@@ -121,7 +121,8 @@ class NCPPilot:
         """Return angle and throttle for the newest image.
 
         Args:
-            image_array: RGB image (height, width, 3) uint8; None if there is no image.
+            image_array: RGB image (height, width, 3), or grey one (height, width[, 1]), uint8; None
+                if there is no image.
         """
         now_s = self._clock.now_s()
         if now_s - self._called_s > self._pause_s:  # a person drove, or the loop hung

@@ -21,11 +21,21 @@ def decode_image(text: object) -> np.ndarray | None:
 
 
 def see(framer: Framer, image: object) -> np.ndarray | None:
-    """Return the policy's frame for an RGB image; None if the image is not valid."""
+    """Return the policy's frame for an image; None if the image is not valid.
+
+    Args:
+        framer: Makes the frame.
+        image: RGB image (height, width, 3), or grey one (height, width[, 1]), which becomes three
+            equal channels, uint8.
+    """
     import cv2
 
     if not isinstance(image, np.ndarray):
         return None
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image.repeat(3, axis=2)
     try:
         return framer.see(image)
     except (TypeError, ValueError, IndexError, cv2.error):

@@ -16,6 +16,8 @@ import pytest
 
 from ncp_control.contract import View
 from ncp_control.deploy.links.donkeycar import NCPPilot
+from ncp_control.deploy.links.images import see
+from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import SimulatedClock
 from ncp_control.loop.levels import Level
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
@@ -159,7 +161,7 @@ def test_the_policy_is_told_the_time_that_passed(make_pilot, clock):
 @pytest.mark.parametrize(
     ("bad", "kind"),
     [(lambda last: None, "missing"), (lambda last: last, "frozen"), (np.zeros_like, "black"),
-     (lambda last: "text", "unreadable"), (lambda last: last[:, :, 0], "shape"),
+     (lambda last: "text", "unreadable"), (lambda last: last[:, :, :2], "shape"),
      (lambda last: last / 255.0, "shape")],
 )  # fmt: skip
 def test_bad_images_end_in_a_stop_and_good_ones_go_on(bad, kind, make_pilot, run, caplog):
@@ -175,6 +177,25 @@ def test_bad_images_end_in_a_stop_and_good_ones_go_on(bad, kind, make_pilot, run
     _, throttles = run(pilot, noise(45, seed=1))
     assert throttles[0] == 0.0 and throttles[-1] == THROTTLE
     assert pilot.monitor.level == Level.DRIVE
+
+
+@pytest.mark.parametrize("colour", ["RGB", "BGR", "grey"])
+def test_a_grey_camera_is_seen_as_its_jpegs_are_read(colour, make_pilot, run):
+    policy, grey = load("drive-ncp"), noise(6, shape=(78, 200, 1))
+    assert policy.contract is not None
+    if colour == "grey":
+        frames = replace(policy.contract.observation, shape=(78, 200, 1), colour="grey")
+    else:
+        frames = replace(policy.contract.observation, colour=colour)
+    framer = framer_for(frames, "a test", None, None)
+    seen = [framer.see(image.repeat(3, axis=2)) for image in grey]
+    for images in (grey, [image[:, :, 0] for image in grey]):
+        assert np.array_equal([see(framer, image) for image in images], seen)
+    if colour == "RGB":
+        angles, throttles = run(make_pilot(monitored=False), grey)
+        assert throttles[-1] == THROTTLE
+        colours, _ = run(make_pilot(monitored=False), [image.repeat(3, axis=2) for image in grey])
+        np.testing.assert_array_equal(angles, colours)
 
 
 def test_a_car_stands_until_its_camera_gives_something(make_pilot, run):
