@@ -45,6 +45,16 @@ class RawImage(Protocol):
     data: Any
 
 
+def check_encoding(message: RawImage) -> None:
+    """Raise ValueError unless the encoding of an image is in `ENCODINGS`."""
+    encoding = str(message.encoding)
+    if encoding not in ENCODINGS:
+        raise ValueError(
+            f"`encoding` of an image must be one of {', '.join(ENCODINGS)}, got"
+            f" {shorten(encoding)}. Let the camera publish rgb8, or convert with image_proc."
+        )
+
+
 def rgb_of_image(message: RawImage) -> np.ndarray:
     """Convert an image message to RGB, shape (height, width, 3), uint8.
 
@@ -52,12 +62,8 @@ def rgb_of_image(message: RawImage) -> np.ndarray:
         ValueError: If the encoding is not in `ENCODINGS`, the data are shorter than the message
             states, or the image has more than `MOST_PIXELS` pixels.
     """
+    check_encoding(message)
     encoding = str(message.encoding)
-    if encoding not in ENCODINGS:
-        raise ValueError(
-            f"`encoding` of an image must be one of {', '.join(ENCODINGS)}, got"
-            f" {shorten(encoding)}. Let the camera publish rgb8, or convert with image_proc."
-        )
     size, order = ENCODINGS[encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = _octets(message.data)

@@ -30,7 +30,7 @@ from ncp_control.loop.link import LinkLost, Reading
 from ncp_control.names import check_name
 from ncp_control.ranges import check_above_zero
 from ncp_control.ros.commands import STOP, TOPICS, Motion, MotionRule
-from ncp_control.ros.images import rgb_of_compressed, rgb_of_image
+from ncp_control.ros.images import check_encoding, rgb_of_compressed, rgb_of_image
 from ncp_control.ros.stamps import StampClock
 
 IMAGE_TOPIC = "/camera/image_raw"
@@ -69,7 +69,8 @@ class Ros2Link:
 
     Raises:
         ValueError: If the policy does not steer or observes no frames, an option is out of range,
-            or cyclonedds is not installed. Nothing has been sent then.
+            the first image has an unknown encoding, or cyclonedds is not installed. Nothing has
+            been sent then.
         LinkLost: If no image comes.
     """
 
@@ -141,7 +142,7 @@ class Ros2Link:
             return reading
         return replace(reading, is_manual=True, command=self._person_command)
 
-    def _read_image(self, timeout_s: float) -> Reading | None:
+    def _read_image(self, timeout_s: float, *, is_first: bool = False) -> Reading | None:
         if self._first is not None:
             first, self._first = self._first, None
             return first
@@ -149,6 +150,8 @@ class Ros2Link:
             message = self._images.read(timeout_s)
         except ValueError:  # a damaged message came
             return Reading(observation=None, time_s=self._clock.now_s())
+        if is_first and isinstance(message, self._dds.Image):
+            check_encoding(message)
         return None if message is None else self._reading(message)
 
     def _hear_person(self) -> None:
@@ -183,11 +186,12 @@ class Ros2Link:
 
         Raises:
             LinkLost: If no image comes in time.
+            ValueError: If its encoding is unknown.
         """
         print(f"waiting for an image on {topic}", flush=True)
         end_s = self._clock.now_s() + connect_s
         while self._clock.now_s() < end_s:
-            reading = self._read_image(_POLL_S)
+            reading = self._read_image(_POLL_S, is_first=True)
             if reading is not None:
                 return reading
         found = self._images.num_publishers

@@ -180,15 +180,16 @@ class Topics:
     Image, MESSAGES, DDSException = types.SimpleNamespace, {"Image": None, "Twist": None}, OSError
     topic_name = domain_of = staticmethod(lambda name: name)
 
-    def __init__(self, *heights):
-        self.heights = list(heights)
+    def __init__(self, *heights, encodings=()):
+        self.heights, self.encodings = list(heights), list(encodings)
 
     def Node(self, domain):
         stamp = types.SimpleNamespace(time_s=0.0)
 
         def read(timeout_s):
             height = self.heights.pop(0)
-            return self.Image(height=height, width=8, encoding="rgb8", step=24,
+            encoding = self.encodings.pop(0) if self.encodings else "rgb8"
+            return self.Image(height=height, width=8, encoding=encoding, step=24,
                               data=bytes(24 * height),
                               header=types.SimpleNamespace(stamp=stamp))  # fmt: skip
 
@@ -204,6 +205,19 @@ def test_an_image_of_which_nothing_is_left_is_a_reading_without_observation(monk
     seen = [link.read(0.1).observation for _ in range(3)]
     assert [one is not None for one in seen] == [True, False, True]
     assert seen[2].shape == (40, 50, 3)
+
+
+def test_a_camera_of_another_encoding_is_refused_and_a_later_image_is_not_read(monkeypatch):
+    def open_link(*encodings):
+        topics = Topics(120, 120, 120, encodings=encodings)
+        monkeypatch.setattr("ncp_control.deploy.links.ros2._import_dds", lambda: topics)
+        return Ros2Link(contract_of(), clock=SimulatedClock(), speed_mps=1.0, wheelbase_m=0.3)
+
+    with pytest.raises(ValueError, match="`encoding` .* got 'bayer_rggb8'. .* with image_proc"):
+        open_link("bayer_rggb8")
+    link = open_link("rgb8", "bayer_rggb8", "rgb8")
+    seen = [link.read(0.1).observation for _ in range(3)]
+    assert [one is not None for one in seen] == [True, False, True]
 
 
 class Domain(Topics):
