@@ -3,9 +3,8 @@
     donkey createcar --template basic --path mycar
     cp donkeycar_drive.py mycar; cd mycar; python donkeycar_drive.py drive-ncp
 
-Open http://CAR.local:8887 to drive by hand and to hand over to the pilot. If you have your own
-manage.py, replace the part that outputs pilot/angle and pilot/throttle by the NCPPilot, and
-DriveMode by `choose`: DriveMode keeps the person's throttle in `local_angle` when the pilot stops.
+Open http://CAR.local:8887 to drive by hand and to hand over to the pilot. In your own manage.py,
+replace the pilot by NCPPilot, and DriveMode, which drives on in a safe stop, by `choose`.
 """
 # pyright: reportMissingImports=false
 
@@ -18,20 +17,13 @@ from ncp_control.deploy.links.donkeycar import NCPPilot
 
 MAX_STEER_DEG, THROTTLE = 25.0, 0.2
 """Angle of the wheels at the command 1 (measure it) [degrees], and throttle of the pilot."""
-PILOT_MODES = ("local_angle", "local")
-"""Modes of Donkeycar in which the pilot runs; in `user` a person drives."""
+PILOT_MODES = ("local_angle", "local")  # in "user" a person drives, in an unknown mode nobody
 
 
 def choose(angle, throttle, mode, pilot_angle, pilot_throttle):
-    """Return the angle and throttle of the person or of the pilot; 0 in an unknown mode.
-
-    In `local_angle` the pilot steers and the person gives the throttle, but a pilot that stops the
-    car, by a throttle of 0, does so here, too.
-    """
-    if mode == "user":
-        return angle, throttle
+    """Return angle and throttle. In `local_angle`, too, a throttle 0 of the pilot is a stop."""
     if mode not in PILOT_MODES:
-        return 0.0, 0.0
+        return (angle, throttle) if mode == "user" else (0.0, 0.0)
     return pilot_angle, throttle if mode == "local_angle" and pilot_throttle else pilot_throttle
 
 

@@ -2,8 +2,9 @@
 
     τ dv/dt = −v + tanh(W [u, v] + b),  solved exactly over a frame with constant tanh
 
-In your own folder with this file, with the path of the clone before `scripts`:
+In the clone; or in a folder of your own, with the path of the clone before `scripts`:
 
+    cp examples/own_cell.py .
     python scripts/train.py ppo --world gymnasium:Pendulum-v1 --cell leaky --import own_cell
     python scripts/evaluate.py RUN/policy --import own_cell
     python scripts/audit.py RUN/policy --import own_cell

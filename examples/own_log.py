@@ -1,6 +1,6 @@
 """Read your own log format: a folder of frames with a table of times and angles.
 
-    python own_log.py                                       writes a small log, drive/
+    cp examples/own_log.py . && python own_log.py           writes a small log, drive/
     python scripts/train.py recorded --log drive --import own_log
     python scripts/evaluate.py RUN/policy --log drive --log-share 0.2 --import own_log
 

@@ -1,6 +1,6 @@
 """Write your own environment: a drone that holds its height in gusts of wind.
 
-    python scripts/train.py ppo --world Hover-v0 --import own_world
+    cp examples/own_world.py . && python scripts/train.py ppo --world Hover-v0 --import own_world
     python scripts/train.py imitate --world Hover-v0 --import own_world --expert own_world:hold
 Without a contract, --world own_world:Hover is enough: any Gymnasium environment works.
 """

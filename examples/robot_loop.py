@@ -1,7 +1,7 @@
 """Run a policy at a fixed rate on a robot, with dummies for camera and motors.
 
     python robot_loop.py                     drives with the shipped 19-neuron circuit
-    python robot_loop.py RUN/policy          drives with one of yours
+    python robot_loop.py RUN/policy          drives with one of yours, if it steers by angle
 
 The circuit gets the true time between frames, so a late frame does no harm.
 """
@@ -12,8 +12,12 @@ import time
 import numpy as np
 
 import ncp_control
+from ncp_control.loop.pilot import needed_contract
+from ncp_control.steering import steering_of
 
 FRAMES, SHAPE = 60, (78, 200, 3)
+LARGEST_RAD = 0.4
+"""Largest steering angle of the car, measured at its wheels [rad]."""
 LONGEST_S = 0.5
 """After a longer pause [s] the hidden state is useless, and the policy is reset."""
 
@@ -24,13 +28,16 @@ def read_camera(number):
     return np.random.default_rng(number).integers(0, 256, SHAPE, np.uint8)
 
 
-def steer(fraction):
-    """Send a steering angle to the motors: a fraction of the largest, left positive."""
-    assert -1.0 <= fraction <= 1.0
+def steer(angle_rad):
+    """Send a steering angle to the motors, left positive; return the fraction of the largest."""
+    return float(np.clip(angle_rad / LARGEST_RAD, -1.0, 1.0))
 
 
 policy = ncp_control.load(sys.argv[1] if len(sys.argv) > 1 else "drive-ncp")
-print(policy.contract.describe() if policy.contract else "no contract: who knows what it steers?")
+contract = needed_contract(policy)
+steering = steering_of(contract, "this robot")
+one_rad = (1.0 if steering.is_left_positive else -1.0) * (steering.scale or LARGEST_RAD)
+print(contract.describe())
 frame_s = policy.circuit.frame_s
 next_s, seen_s, late, taken_s = time.monotonic(), None, 0, []
 try:
@@ -40,7 +47,7 @@ try:
         if dt_s > LONGEST_S:
             policy.reset()
             dt_s = frame_s
-        steer(float(policy.act(frame, dt_s)[0]))
+        steer(one_rad * float(policy.act(frame, dt_s)[0]))
         taken_s.append(time.monotonic() - now_s)
         next_s += frame_s
         if next_s > time.monotonic():

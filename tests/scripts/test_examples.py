@@ -1,9 +1,11 @@
 """The examples that a user copies, run from a folder outside the clone."""
 
+import dataclasses
 import importlib
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +136,32 @@ def test_the_robot_loop_keeps_its_rate(tmp_path):
     assert re.search(r"ms a frame at the median, \d+ of 22 frames late", done.stdout)
 
 
+@pytest.mark.parametrize(
+    ("unit", "positive", "fraction"),
+    [("fraction of 0.4 rad", "left", 1.0), ("fraction of 0.4 rad", "right", -1.0),
+     ("fraction of 10 deg", "left", 0.4363), ("rad", "right", -2.5),
+     ("fraction of the car's largest angle", "left", 1.0)],
+)  # fmt: skip
+def test_the_robot_loop_obeys_the_contract(unit, positive, fraction, tmp_path, monkeypatch):
+    policy = load("drive-ncp")
+    action = dataclasses.replace(policy.contract.action[0], unit=unit, positive=positive)
+    policy.contract = dataclasses.replace(policy.contract, action=(action,))
+    policy.save(tmp_path / "policy")
+    monkeypatch.setattr(sys, "argv", ["robot_loop.py", str(tmp_path / "policy")])
+    code = (ROOT / "examples" / "robot_loop.py").read_text().replace("= 60, (", "= 3, (")
+    names = {}
+    exec(code, names)
+    assert names["one_rad"] / names["LARGEST_RAD"] == pytest.approx(fraction, abs=1e-4)
+    assert names["steer"](names["one_rad"]) == pytest.approx(np.clip(fraction, -1, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["road-ltc", "walker2d-ltc"])
+def test_the_robot_loop_refuses_what_does_not_steer_alone(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["robot_loop.py", name])
+    with pytest.raises(ValueError, match="`policy` must command steering alone for this robot"):
+        runpy.run_path(str(ROOT / "examples" / "robot_loop.py"))
+
+
 def test_the_road_expert_tells_its_measures(copy, capsys):
     measures = copy("road_expert").main(["--km", "0.02", "--traffic", "light"])
     assert measures["driven_km"] > 0.1 and measures["collisions"] == 0
@@ -142,8 +170,9 @@ def test_the_road_expert_tells_its_measures(copy, capsys):
 
 def test_an_own_link_is_driven_and_refuses_numbers(copy, type_command, capsys):
     module = copy("own_link")
-    words = ["drive-ncp", "--link", "toy", "--import", "own_link", "--no-monitored"]
-    assert type_command(run_policy, RunPolicy, *words, "--loop.seconds", "0.5") == 0
+    command = next(line for line in module.__doc__.splitlines() if "run.py" in line)
+    words = command.split("run.py ")[1].replace("seconds 5", "seconds 0.5").split()
+    assert type_command(run_policy, RunPolicy, *words) == 0
     told = capsys.readouterr().out
     assert "its time is over" in told and " drive" in told
     clock = SimulatedClock()
