@@ -31,6 +31,8 @@ OVERSHOOT = 0.1
 """Steering outside of [-1, 1] by at most this much comes from calibration and is clipped."""
 _LARGEST_SHARE_OUT_OF_RANGE = 0.1
 _ROUNDING = 1e-6
+_SHORTEST_S = {True: 5e-4, False: 5e-5}
+"""Shortest plausible time between two images, and between two rows of numbers alone [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +94,8 @@ def assemble_recording(
 
     Raises:
         ValueError: If a setting is out of range, an image is listed twice, no image of the center
-            camera can be used, no two of them are consecutive, or a number is on another scale than
-            its quantity.
+            camera can be used, no two of them are consecutive, times are too close, or a number is
+            on another scale than its quantity.
     """
     cuts = Cuts(max_gap_s=max_gap_s, max_missing_frames=max_missing_frames)
     folder, skipped = listing.folder, listing.skipped
@@ -126,6 +128,13 @@ def assemble_recording(
         )
     _warn_of_losses(folder, f"{num_listed} {things}", skipped, changed)
     _check_order(folder, usable, things)
+    frame_s = float(np.median(np.concatenate(intervals_s)))
+    shortest_s = _SHORTEST_S[has_images]
+    if frame_s < shortest_s:
+        raise ValueError(
+            f"the {things} of a log must be at least {1e3 * shortest_s:g} ms apart, got"
+            f" {1e3 * frame_s:.3g} ms at the median in '{folder}'. Check the unit of the times."
+        )
     recording = Recording(
         folder=folder,
         format=listing.format,
@@ -134,7 +143,7 @@ def assemble_recording(
         quantities=quantities,
         actions=tuple(name for name in listing.actions if name in names),
         cuts=cuts,
-        frame_s=float(np.median(np.concatenate(intervals_s))),
+        frame_s=frame_s,
         num_listed=num_listed,
         skipped=skipped.counts,
         changed=changed.counts,

@@ -261,6 +261,12 @@ def test_a_damaged_list_of_excluded_records_is_refused(tmp_path, make_old_tub):
         load_recording(tub)
 
 
+def test_times_in_seconds_instead_of_milliseconds_are_refused(tmp_path, make_tub):
+    folder = make_tub(tmp_path / "tub", [{"_timestamp_ms": 1.6e9 + 0.05 * i} for i in range(6)])
+    with pytest.raises(ValueError, match=r"at least 0\.5 ms apart, got 0\.05 ms .* unit of the"):
+        load_donkeycar(folder)
+
+
 def test_a_tubs_images_are_not_cropped_unless_asked(tmp_path, make_tub):
     folder = make_tub(tmp_path / "tub", [{}] * 4)
     assert load_donkeycar(folder).framing.crop == (0.0, 0.0)

@@ -121,6 +121,15 @@ def test_times_by_which_no_frame_follows_another_are_told_by_what_is_wrong(table
         load_recording(folder)
 
 
+def test_an_impossible_rate_is_refused(table):
+    folder = table("time_s,steering", *(f"{4e-5 * i:.6f},0.1" for i in range(9)))
+    with pytest.raises(ValueError, match=r"frames .* at least 0\.05 ms apart, got 0\.04 ms at"):
+        load_recording(folder)
+    folder = table("time_s,path", *(f"{4e-4 * i:.6f},{'abcdef'[i]}.png" for i in range(6)))
+    with pytest.raises(ValueError, match=r"images .* at least 0\.5 ms apart, got 0\.4 ms at"):
+        load_recording(folder)
+
+
 def test_a_shuffled_table_is_refused(table):
     times = np.random.default_rng(0).permutation(40) / 10
     folder = table("time_s,steering", *(f"{time},0.1" for time in times))
