@@ -23,7 +23,7 @@ from envs.recorded.images import Framing, framing_of_cropped
 from envs.recorded.quantities import STEERING, Quantity
 from envs.recorded.recording import Recording
 from ncp_control.contract import Contract, FramesContract, View, differ_in_rate
-from ncp_control.contract_parts import observation_misfit
+from ncp_control.contract_parts import ANY, observation_misfit
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter
 from ncp_control.loop.levels import Level
 from ncp_control.loop.playback import Playback, read_recording
@@ -78,7 +78,8 @@ def load_drive(
     played = read_recording(path)
     frames = _check(played)
     action = played.contract.action[0]
-    own = Quantity(name=STEERING, unit=action.unit, positive="left")
+    own_range = (-1.0, 1.0) if action.scale is None else ANY
+    own = Quantity(name=STEERING, unit=action.unit, range=own_range, positive="left")
     if driver is None:
         driver = DRIVERS[not any(tick.is_manual for tick in played.ticks)]
     skipped = played.skipped()
@@ -90,7 +91,7 @@ def load_drive(
             frames=list(_frames(played, frames, driver, skipped)),
             skipped=skipped,
             advice=f"Record a drive in which the {driver} acts.",
-            quantities=[] if action.scale is None else [own],
+            quantities=[own] if action.unit else [],
         ),
         framing=framing,
         max_gap_s=max_gap_s,
