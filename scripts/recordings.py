@@ -1,13 +1,13 @@
 """Open recordings of any kind as observations of a policy."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from envs.recorded import Recording, drive_as_demonstrations, is_bag, load_recording
-from envs.recorded.left_out import marks_file
+from envs.recorded.left_out import REASON, marks_file
 from envs.recorded.readers import find_reader, options_of
 from ncp_control import files
 from ncp_control.contract import Contract
@@ -52,7 +52,7 @@ def opened(
 def recording_for(
     log: Path, contract: Contract | None, options: dict[str, Any] | None = None
 ) -> Recording:
-    """Load a recording as a policy sees it, of the center camera.
+    """Load a recording as a policy sees it, of the center camera; print what is left out by marks.
 
     Images are cropped and resized as the contract says, unless `options` says otherwise. A recorded
     drive holds the images that its policy saw.
@@ -81,10 +81,22 @@ def recording_for(
         asked = {"image_size": frames.shape[:2], "crop": view}
         framing = {k: v for k, v in asked.items() if k in known and k not in options}
     recording = load_recording(log, options=options, **framing).chosen_for(contract).center_only()
+    tell_marked([recording])
     other_rate = None if contract is None else contract.other_rate(recording.frame_s)
     if other_rate is not None:
         warnings.warn(f"'{recording.folder}' has a frame {other_rate}", stacklevel=3)
     return recording
+
+
+def num_marked(recordings: Sequence[Recording]) -> int:
+    """Return the number of frames that are left out because they are marked."""
+    return sum(one.skipped.get(REASON, 0) for one in recordings)
+
+
+def tell_marked(recordings: Sequence[Recording]) -> None:
+    """Print the number of frames that are left out because they are marked, if there are any."""
+    if marked := num_marked(recordings):
+        print(f"left out, as marked by data.py clean: {marked:,} frames")
 
 
 def check_log(log: Path, policy: Policy) -> None:

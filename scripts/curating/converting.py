@@ -5,6 +5,7 @@ from envs.recorded.fractions import as_fractions
 from ncp_control.keyword_options import read_options
 from scripts.curating.loading import with_actions
 from scripts.curating.settings import Convert
+from scripts.recordings import tell_marked
 
 
 def convert(settings: Convert) -> None:
@@ -12,6 +13,7 @@ def convert(settings: Convert) -> None:
     recording = load_recording(
         settings.log, options=read_options(settings.log_options, "log_options")
     )
+    tell_marked([recording])
     if settings.max_steer_deg is not None:
         recording = as_fractions(recording, settings.max_steer_deg)
     recording = with_actions(recording, settings.actions)

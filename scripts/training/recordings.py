@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs.recorded import Recording, load_recordings
-from envs.recorded.left_out import FILE, REASON
+from envs.recorded.left_out import FILE
 from envs.recorded.likeness import compare_actions
 from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
 from envs.recorded.recording import fit_scales
@@ -19,6 +19,7 @@ from ncp_control.contract import Contract, FramesContract
 from ncp_control.keyword_options import read_options
 from ncp_control.learning.demonstrations import Demonstrations, DemonstrationWriter, as_seen
 from ncp_control.records import array_of, frames_part, record_frame
+from scripts.recordings import num_marked, tell_marked
 from scripts.training.contracts import with_origin
 from scripts.training.recorded_settings import Recorded
 
@@ -76,7 +77,7 @@ def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
         )
     for name in PARTS:
         if not any(len(one[name]) for one in parts):
-            marked = _num_marked(recordings)
+            marked = num_marked(recordings)
             cause = f" {marked:,} frames are left out by the marks of {FILE}." if marked else ""
             raise ValueError(
                 f"`log` must have frames in the {name} part, got none in {name_of(recordings)}."
@@ -94,11 +95,6 @@ def load(settings: Recorded) -> tuple[list[Recording], list[Parts], list[str]]:
 def name_of(recordings: Sequence[Recording]) -> str:
     """Return the names of recordings, joined by "+"."""
     return "+".join(one.folder.resolve().name for one in recordings)
-
-
-def _num_marked(recordings: Sequence[Recording]) -> int:
-    """Return the number of frames that are left out because they are marked."""
-    return sum(one.skipped.get(REASON, 0) for one in recordings)
 
 
 def contract_of_recordings(recordings: Sequence[Recording]) -> Contract:
@@ -230,8 +226,7 @@ def tell(recordings: Sequence[Recording], doubts: Sequence[str], settings: Recor
         learned = f"learned: {', '.join(first.actions)}"
         sensed = ["frames"] * (first.framing is not None) + [*first.inputs]
         print(f"recordings: {name_of(recordings)}; {learned}; sensed: {', '.join(sensed)}")
-    if num_marked := _num_marked(recordings):
-        print(f"left out, as marked by data.py clean: {num_marked:,} frames")
+    tell_marked(recordings)
     for name in (*first.actions, *first.inputs):
         if lacking := sum(one.skipped.get(f"no {name}", 0) for one in recordings):
             print(f"left out, for they lack {name}: {lacking:,} frames")

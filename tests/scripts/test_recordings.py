@@ -7,7 +7,8 @@ import pytest
 
 from ncp_control.steering import LARGEST_ANGLE
 from scripts.curating.cleaning import clean
-from scripts.curating.settings import Clean
+from scripts.curating.converting import convert
+from scripts.curating.settings import Clean, Convert
 from scripts.recordings import opened, recording_for
 from tests.scripts.recorded_drives import record_drive
 
@@ -27,7 +28,7 @@ def test_a_drive_is_opened_as_it_was_sensed(driven):
         assert driver == "recorded"
 
 
-def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_path):
+def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_path, capsys):
     contract, log, seen = driven
     options = {"image_size": [40, 100]}
     with opened(log, contract, options) as (store, _):
@@ -37,6 +38,10 @@ def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_pa
     clean(Clean(log=marked, out_of=("0.2-0.5",)))
     with opened(marked, contract) as (store, _):
         assert 18 <= len(store) <= 22 < len(seen) == 30
+    told = f"left out, as marked by data.py clean: {30 - len(store)} frames"
+    assert told in capsys.readouterr().out
+    convert(Convert(log=marked, out=tmp_path / "set", to="lerobot"))
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
