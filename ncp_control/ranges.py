@@ -111,13 +111,10 @@ def check_given(settings: object, *names: str) -> None:
             raise ValueError(f"`{name}` must be at least one value, got {value!r}. Name some.")
 
 
-def check_part(name: str, value: float) -> None:
+def check_part(name: str, value: float, advice: str = "Leave some for either part.") -> None:
     """Raise ValueError unless `value` is above 0 and below 1, so that neither part is empty."""
     if not (is_number(value) and 0.0 < value < 1.0):
-        raise ValueError(
-            f"`{name}` must be above 0 and below 1, got {shorten(value)}."
-            " Leave some for either part."
-        )
+        raise ValueError(f"`{name}` must be above 0 and below 1, got {shorten(value)}. {advice}")
 
 
 def check_share(name: str, value: float) -> None:

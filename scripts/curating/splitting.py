@@ -1,5 +1,6 @@
 """Split recordings into training, validation and test parts, and compare the parts."""
 
+import errno
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,7 +54,7 @@ def split(settings: Split) -> None:
         )
     rows = []
     for recording, parts in zip(loaded, made, strict=True):
-        write_parts(parts_file(recording.folder), parts)
+        _write(recording, parts)
         rows += _table(recording, parts)
     print(markdown_table(("recording", "part", "frames", "share", *_headings(loaded[0])), rows))
     _tell_share(assigned, settings, advice)
@@ -61,6 +62,21 @@ def split(settings: Split) -> None:
         for doubt in _doubts(recording, parts):
             print(f"note: {one_line(recording.folder.name)}: {doubt}")
         print(f"parts: {parts_file(recording.folder)}")
+
+
+def _write(recording: Recording, parts: Parts) -> None:
+    """Write the parts of a recording beside it; ValueError if nothing can be written there."""
+    path = parts_file(recording.folder)
+    try:
+        write_parts(path, parts)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        whole = recording.folder.resolve()
+        raise ValueError(
+            f"`log` must be where {path.name} can be written beside it, got the read-only"
+            f" '{whole}'. Make links to its files, by cp -rs '{whole}' NEW, and split NEW."
+        ) from error
 
 
 def assign(units: Sequence[np.ndarray], settings: Split, advice: str) -> list[np.ndarray]:

@@ -1,8 +1,11 @@
 """`data.py split`: parts that share no drive and no place, for training and evaluation."""
 
 import csv
+import errno
 import json
 import re
+import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from envs.recorded import load_recording
 from envs.recorded.parts import PARTS, part_of, parts_file, read_parts
 from ncp_control.command_line import run_command
+from scripts.curating.settings import Split
 from scripts.curating.splitting import keep_apart
 from scripts.data import COMMANDS
 from scripts.evaluate import evaluate_policy
@@ -281,3 +285,21 @@ def test_a_part_that_marks_empty_is_told_at_once_and_by_training(type_command, t
     assert "has no frames left" not in capsys.readouterr().err
     (drive / "left_out.json").unlink()
     load(Recorded(log=(drive,), models=("lstm",)))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_read_only_recording_is_split_by_links_to_its_files(tmp_path, monkeypatch, number):
+    folder = write(tmp_path / "drive", laps=3)
+
+    def refuse(path, parts):
+        raise OSError(number, "it is read-only", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("scripts.curating.splitting.write_parts", refuse)
+        with pytest.raises(ValueError, match="read-only '.*drive'. Make links .* cp -rs") as told:
+            data(Split(log=(folder,)))
+    copying = re.search(r"(cp -rs '.*') NEW", str(told.value)).group(1)
+    subprocess.run([*shlex.split(copying), str(tmp_path / "links")], check=True)
+    data(Split(log=(tmp_path / "links",)))
+    assert not parts_file(folder).exists()
+    assert sum(len(part) for part in parts_of(tmp_path / "links").values()) == 300

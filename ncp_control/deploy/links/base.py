@@ -19,6 +19,8 @@ from ncp_control.loop.link import Link
 from ncp_control.registry import Registry
 from ncp_control.steering import steering_of
 
+HOW_MUCH_THROTTLE = "Give a share of the full throttle, e.g. 0.2."
+"""Advice of the error about a throttle."""
 LAST_PORT = 65_535
 """Highest TCP port."""
 

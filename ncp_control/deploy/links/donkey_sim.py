@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from ncp_control.contract import Contract, FramesContract
-from ncp_control.deploy.links.base import check_address, check_steering
+from ncp_control.deploy.links.base import HOW_MUCH_THROTTLE, check_address, check_steering
 from ncp_control.deploy.links.images import decode_image, see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock
@@ -99,7 +99,7 @@ class DonkeySimLink:
         check_address(host, port)
         check_above_zero("speed_mps", speed_mps)
         check_largest_angle(max_steer_deg)
-        check_part("throttle", throttle)
+        check_part("throttle", throttle, HOW_MUCH_THROTTLE)
         where = "the Donkey simulator"
         sign, unit_rad = check_steering(contract, where)
         largest_rad = math.radians(max_steer_deg)

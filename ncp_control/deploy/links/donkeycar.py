@@ -35,7 +35,7 @@ import numpy as np
 
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
-from ncp_control.deploy.links.base import check_steering
+from ncp_control.deploy.links.base import HOW_MUCH_THROTTLE, check_steering
 from ncp_control.deploy.links.images import see
 from ncp_control.framing import framer_for
 from ncp_control.loop.clocks import Clock, RealClock
@@ -94,7 +94,7 @@ class NCPPilot:
         monitor: MonitorSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        check_part("throttle", throttle)
+        check_part("throttle", throttle, HOW_MUCH_THROTTLE)
         self._throttle = float(throttle)
         loaded = load(policy)
         contract = needed_contract(loaded)
