@@ -30,8 +30,7 @@ class ToyRobot:
     def read(self, timeout_s):
         """Return a new frame and its time; None if there is none within `timeout_s`.
 
-        If your robot has a remote control, return `Reading(..., is_manual=True, command=...)`
-        while a person drives. The policy then waits, and `--record` keeps the person's command.
+        While a person drives by remote control: `Reading(..., is_manual=True, command=...)`.
         """
         end_s = self.clock.now_s() + timeout_s
         self.clock.sleep_until(min(self.next_s, end_s))
@@ -48,10 +47,7 @@ class ToyRobot:
         self.motors.append((steering, self.speed_mps))
 
     def stop(self):
-        """Brake until `send` is called.
-
-        `stop` may be called repeatedly; if `read` or `send` hangs, in another thread.
-        """
+        """Brake until `send` is called; may be called again, and while `read` hangs."""
         self.motors.append((0.0, 0.0))
 
     def close(self):

@@ -246,7 +246,7 @@ def test_commands_change_as_slowly_as_the_settings_say(make_pilot, run):
         ({"max_steer_deg": None}, "`max_steer_deg` must be the car's largest steering angle"),
         ({"max_steer_deg": -1.0}, "`max_steer_deg` must be positive, got -1.0"),
         ({"max_steer_deg": 0.4363}, "at least 3 degrees, got 0.4363. If .* radians, give 25"),
-        ({"throttle": 20}, "`throttle` must be above 0 and below 1, got 20. Give a share of the full"),
+        ({"throttle": 20}, "`throttle` must be above 0 and below 1, got 20. Give a share of"),
         ({"policy": "walker2d-ltc"}, "`policy` must command steering alone for a Donkeycar"),
         ({"policy": "drive"}, "`policy` must be one of"),
     ],
