@@ -31,6 +31,8 @@ from ncp_control.names import check_name
 from ncp_control.records import array_of, entries_of
 from ncp_control.tally import Tally
 
+DRIVE = "mcap"
+"""Name of the format."""
 RECORDED = "recorded"
 """Name of the recorded policy in reports."""
 DRIVERS = ("person", "policy")
@@ -87,7 +89,7 @@ def load_drive(
     recording = assemble_recording(
         Listing(
             folder=played.path,
-            format="mcap",
+            format=DRIVE,
             frames=list(_frames(played, frames, driver, skipped)),
             skipped=skipped,
             advice=f"Record a drive in which the {driver} acts.",
@@ -156,7 +158,7 @@ def drive_as_demonstrations(
     shape, kind = array_of(played.contract.observation)
     with tempfile.TemporaryDirectory() as temporary:
         folder, num_actions = Path(temporary) / "drive", len(played.contract.action)
-        source = {"format": "mcap", "driver": RECORDED, "recording": played.path.name}
+        source = {"format": DRIVE, "driver": RECORDED, "recording": played.path.name}
         with DemonstrationWriter(folder, shape, kind, num_actions, source=source) as writer:
             for tick, observation, asked in played.asked():
                 if tick.command is None or observation.shape != shape:

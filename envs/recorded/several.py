@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envs.recorded.images import CroppedError
+from envs.recorded.drives import DRIVE
+from envs.recorded.images import CroppedError, read_image
 from envs.recorded.readers import LEFT_OUT, find_reader, load_recording, options_of
 from envs.recorded.recording import Recording
 from ncp_control.contract import differ_in_rate
@@ -15,6 +16,9 @@ from ncp_control.contract_parts import first_misfit
 from ncp_control.records import array_of, entries_of
 
 T = TypeVar("T")
+
+_LARGEST_STRETCH = 1.05
+"""Largest ratio of two shapes (width by height) of images that count as the same."""
 
 
 def find_recordings(path: Path) -> list[Path]:
@@ -39,7 +43,7 @@ def load_recordings(
 
     An unusable recording is left out with a warning, unless it is the only one, and so is one of a
     folder that differs from the first, e.g. in a unit. Another warning tells of different frame
-    rates.
+    rates or shapes of images.
 
     Args:
         paths: Recordings, or folders of recordings.
@@ -79,6 +83,7 @@ def load_recordings(
 
     loaded = load_each(found, options or {}, load)
     _warn_of_rates(loaded)
+    _warn_of_shapes(loaded)
     return loaded
 
 
@@ -163,6 +168,28 @@ def _warn_of_rates(recordings: Sequence[Recording]) -> None:
             f"The recordings have different frame rates: {rates}. The policy's contract tells one"
             " rate, the median over all frames. Train from recordings of one rate if that is not"
             " the rate of the machine.",
+            stacklevel=3,
+        )
+
+
+def _warn_of_shapes(recordings: Sequence[Recording]) -> None:
+    shapes: dict[str, tuple[int, int]] = {}
+    for one in recordings:
+        if one.framing is None or one.format == DRIVE or one.framing.is_cropped:
+            continue  # frames of a drive were scaled before they were recorded
+        image = read_image(one.center_only().episodes[0].image_paths[0])
+        if image is None:
+            continue
+        height, width = image.shape[:2]
+        shares = [width / height / (w / h) for h, w in shapes.values()]
+        if all(not 1.0 / _LARGEST_STRETCH < share < _LARGEST_STRETCH for share in shares):
+            shapes[one.folder.name] = (height, width)
+    if len(shapes) > 1:
+        listed = ", ".join(f"'{name}' {h} x {w}" for name, (h, w) in shapes.items())
+        warnings.warn(
+            f"The recordings have images of different shapes: {listed}, height x width. As frames"
+            " of one size they are stretched differently. Train from cameras of one shape, or crop"
+            " the images alike first.",
             stacklevel=3,
         )
 

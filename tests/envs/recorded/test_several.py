@@ -12,7 +12,7 @@ from envs.recorded.several import find_recordings
 def tubs(tmp_path, make_tub):
     """A folder of two tubs and something else."""
     for name, angle in (("b", 0.5), ("a", -0.5)):
-        make_tub(tmp_path / "tubs" / name, [{"user/angle": angle}] * 6)
+        make_tub(tmp_path / "tubs" / name, [{"user/angle": angle}] * 6, size=(80, 160))
     (tmp_path / "tubs" / "notes").mkdir()
     return tmp_path / "tubs"
 
@@ -79,6 +79,15 @@ def test_an_option_goes_to_the_readers_that_have_it(tubs, tmp_path, make_udacity
         load_recordings([log, tubs], options={"colour": 1})
     with pytest.warns(UserWarning, match="'log' and 'a' are cropped differently"):
         load_recordings([log, tubs / "a"])
+
+
+def test_cameras_of_different_shapes_are_told(tmp_path, make_tub):
+    sizes = {"small": (120, 160), "large": (240, 320), "wide": (90, 160)}
+    tubs = {name: make_tub(tmp_path / name, [{}] * 6, size=size) for name, size in sizes.items()}
+    load_recordings([tubs["small"], tubs["large"]])
+    told = "shapes: 'small' 120 x 160, 'wide' 90 x 160, height x width"
+    with pytest.warns(UserWarning, match=told):
+        load_recordings([*tubs.values()])
 
 
 def test_different_frame_rates_are_told_and_jitter_is_not(tmp_path):
