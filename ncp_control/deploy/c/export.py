@@ -259,12 +259,6 @@ static int perceive(workspace *w, const KIND *observation)
     return are_finite(w->features, (int)(sizeof w->features / sizeof w->features[0]));
 }
 
-/* Whether the policy may remember this; a step would soon hide that it may not. */
-static int is_possible(const struct controller_state *state)
-{
-    return are_finite(state->value, CONTROLLER_STATE_SIZE);
-}
-
 void controller_init(struct controller_state *state)
 {
     controller_reset(state);
@@ -275,24 +269,26 @@ void controller_reset(struct controller_state *state)
     for (int i = 0; i < CONTROLLER_STATE_SIZE; i++) state->value[i] = 0.0f;
 }
 
+/* Return 1 if the policy may remember this state and `is_good`. Otherwise forget everything. */
+static int may_go_on(struct controller_state *state, int is_good)
+{
+    if (is_good && are_finite(state->value, CONTROLLER_STATE_SIZE)) return 1;
+    controller_reset(state);
+    return 0;
+}
+
 int controller_step(struct controller_state *state, struct controller_workspace *w,
                     const KIND *observation, float dt_s, ACTION_TYPE *action)
 {
     float output[OUTPUTS];
     if (!(dt_s >= 0.0f && dt_s <= FLT_MAX)) return CONTROLLER_BAD_INPUT;
+    if (!may_go_on(state, 1)) return CONTROLLER_BAD_STATE; /* a step may hide that */
     if (!perceive(w, observation)) return CONTROLLER_BAD_INPUT;
-    if (!is_possible(state)) {
-        controller_reset(state);
-        return CONTROLLER_BAD_STATE;
-    }
     if (dt_s > 1e15f) dt_s = 1e15f; /* all is at rest long before, and products must not overflow */
     CELL_STEP(w, w->features, state->value, dt_s);
     READ_OUT(state->value, output);
     SQUASH
-    if (!is_possible(state) || !are_finite(output, OUTPUTS)) {
-        controller_reset(state);
-        return CONTROLLER_BAD_STATE;
-    }
+    if (!may_go_on(state, are_finite(output, OUTPUTS))) return CONTROLLER_BAD_STATE;
     ACT
     return CONTROLLER_OK;
 }
