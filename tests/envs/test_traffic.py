@@ -97,6 +97,25 @@ def test_the_line_passes_a_parked_car_with_the_clearance_asked_for():
     assert np.abs(np.diff(line)).max() < 0.06  # no jump
 
 
+def test_the_way_back_may_be_longer_than_the_way_out():
+    car = driven_at(0.0)
+    parked = Body(
+        kind="parked", length_m=4.2, width_m=1.8, height_m=1.4, arc_length_m=60.0, lateral_m=-3.2
+    )  # fmt: skip
+    passing = Passing(clearance_m=0.5, straight_m=2.0, back_m=30.0)
+    beside_m = 0.5 * (car.length_m + 4.2) + 2.0
+    line = {
+        part: [passing.line_m(60.0 + at_m, car, OWN_LANE_M, [parked], 400.0) for at_m in places_m]
+        for part, places_m in {
+            "out": -beside_m - np.array([12.0, 6.0, 0.0]),
+            "back": beside_m + np.array([30.0, 15.0, 0.0]),
+        }.items()
+    }
+    shift_m = passing.shift_m(car, OWN_LANE_M, parked)
+    half_way = [OWN_LANE_M, OWN_LANE_M + 0.5 * shift_m, OWN_LANE_M + shift_m]
+    assert line["out"] == pytest.approx(half_way) and line["back"] == pytest.approx(half_way)
+
+
 def run(track: int, seed: int, seconds: float, speed_mps: float = 6.0):
     """Let traffic go round while the driven car keeps its lane at a speed."""
     road = make_road(track)
