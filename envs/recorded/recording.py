@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -250,10 +249,9 @@ class Recording:
                     f" '{self.folder}'. Give that column the policy's name."
                 )
             recorded, unit = known[name], one.unit
-            is_other, is_assumed, hint = bool(unit) and recorded.unit not in ("", unit), False, ""
+            is_other, hint = bool(unit) and recorded.unit not in ("", unit), ""
             if isinstance(one, ActionContract) and one.scale is None:
                 # Fractions of different things are compared, degrees and fractions are not.
-                is_assumed = is_other and not recorded.is_scaled
                 is_other = recorded.is_scaled and (is_other or self._largest(name) > 1.0)
                 unit = unit or "[-1, 1]"
                 hint = ", or with data.py convert --max-steer-deg" if name == STEERING else ""
@@ -269,13 +267,6 @@ class Recording:
                     f"`log` must hold {name} positive to the {wanted}, as the policy has it, got it"
                     f" positive to the {recorded.positive} in '{self.folder}'. Choose a recording"
                     " and a policy of one sign."
-                )
-            if is_assumed:
-                warnings.warn(
-                    f"'{self.folder}' has {name} as {recorded.unit}, and the policy as {unit}: they"
-                    " are compared as if 1 meant the same. If it does not, convert the recording to"
-                    " the unit of the policy.",
-                    stacklevel=4,
                 )
 
     def _largest(self, name: str) -> float:

@@ -89,6 +89,7 @@ def _way_of(
         return partial(evaluate_open_loop, nullcontext(store), action, described), measures
     options = read_options(settings.log_options, "log_options")
     recording = recording_for(settings.log, policy.contract, options)
+    _warn_of_units(recording, policy.contract)
     if settings.log_part is not None:
         path = parts_file(recording.folder)
         recording = part_of(recording, read_parts(path), settings.log_part, path)
@@ -111,6 +112,20 @@ def _way_of(
     described += f" {settings.log_part} part" if settings.log_part is not None else ""
     frames = recording.as_demonstrations()
     return partial(evaluate_open_loop, frames, recording.action, described), measures
+
+
+def _warn_of_units(recording: Recording, contract: Contract | None) -> None:
+    """Warn if fractions of different things are compared; other units are refused before."""
+    if contract is None:
+        return
+    for recorded, one in zip(recording.action, contract.action, strict=False):
+        if recorded.unit and one.unit and recorded.unit != one.unit:
+            warnings.warn(
+                f"'{recording.folder}' has {one.name} as {recorded.unit}, and the policy as"
+                f" {one.unit}: they are compared as if 1 meant the same. If it does not, convert"
+                " the recording to the unit of the policy.",
+                stacklevel=3,
+            )
 
 
 def _is_trained_on(recording: Recording, contract: Contract) -> bool:

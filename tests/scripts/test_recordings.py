@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ncp_control.steering import LARGEST_ANGLE
 from scripts.curating.cleaning import clean
 from scripts.curating.converting import convert
 from scripts.curating.settings import Clean, Convert
@@ -45,17 +44,6 @@ def test_options_count_for_a_drive_and_what_is_marked_is_left_out(driven, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
-def test_fractions_of_different_angles_are_told(driven, udacity_log):
-    contract = replace(driven[0], frame_s=0.1)
-    (action,) = contract.action
-    recording_for(udacity_log, replace(contract, action=(replace(action, unit=LARGEST_ANGLE),)))
-    told = "as fraction of the car's largest angle, and the policy as fraction of 0.4 rad: they"
-    with pytest.warns(UserWarning, match=told):
-        recording_for(udacity_log, contract)
-
-
-@pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
-@pytest.mark.filterwarnings("ignore:.* as if 1 meant the same:UserWarning")
 def test_another_rate_than_the_policys_is_told(driven, udacity_log):
     contract = driven[0]
     recording_for(udacity_log, replace(contract, frame_s=0.1))  # that of the log
@@ -64,7 +52,6 @@ def test_another_rate_than_the_policys_is_told(driven, udacity_log):
 
 
 @pytest.mark.filterwarnings("ignore:Skipped 240 of the 360 images:UserWarning")
-@pytest.mark.filterwarnings("ignore:.* as if 1 meant the same:UserWarning")
 def test_images_are_cropped_as_the_contract_says(driven, udacity_log):
     contract = driven[0]
     view = replace(contract.observation.view, crop_top=0.4, crop_bottom=0.1)

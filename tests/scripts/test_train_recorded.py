@@ -1,5 +1,6 @@
 """The job that learns from a person's driving: what it refuses, warns of and writes down."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -336,6 +337,18 @@ def test_a_number_that_is_within_one_may_be_compared_without_a_range(unit, tmp_p
         frame_s=0.1,
     )
     assert load_recording(tmp_path).chosen_for(contract).actions == ("elbow",)
+
+
+@pytest.mark.parametrize(("unit", "is_told"), [("", True), (" [fraction of 0.4 rad]", False)])
+def test_fractions_of_different_angles_are_told(unit, is_told, type_command, tmp_path):
+    lines = [f"time_s,path,steering{unit}"]
+    for i in range(6):
+        Image.fromarray(np.full((60, 80, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i / 30},{i}.png,{0.1 * i}")
+    (tmp_path / "frames.csv").write_text("\n".join(lines))
+    told = "as fraction of the car's largest angle, and the policy as fraction of 0.4 rad: they"
+    with pytest.warns(UserWarning, match=told) if is_told else contextlib.nullcontext():
+        assert type_command(evaluate_policy, Evaluate, "drive-ncp", "--log", tmp_path) == 0
 
 
 def test_a_recording_in_another_unit_is_not_compared(refuse, tmp_path):
