@@ -87,7 +87,7 @@ class Contract:
     world_options: dict[str, Any] = field(default_factory=dict)
     """Options of that world."""
     provenance: dict[str, str] = field(default_factory=dict)
-    """Origin of the policy: command, commit, data, weights_sha256."""
+    """Origin of the policy: command, commit, data, weights_sha256, continues."""
 
     def __post_init__(self) -> None:
         if not self.action:

@@ -96,7 +96,7 @@ def imitate_expert(
     def validate(policy: Policy) -> dict[str, float]:
         return task.score(task.validation.run(policy, description="validation"))
 
-    policy.contract = trained_in(world)
+    contract = policy.contract = trained_in(world, policy.contract)
     policy = imitate(
         policy,
         [shown],
@@ -107,7 +107,7 @@ def imitate_expert(
         aggregate=ask,
         recall=lambda epoch: Demonstrations.find(dagger / folder_of_epoch(epoch)),
     )
-    policy.contract = trained_in(world)
+    policy.contract = contract
     policy.save(run.policy)
     return policy
 

@@ -316,7 +316,7 @@ def export_policy(model: BaseAlgorithm, task: Task) -> Policy:
         policy = copy.deepcopy(task.policy)
         policy.circuit.cell.load_state_dict(learned)
         policy.reset()
-    policy.contract = trained_in(task.world)
+    policy.contract = trained_in(task.world, task.policy and task.policy.contract)
     return policy
 
 

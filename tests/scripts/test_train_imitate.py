@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 from types import SimpleNamespace
 from typing import ClassVar
@@ -449,6 +450,9 @@ def test_a_saved_policy_goes_on_learning(tmp_path):
     seen = np.ones((1, 2), np.float32)
     policy = load(first / "policy")
     assert again.act(seen[0]) == pytest.approx(policy.act(seen[0]), abs=1e-5)
+    weights = hashlib.sha256((first / "policy" / "weights.safetensors").read_bytes()).hexdigest()
+    assert again.contract.provenance["continues"] == weights
+    assert "continues" not in policy.contract.provenance
     runs = sorted((tmp_path / "runs").glob("imitate-gru-*"))
     new, further = ((run / "results.csv").read_text() for run in runs)
     for name in ("neurons", "encoder", "head"):
