@@ -109,10 +109,10 @@ def run_policy(settings: RunPolicy, modules: Sequence[str] = ()) -> None:
         }
         # Before the link is closed, which takes seconds, in which people press Ctrl-C again.
         is_reported = _report(run, record, about)
+        if recorder is not None:
+            _tell_recording(recorder)
     finally:
         link.close()
-    if recorder is not None:
-        _tell_recording(recorder, record)
     if record.interrupt is not None:
         raise record.interrupt
     is_recorded = recorder is None or not recorder.fault
@@ -134,13 +134,12 @@ def _report(run: Run, record: LoopRecord, about: dict[str, Any]) -> bool:
     return True
 
 
-def _tell_recording(recorder: DriveRecorder, record: LoopRecord) -> None:
+def _tell_recording(recorder: DriveRecorder) -> None:
     """Print where the recording is, and how much of it can be read if it ended early."""
     path, num_ticks = recorder.path, recorder.num_ticks
     if recorder.fault:
         num_ticks = len(read_recording(path).ticks)
-        driven = record.timing["ticks"] + record.manual_ticks
-        readable = f"{num_ticks} of {driven:.0f} ticks can be read"
+        readable = f"{num_ticks} of {recorder.num_given} ticks can be read"
         print(f"warning: {recorder.fault}; {readable}", file=sys.stderr)
     print(f"recording: {path}, {num_ticks} ticks, {path.stat().st_size:,} bytes")
 

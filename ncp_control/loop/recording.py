@@ -140,7 +140,8 @@ class DriveRecorder:
         begun_ns: int | None = None,
     ) -> None:
         writer = import_mcap().writer
-        self.path, self.fault, self.num_ticks = path, "", 0
+        self.path, self.fault = path, ""
+        self.num_ticks = self.num_given = 0
         self._policy = policy
         self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
         self._start_s, self._flushed_s, self._num_events = 0.0, 0.0, 0
@@ -178,6 +179,7 @@ class DriveRecorder:
         events: Sequence[Event],
     ) -> None:
         """Record one tick; arguments as in `TickRecorder.add`."""
+        self.num_given += 1
         if self.fault:
             return
         with self._writing():

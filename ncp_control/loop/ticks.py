@@ -23,7 +23,8 @@ class TickLog:
     infos: list[dict[str, float]] = field(default_factory=list)
     observations: list[np.ndarray] = field(default_factory=list)
     _last_s: float | None = None
-    """Time of the last tick, also of one in which a person drove, since the loop began [s]."""
+    """Time of the last tick, also of a recorded one in which a person drove, since the loop began
+    [s]."""
 
     def add(
         self,
@@ -45,14 +46,15 @@ class TickLog:
             jitter_s: Delay with which the tick began [s].
             is_late: Whether the tick missed its deadline.
         """
+        before_s = self.rows[-1]["time_s"] if self.rows else time_s - self.contract.frame_s
+        self._last_s = time_s
         info = dict(self.infos[-1]) if self.infos else {}
         if "reward" in info:
             info["reward"] = 0.0  # a reward counts only once
         info.update({} if reading is None else reading.info)
         self.infos.append(info)
         self.rows.append(
-            {"time_s": time_s, "dt_s": self._since_last_s(time_s),
-             "command": np.array(decision.command),
+            {"time_s": time_s, "dt_s": time_s - before_s, "command": np.array(decision.command),
              "level": int(decision.level), "model_s": model_s, "jitter_s": jitter_s,
              "is_late": is_late, "was_asked": decision.elapsed_s is not None,
              "action": decision.action, "elapsed_s": decision.elapsed_s,
@@ -77,16 +79,12 @@ class TickLog:
                 f"`command` of a reading must be of shape {shape}, as the contract's, got"
                 f" {np.shape(command)}. Correct the link."
             )
-        return {"time_s": time_s, "dt_s": self._since_last_s(time_s), "command": command,
+        before_s = time_s - self.contract.frame_s if self._last_s is None else self._last_s
+        self._last_s = time_s
+        return {"time_s": time_s, "dt_s": time_s - before_s, "command": command,
                 "level": int(Level.DRIVE), "model_s": 0.0, "jitter_s": 0.0, "is_late": False,
                 "action": None, "elapsed_s": None, "is_reset": False,
                 "is_manual": True}  # fmt: skip
-
-    def _since_last_s(self, time_s: float) -> float:
-        """Return the time since the last tick, and note that of this one."""
-        last_s = time_s - self.contract.frame_s if self._last_s is None else self._last_s
-        self._last_s = time_s
-        return time_s - last_s
 
     def _column(self, name: str) -> np.ndarray:
         return np.array([row[name] for row in self.rows])

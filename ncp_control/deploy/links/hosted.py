@@ -241,6 +241,7 @@ class Host:
         self._heard_s = self._stopped_s = clock.now_s()
         self._info: Mapping[str, float] = {}
         self._guard = HangGuard(self._stop_while_hanging, watchdog_s)
+        self._stopper: threading.Thread | None = None
         self._has_noted_hang = self._has_given_up = False
 
     def run(self) -> None:
@@ -251,8 +252,6 @@ class Host:
     def _run(self) -> None:
         gone_s: float | None = None
         while gone_s is None or self._clock.now_s() - gone_s < STANDSTILL_S:
-            self._guard.turn()
-            self._has_noted_hang = False
             self._read()
             self._listen()
             if not self._has_loop and gone_s is None:  # the pipe may break in either of them
@@ -283,22 +282,36 @@ class Host:
 
     def _in_link(self, call: Callable[..., _Value], *values: Any) -> _Value:
         """Call the link's own code; do not come back if the guard has given it up meanwhile."""
+        self._guard.begin_call()
         try:
             return call(*values)
         finally:
+            self._guard.end_call()
+            self._has_noted_hang = False
             if self._has_given_up:
                 threading.Event().wait()  # the guard ends this process
 
-    def _stop_while_hanging(self, silent_s: float) -> None:
+    def _stop_while_hanging(self, hung_s: float) -> None:
         """Stop the body while the link's own code hangs; called in the guard's thread."""
         if not self._has_noted_hang:
             self._has_noted_hang = True
             self._note("watchdog: the link's own code hangs")
-        with suppress(LinkEnded, LinkLost):
-            self._link.stop()
-        if silent_s > HANG_S:
+        self._stop_aside()
+        if hung_s > HANG_S:
             self._has_given_up = True
             self._end_while_hanging()
+
+    def _stop_aside(self) -> None:
+        """Stop the body in a thread of its own, because `stop` may wait for what hangs."""
+        if self._stopper is not None and self._stopper.is_alive():
+            return
+
+        def stop() -> None:
+            with suppress(Exception):  # whatever it raises, it is tried again
+                self._link.stop()
+
+        self._stopper = threading.Thread(target=stop, name="stopper", daemon=True)
+        self._stopper.start()
 
     def _end_while_hanging(self) -> NoReturn:
         """Send the loop the reason, keep the body stopped until the loop ends, end the process."""
@@ -306,8 +319,7 @@ class Host:
         gone_s = None
         while gone_s is None or time.monotonic() - gone_s < STANDSTILL_S:
             time.sleep(_REPEAT_S)
-            with suppress(LinkEnded, LinkLost):
-                self._link.stop()
+            self._stop_aside()
             while self._has_loop and self._pipe.poll(0.0):
                 self._receive()
             if gone_s is None and not self._has_loop:
@@ -327,7 +339,6 @@ class Host:
 
     def _leave(self, end: LinkEnded | LinkLost) -> NoReturn:
         """Send the loop the reason, wait until it closes the pipe, and end the process."""
-        self._guard.end()  # waiting for the loop is no hang
         word = "ended" if isinstance(end, LinkEnded) else "lost"
         self._note(f"{word}: {end}")
         if self._latest is not None and self._is_asked:

@@ -11,8 +11,8 @@ network: the loopback interface, unless CYCLONEDDS_URI says otherwise.
 the loop commands. If this whole computer dies, the robot's own command timeout must stop it.
 
 With `takeover_topic`, a person can drive: while messages of the command type come there, the link
-passes them on to the robot instead of the policy's commands. Recorded drives hold them, converted
-to actions of the policy that follow the same path.
+passes them on to the robot instead of the policy's commands, and a stop waits until the person lets
+go. Recorded drives hold them, converted to actions of the policy that follow the same path.
 """
 
 import math
@@ -119,10 +119,15 @@ class Ros2Link:
         self._person: Any = None
         if takeover_topic is not None:
             name = self._dds.topic_name(takeover_topic)
+            if name == names[1]:
+                raise ValueError(
+                    f"`takeover_topic` must differ from the topic of the commands, got"
+                    f" {takeover_topic!r} for both. Let the remote control publish on another."
+                )
             self._person = node.reader(name, self._dds.MESSAGES[command_type])
         self._takeover_s, self._person_s = takeover_s, -math.inf
         self._person_command: np.ndarray | None = None
-        self._is_manual = False
+        self._is_manual = self._is_to_stop = False
         self._first: Reading | None = None
         self._image_s = clock.now_s()
         self._first = self._wait(topic, image_type, connect_s)
@@ -134,13 +139,18 @@ class Ros2Link:
         """
         self._hear_person()
         was_manual = self._is_manual
-        self._is_manual = self._clock.now_s() - self._person_s <= self._takeover_s
+        self._is_manual = self._is_person_driving()
+        if was_manual and not self._is_manual and self._is_to_stop:
+            self._publish(STOP)
         reading = self._read_image(timeout_s)
         if reading is None and self._is_manual != was_manual:
             reading = Reading(observation=None, time_s=self._clock.now_s())
         if reading is None or not self._is_manual:
             return reading
         return replace(reading, is_manual=True, command=self._person_command)
+
+    def _is_person_driving(self) -> bool:
+        return self._clock.now_s() - self._person_s <= self._takeover_s
 
     def _read_image(self, timeout_s: float, *, is_first: bool = False) -> Reading | None:
         if self._first is not None:
@@ -156,7 +166,12 @@ class Ros2Link:
 
     def _hear_person(self) -> None:
         """Pass the newest command of a person on to the robot, if one came."""
-        message = None if self._person is None else self._person.read(0.0)
+        if self._person is None:
+            return
+        try:
+            message = self._person.read(0.0)
+        except ValueError:  # a damaged message came
+            return
         if message is None:
             return
         motion = self._motion_of(message)
@@ -167,17 +182,22 @@ class Ros2Link:
 
     def send(self, command: np.ndarray) -> None:
         """Steer at the commanded speed; stand still if no image has come for `silence_s`."""
+        self._is_to_stop = False
+        if self._is_person_driving():
+            return
         is_blind = self._clock.now_s() - self._image_s > self._silence_s
         self._publish(STOP if is_blind else self._rule.motion(float(command[0])))
 
     def stop(self) -> None:
-        """Command a standstill."""
-        self._publish(STOP)
+        """Command a standstill; while a person drives, as soon as the person lets go."""
+        self._is_to_stop = True
+        if not self._is_person_driving():
+            self._publish(STOP)
 
     def close(self) -> None:
         """Command a standstill and leave the domain."""
         for _ in range(_FAREWELLS):
-            self.stop()
+            self._publish(STOP)
             time.sleep(_FAREWELL_S)
         self._commands = self._images = self._person = self._node = None
 

@@ -40,7 +40,8 @@ class WorldLink:
         self.contract = world.contract
         self._world, self._clock, self._env = world, clock, world.make()
         self._is_braking = False
-        self._stepping = threading.RLock()  # `stop` may come from another thread
+        # While a step takes long, `stop` comes from another thread, which must not step itself.
+        self._stepping, self._is_to_stop = threading.RLock(), False
         action = [entry.neutral for entry in world.contract.action]
         kind = np.int64 if world.contract.choices else np.float32
         self._neutral = self._command = np.array(action, kind)
@@ -66,15 +67,21 @@ class WorldLink:
     def send(self, command: np.ndarray) -> None:
         """Set the command that applies from the next frame on."""
         with self._stepping:
+            self._is_to_stop = False
             self._advance()
             self._brake(False)
             self._command = np.array(command)
 
     def stop(self) -> None:
         """Brake, keeping the last steering; a body without a brake gets a neutral command."""
-        with self._stepping:
+        self._is_to_stop = True
+        if not self._stepping.acquire(blocking=False):
+            return  # it brakes before its next step
+        try:
             self._advance()
             self._brake(True)
+        finally:
+            self._stepping.release()
 
     def close(self) -> None:
         """Close the environment."""
@@ -89,6 +96,8 @@ class WorldLink:
 
     def _advance(self) -> None:
         while self._end is None and self._next_s <= self._clock.now_s() + _SLACK_S:
+            if self._is_to_stop and not self._is_braking:
+                self._brake(True)
             observation, reward, terminated, truncated, info = self._env.step(self._command)
             reading = self._make_reading(observation, info, float(reward))
             self._reading = with_unread(reading, self._reading)

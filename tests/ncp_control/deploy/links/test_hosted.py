@@ -111,7 +111,7 @@ def hanging(tmp_path):
 def test_a_body_is_stopped_while_its_links_code_hangs(hanging, tmp_path):
     thread, pipe, link = hanging
     assert link.is_stopped.wait(10.0), "the guard stops it"
-    assert {name for name, _ in link.called} == {"hang guard"}
+    assert {name for name, _ in link.called} == {"stopper"}
     for value in (0.1, 0.2, 0.3):
         send_message(pipe, "send", array=np.array([value]))
     link.released.set()
@@ -128,17 +128,26 @@ def test_a_body_is_stopped_while_its_links_code_hangs(hanging, tmp_path):
     assert events[0] == "watchdog: the link's own code hangs"
 
 
-def test_a_link_that_never_returns_is_lost(hanging, monkeypatch):
+@pytest.mark.parametrize("fault", ["waits for a lock", "raises"])
+def test_a_link_that_never_returns_is_lost(hanging, monkeypatch, fault):
     exits = []
 
     def leave(status):
         exits.append(status)
         threading.Event().wait()  # the real one does not come back, either
 
+    def stop():
+        stops.append(threading.current_thread().name)
+        if fault == "raises":
+            raise RuntimeError("no such device")
+        threading.Event().wait()  # as `stop` of a link whose `read` holds a lock
+
+    stops = []
     monkeypatch.setattr("ncp_control.deploy.links.hosted.HANG_S", 0.3)
     monkeypatch.setattr("ncp_control.deploy.links.hosted.STANDSTILL_S", 0.1)
     monkeypatch.setattr("ncp_control.deploy.links.hosted.os._exit", leave)
     thread, pipe, link = hanging
+    link.stop = stop
     loop = HostedLink.__new__(HostedLink)  # without the process of a real one
     loop._pipe, loop._has_asked, loop._full_s = pipe, True, None
     with pytest.raises(LinkLost, match=r"its own code did not return for 0\.3 s"):
@@ -149,7 +158,7 @@ def test_a_link_that_never_returns_is_lost(hanging, monkeypatch):
     while not exits and time.monotonic() < end_s:
         time.sleep(0.01)
     assert exits == [1] and thread.is_alive(), "the process is ended from outside of it"
-    assert {name for name, _ in link.called} == {"hang guard"}
+    assert set(stops) == {"stopper"} and (len(stops) > 1) == (fault == "raises")
 
 
 def test_a_full_pipe_does_not_block_the_loop(monkeypatch):

@@ -223,8 +223,9 @@ def test_a_camera_of_another_encoding_is_refused_and_a_later_image_is_not_read(m
 class Domain(Topics):
     """A domain with images, a person's commands and what the robot hears; None: no message."""
 
-    def __init__(self, images, commands):
+    def __init__(self, images, commands, clock):
         super().__init__()
+        self.clock, self.times_s = clock, []
         self.queues = {"/camera/image_raw": images, "/joy": commands}
         self.heard = []
 
@@ -243,11 +244,17 @@ class Domain(Topics):
 
             def read(timeout_s):
                 item = queue.pop(0) if queue else None
+                if item == "damaged":
+                    raise ValueError(item)
                 return self.Image(**image) if item == "image" else item
 
             return types.SimpleNamespace(read=read)
 
-        writer = types.SimpleNamespace(write=self.heard.append)
+        def write(message):
+            self.heard.append(message)
+            self.times_s.append(self.clock.now_s())
+
+        writer = types.SimpleNamespace(write=write)
         return types.SimpleNamespace(reader=reader, writer=lambda *_: writer)
 
     @staticmethod
@@ -257,18 +264,27 @@ class Domain(Topics):
     Vector3 = staticmethod(lambda x=0.0, z=0.0: types.SimpleNamespace(x=x, z=z))
 
 
+def test_a_person_needs_another_topic_than_the_robot():
+    with pytest.raises(ValueError, match="`takeover_topic` must differ from .* got '/cmd_vel' for"):
+        Ros2Link(contract_of(), clock=SimulatedClock(), speed_mps=1.0, wheelbase_m=0.3,
+                 takeover_topic="/cmd_vel")  # fmt: skip
+
+
 def test_a_persons_commands_go_to_the_robot_and_into_the_readings(monkeypatch):
     def twist(speed_mps, turn):
         return Domain.Twist(Domain.Vector3(x=speed_mps), Domain.Vector3(z=turn))
 
     images = ["image", None, "image", None, None, "image", "image", None]
-    commands = [None, twist(0.5, 0.1), twist(0.5, -9.0), None, None, None, twist(0.0, 0.0), None]
-    domain, clock = Domain(["image", *images], commands), SimulatedClock()
+    commands = [None, twist(0.5, 0.1), twist(0.5, -9.0), "damaged", None, None, twist(0.0, 0.0)]
+    clock = SimulatedClock()
+    domain = Domain(["image", *images], commands, clock)
     monkeypatch.setattr("ncp_control.deploy.links.ros2._import_dds", lambda: domain)
     link = Ros2Link(contract_of(unit="1/m", name="curvature"), clock=clock, speed_mps=1.0,
                     takeover_topic="/joy", takeover_s=0.25)  # fmt: skip
     readings = []
-    for _ in range(8):
+    for step in range(8):
+        if step in (2, 3):  # what was on its way when the person took over
+            (link.send if step == 2 else lambda _: link.stop())(np.array([0.7]))
         readings.append(link.read(0.0))
         clock.sleep_until(clock.now_s() + 0.1)
     said = [None if one is None else (one.observation is not None, one.is_manual)
@@ -287,7 +303,8 @@ def test_a_persons_commands_go_to_the_robot_and_into_the_readings(monkeypatch):
     assert readings[3].command == pytest.approx([-1.0]), "no policy can steer farther"
     assert math.isnan(readings[6].command[0]), "a standing car follows no path"
     heard = [(one.linear.x, one.angular.z) for one in domain.heard]
-    assert heard == [(0.5, 0.1), (0.5, -9.0), (0.0, 0.0)]
+    assert heard == [(0.5, 0.1), (0.5, -9.0), (0.0, 0.0), (0.0, 0.0)]
+    assert domain.times_s[2] == pytest.approx(0.5), "the stop waits until the person lets go"
 
 
 class Still:

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,18 @@ def test_a_drive_earns_what_the_world_gave_at_any_rate(rate_hz):
     env.close()
     assert done.episode.total_reward == pytest.approx(earned, rel=1e-5)
     assert earned > 1.0
+
+
+def test_a_stop_during_a_long_step_brakes_before_the_next_one():
+    clock = SimulatedClock()
+    link = WorldLink(WORLD, clock, seed=3)
+    assert link.read(0.0).info["is_braking"] == 0.0
+    with link._stepping:  # as while the world steps
+        stopper = threading.Thread(target=link.stop)
+        stopper.start()
+        stopper.join(10.0)
+        assert not stopper.is_alive(), "who stops does not wait"
+    assert link.read(1.0).info["is_braking"] == 1.0
+    link.send(np.zeros(1, np.float32))
+    assert link.read(1.0).info["is_braking"] == 0.0
+    link.close()
