@@ -142,6 +142,11 @@ class Monitor:
         self._recent: deque[np.ndarray] = deque(maxlen=2 if self._has_frame else 1)
         self._is_frozen = False
 
+    def stand(self, now_s: float) -> None:
+        """Tell that the robot has stood since the last reading: the time counts for no freeze."""
+        self._stood_s += now_s - self._compared_s
+        self._compared_s = now_s
+
     @property
     def level(self) -> Level:
         """The current level."""

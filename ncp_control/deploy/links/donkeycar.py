@@ -17,7 +17,8 @@ and limits are those of `ncp run`:
 | hold    | the last good one            | `throttle`        |
 | stop    | the last good one            | 0                 |
 
-At the start and after a pause, the throttle is 0 until a few good images have come in a row.
+At the start and after a pause, the throttle is 0 until a few good images have come in a row. While
+the part keeps it at 0, images may stay the same: that time does not count for a frozen camera.
 Donkeycar does not call the part while a person drives, so that a pause may also be a loop that
 hangs: the monitor keeps what it knows. Angles are positive to the right; 1 is the car's largest
 angle. Donkeycar is not imported: the part only needs its protocol, `run` and `shutdown`. If the
@@ -114,6 +115,7 @@ class NCPPilot:
         self._pause_s = loop.pause_s(contract.frame_s)
         self._begun_s, self._called_s = self._clock.now_s(), -math.inf
         self._num_good, self._num_pauses, self._is_told = 0, 0, False
+        self._is_driving = False  # whether the last throttle was not 0
         self._num_logged = 0
         self._num_runs, self._spent_s, self._most_s = 0, 0.0, 0.0
 
@@ -129,6 +131,8 @@ class NCPPilot:
             self._framer.clear()
             self._stand()
         self._called_s = now_s
+        if self.monitor is not None and not self._is_driving:
+            self.monitor.stand(now_s)
         reading = None
         if image_array is not None:
             reading = Reading(observation=see(self._framer, image_array), time_s=now_s)
@@ -138,9 +142,9 @@ class NCPPilot:
         took_s = self._clock.now_s() - now_s
         self._num_runs, self._spent_s = self._num_runs + 1, self._spent_s + took_s
         self._most_s = max(self._most_s, took_s)
-        is_driving = is_ready and decision.level < Level.STOP
+        self._is_driving = is_ready and decision.level < Level.STOP
         angle = float(np.clip(self._scale * float(decision.command[0]), -1.0, 1.0))
-        return angle, self._throttle if is_driving else 0.0
+        return angle, self._throttle if self._is_driving else 0.0
 
     def shutdown(self) -> None:
         """Log a summary; Donkeycar calls this at the end."""

@@ -205,6 +205,34 @@ def test_a_car_stands_until_its_camera_gives_something(make_pilot, run):
         assert not angles.any() and not throttles.any()
 
 
+def test_images_may_stay_the_same_while_the_car_stands_but_not_while_it_drives(
+    make_pilot, run, clock
+):
+    pilot = make_pilot()
+    pilot.monitor._profile = None  # noise is far from a road
+    for first, still in ((0, 2), (1, FIRST)):  # taken over before it drives
+        run(pilot, noise(1, seed=first) * still)
+        clock.sleep_until(clock.now_s() + 1.0)
+    _, throttles = run(pilot, noise(1, seed=2) * 5 + noise(5, seed=3))
+    assert throttles.tolist() == [0.0] * FIRST + [THROTTLE] * (10 - FIRST)
+    run(pilot, [image // 100 for image in noise(20)])
+    assert pilot.monitor.level == Level.STOP
+    _, throttles = run(pilot, noise(1, seed=4) * 31)
+    assert throttles[-1] == THROTTLE and {e.kind for e in pilot.monitor.events[:-1]} == {"black"}
+    _, throttles = run(pilot, noise(1, seed=4) * 90)
+    assert pilot.monitor.events[-1].kind == "frozen" and not throttles[15:].any()
+
+
+def test_pauses_do_not_hide_a_frozen_camera_of_a_car_that_drives(make_pilot, clock, run):
+    pilot, driven = make_pilot(), []
+    pilot.monitor._profile = None  # noise is far from a road
+    for _ in range(10):  # a loop that hangs whenever the car drives
+        driven += run(pilot, noise(1) * (FIRST + 1))[1].tolist()
+        clock.sleep_until(clock.now_s() + 1.0)
+    assert sum(throttle > 0.0 for throttle in driven) == 1
+    assert pilot.monitor.events[0].kind == "frozen"
+
+
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_a_loop_that_is_too_slow_never_drives_and_says_so_once(
     is_frozen, make_pilot, clock, caplog
@@ -217,7 +245,7 @@ def test_a_loop_that_is_too_slow_never_drives_and_says_so_once(
         clock.sleep_until(clock.now_s() + (1 / 1.8 if is_slow else FRAME_S))
         assert pilot.run(image)[1] == 0.0
     assert caplog.text.count("the loop pauses for more than 0.5 s") == 1
-    assert not is_frozen or "frozen" in caplog.text
+    assert "frozen" not in caplog.text  # it stands
 
 
 def test_a_pause_does_not_clear_the_monitor(make_pilot, run, clock):
