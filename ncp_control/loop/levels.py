@@ -93,6 +93,16 @@ class Levels:
         self._held_s = 0.0  # time on hold, less the time at other levels; at least 0
         self._kinds: set[str] = set()
 
+    def leave_out(self, now_s: float) -> None:
+        """Let the time since the last judgement count for nothing, e.g. if a person drove."""
+        if self._judged_s is None:
+            return
+        left_out_s, self._judged_s = now_s - self._judged_s, now_s
+        if self._bad_since_s is not None:
+            self._bad_since_s += left_out_s
+        if self._good_since_s is not None:
+            self._good_since_s += left_out_s
+
     def judge(self, faults: Sequence[Fault], now_s: float, *, is_new: bool = True) -> Level:
         """Choose the level.
 

@@ -147,6 +147,10 @@ class Monitor:
         self._stood_s += now_s - self._compared_s
         self._compared_s = now_s
 
+    def leave_out(self, now_s: float) -> None:
+        """Let the time since the last judgement count neither as good nor as bad, nor as a hold."""
+        self._levels.leave_out(now_s)
+
     @property
     def level(self) -> Level:
         """The current level."""

@@ -20,10 +20,10 @@ and limits are those of `ncp run`:
 At the start and after a pause, the throttle is 0 until a few good images have come in a row. While
 the part keeps it at 0, images may stay the same: that time does not count for a frozen camera.
 Donkeycar does not call the part while a person drives, so that a pause may also be a loop that
-hangs: the monitor keeps what it knows. Angles are positive to the right; 1 is the car's largest
-angle. Donkeycar is not imported: the part only needs its protocol, `run` and `shutdown`. If the
-program on the car dies, no more commands are sent: set up the receiver or the speed controller to
-stop the car then.
+hangs: the monitor keeps what it knows, without the time of the pause. Angles are positive to the
+right; 1 is the car's largest angle. Donkeycar is not imported: the part only needs its protocol,
+`run` and `shutdown`. If the program on the car dies, no more commands are sent: set up the receiver
+or the speed controller to stop the car then.
 
 Source: Donkeycar 5 (github.com/autorope/donkeycar), `vehicle.py` and `parts/actuator.py`.
 """
@@ -130,6 +130,8 @@ class NCPPilot:
         if now_s - self._called_s > self._pause_s:  # a person drove, or the loop hung
             self._framer.clear()
             self._stand()
+            if self.monitor is not None:
+                self.monitor.leave_out(now_s)
         self._called_s = now_s
         if self.monitor is not None and not self._is_driving:
             self.monitor.stand(now_s)

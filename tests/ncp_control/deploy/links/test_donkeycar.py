@@ -261,6 +261,24 @@ def test_a_pause_does_not_clear_the_monitor(make_pilot, run, clock):
     assert not throttles[:29].any() and throttles[-1] == THROTTLE
 
 
+def test_time_in_which_a_person_drives_is_no_time_on_hold(make_pilot, run, clock):
+    pilot, black = make_pilot(), [image // 100 for image in noise(20)]
+    pilot.monitor._profile = None  # noise is far from a road
+    run(pilot, noise(20) + black[:2])
+    assert pilot.monitor.level == Level.HOLD
+    clock.sleep_until(clock.now_s() + 120.0)
+    run(pilot, black[2:3])
+    assert pilot.monitor.level == Level.HOLD
+    run(pilot, noise(1, seed=1))
+    clock.sleep_until(clock.now_s() + 120.0)
+    run(pilot, noise(1, seed=2))
+    assert pilot.monitor.level == Level.HOLD  # two good images are not yet good for a while
+    run(pilot, noise(60, seed=3) + black[:1])
+    assert pilot.monitor.level == Level.HOLD
+    run(pilot, black[1:])
+    assert pilot.monitor.level == Level.STOP
+
+
 def test_commands_change_as_slowly_as_the_settings_say(make_pilot, run):
     pilot = make_pilot(monitored=False, loop=LoopSettings(command_rate_per_s=0.3))
     angles, _ = run(pilot, noise(20, shape=(78, 200, 3)))
