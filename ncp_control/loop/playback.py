@@ -281,7 +281,8 @@ class _Reader:
             numbers = _finite(list(value["values"].values()))
             tick.numbers, tick.taken_s = numbers.astype(value["dtype"]), time_s
         elif topic == ACTION:
-            tick.command = self._action(value)
+            is_known = all(value[name] is not None for name in self._actions)
+            tick.command = self._action(value) if is_known else None
         elif topic == POLICY:
             action = None if value["action"] is None else self._action(value["action"])
             elapsed_s = float(_finite([value["elapsed_s"]])[0])

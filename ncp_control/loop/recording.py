@@ -6,7 +6,7 @@ Every message is JSON. All messages of one tick carry the number of the tick as 
 |-------------------|--------------------------------------------------------------------------|
 | `/camera`         | the frame that was read, as foxglove.CompressedImage of lossless PNG     |
 | `/observation`    | the numbers that were read: `dtype`, and `values` by name                |
-| `/action`         | the command, by name; that of the person, if one drives                  |
+| `/action`         | the command, by name; that of the person, if one drives; null if unknown |
 | `/policy`         | if the policy ran: `action` by name, null if it was not usable;          |
 |                   | `elapsed_s`, its elapsed time; `is_reset`, if its state was reset        |
 | `/state`          | the circuit's state, by neuron                                           |

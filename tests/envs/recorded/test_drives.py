@@ -182,7 +182,7 @@ def test_damaged_frames_are_skipped_and_counted(recorded, tmp_path):
                 cut = {10: value["data"][:400], 20: "no base64!", 30: None}[message.sequence]
                 data = json.dumps({**value, "data": cut}).encode()
             if channel.topic == "/action" and message.sequence in (40, 50):
-                data = b'{"steering": null}' if message.sequence == 40 else b"\xff"
+                data = b'{"steering": "left"}' if message.sequence == 40 else b"\xff"
             writer.add_message(channels[channel.topic], message.log_time, data,
                                message.publish_time, message.sequence)  # fmt: skip
         writer.finish()

@@ -139,6 +139,15 @@ def test_what_a_person_commands_is_recorded_and_is_not_the_policys(record, polic
     assert played.ticks[6].asked.is_reset, "the person's driving is not in its memory"
 
 
+def test_a_person_who_stands_commands_nothing_and_damages_nothing(record):
+    seen = readings(4)
+    _, path = record([*seen[:2], by_hand(seen[2], np.array([np.nan])), seen[3]], num_recorded=4)
+    played = read_recording(path)
+    assert played.faults == [] and [tick.number for tick in played.ticks] == [0, 1, 2, 3]
+    assert [tick.command is None for tick in played.ticks] == [False, False, True, False]
+    assert played.ticks[2].is_manual
+
+
 def test_a_persons_command_of_another_size_is_the_links_mistake(policy, contract, clock, make_link):
     link = make_link([by_hand(np.zeros(2), np.zeros(2))])
     recorder = SimpleNamespace(begin=lambda _: None)
