@@ -31,7 +31,7 @@ OVERSHOOT = 0.1
 """Steering outside of [-1, 1] by at most this much comes from calibration and is clipped."""
 _LARGEST_SHARE_OUT_OF_RANGE = 0.1
 _ROUNDING = 1e-6
-_SHORTEST_S = {True: 5e-4, False: 5e-5}
+_SHORTEST_S = {True: 5e-4, False: 1e-6}
 """Shortest plausible time between two images, and between two rows of numbers alone [s]."""
 
 

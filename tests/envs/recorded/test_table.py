@@ -121,9 +121,15 @@ def test_times_by_which_no_frame_follows_another_are_told_by_what_is_wrong(table
         load_recording(folder)
 
 
+@pytest.mark.parametrize("rate_hz", [25_600, 48_000])
+def test_vibration_is_read_at_the_rate_of_its_sensor(table, rate_hz):
+    folder = table("time_s,acceleration", *(f"{i / rate_hz:.9f},0.1" for i in range(9)))
+    assert load_recording(folder).frame_s == pytest.approx(1 / rate_hz, rel=1e-3)
+
+
 def test_an_impossible_rate_is_refused(table):
-    folder = table("time_s,steering", *(f"{4e-5 * i:.6f},0.1" for i in range(9)))
-    with pytest.raises(ValueError, match=r"frames .* at least 0\.05 ms apart, got 0\.04 ms at"):
+    folder = table("time_s,steering", *(f"{4e-7 * i:.7f},0.1" for i in range(9)))
+    with pytest.raises(ValueError, match=r"frames .* at least 0\.001 ms apart, got 0\.0004 ms at"):
         load_recording(folder)
     folder = table("time_s,path", *(f"{4e-4 * i:.6f},{'abcdef'[i]}.png" for i in range(6)))
     with pytest.raises(ValueError, match=r"images .* at least 0\.5 ms apart, got 0\.4 ms at"):
