@@ -173,7 +173,7 @@ def _warn_of_rates(recordings: Sequence[Recording]) -> None:
 
 
 def _warn_of_shapes(recordings: Sequence[Recording]) -> None:
-    shapes: dict[str, tuple[int, int]] = {}
+    shapes: dict[Path, tuple[int, int]] = {}
     for one in recordings:
         if one.framing is None or one.format == DRIVE or one.framing.is_cropped:
             continue  # frames of a drive were scaled before they were recorded
@@ -183,9 +183,9 @@ def _warn_of_shapes(recordings: Sequence[Recording]) -> None:
         height, width = image.shape[:2]
         shares = [width / height / (w / h) for h, w in shapes.values()]
         if all(not 1.0 / _LARGEST_STRETCH < share < _LARGEST_STRETCH for share in shares):
-            shapes[one.folder.name] = (height, width)
+            shapes[one.folder] = (height, width)
     if len(shapes) > 1:
-        listed = ", ".join(f"'{name}' {h} x {w}" for name, (h, w) in shapes.items())
+        listed = ", ".join(f"'{path}' {h} x {w}" for path, (h, w) in shapes.items())
         warnings.warn(
             f"The recordings have images of different shapes: {listed}, height x width. As frames"
             " of one size they are stretched differently. Train from cameras of one shape, or crop"
