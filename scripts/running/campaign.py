@@ -1,5 +1,6 @@
 """The job `monitor.py faults`: drives with faults, with and without the monitor, and counts."""
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from ncp_control.loop.realtime import LoopRecord, drive
 from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
+from ncp_control.policy.folder import MONITOR_FILE
 from ncp_control.records import frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD, world_text
@@ -234,6 +236,7 @@ def campaign(settings: Faults) -> None:
             f"`policy` must have a calibrated monitor, got {str(folder)!r} without monitor.json."
             f" Run python scripts/monitor.py calibrate {folder}"
         )
+    monitor_sha256 = hashlib.sha256((folder / MONITOR_FILE).read_bytes()).hexdigest()
     faults, name = faults_for(driver.controller), policy_name(folder)
     if faults != FAULTS:
         print(
@@ -246,7 +249,7 @@ def campaign(settings: Faults) -> None:
     print(f"run folder: {run.folder}")
 
     def keep(row: dict[str, Any]) -> None:
-        described = f"{row['fault']} {driver.described}"
+        described = f"{row['fault']} {driver.described} monitor.file_sha256={monitor_sha256}"
         results.append(name, settings.seed, described, row, typed_command())
 
     begun_s = time.monotonic()

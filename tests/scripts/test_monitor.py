@@ -152,10 +152,13 @@ def test_the_rows_of_a_campaign_are_kept_when_a_later_fault_fails(tmp_path, monk
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["fault"] for row in rows] == ["missing", "late"]
+    file = shipped_policies()["drive-ncp"] / "monitor.json"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     for row in rows:
         assert (row["model"], row["seed"], row["stopped"]) == ("drive-ncp", "3", "2")
         assert row["settings"] == (
             f"{row['fault']} LaneKeeping-v0 backend=torch monitor.stop_after_s=0.5"
+            f" monitor.file_sha256={digest}"
         )
         assert row["command"] and row["time"]
 
