@@ -439,7 +439,7 @@ def test_a_blurred_grey_frame_is_noticed_at_once_though_those_before_it_are_shar
     assert kinds(monitor, frame, start_s=FRAME_S) == ["blurred"]
 
 
-@pytest.mark.parametrize("name", ["drive-ncp", "drive-ncp-robust", "road-ltc"])
+@pytest.mark.parametrize("name", ["drive-ncp", "drive-ncp-robust", "road-ltc", "road-ltc-careful"])
 def test_profiles_of_shipped_policies_fit_them(name):
     policy = load(name)
     monitor = make_monitor(policy, shipped_policies()[name])
