@@ -35,6 +35,8 @@ pytest.importorskip("onnxruntime")
 ONE_STEP = 1e-6
 """Largest difference from double precision. Where plain torch in single precision differs by more
 than a third of it, three times that: slopes of up to 28 in the shipped walkers amplify rounding."""
+OF_SHIPPED = 30
+"""Steps of a shipped policy: in ten, the rounding of plain torch may be small by luck."""
 
 
 def test_a_frame_and_numbers_are_two_inputs():
@@ -127,7 +129,7 @@ def test_half_precision_is_exported_as_its_float32_values(policy_on):
 @pytest.mark.parametrize("name", shipped_policies())
 def test_shipped_policies_act_the_same(name):
     policy = load(name)
-    check(compare(policy, {"onnx": OnnxController(policy)}, 10))
+    check(compare(policy, {"onnx": OnnxController(policy)}, OF_SHIPPED))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -151,7 +153,7 @@ def test_10000_steps_on_50_random_wirings_and_the_drift_over_1000(policy_on):
     for name in shipped_policies():
         policy = load(name)
         ways = {"onnx": OnnxController(policy), "c": CController(policy, flags=QUICK)}
-        check(compare(policy, ways, 20))
+        check(compare(policy, ways, OF_SHIPPED))
     print("largest difference of a step:", {name: f"{value:.1e}" for name, value in worst.items()})
     print("after 1,000 steps:", {name: f"{max(d[name] for d in drifts):.1e}" for name in drifts[0]})
     assert max(worst.values()) <= ONE_STEP
