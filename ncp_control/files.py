@@ -22,6 +22,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -63,6 +64,11 @@ def write_file(path: Path | str, content: str | bytes) -> None:
         finally:
             _unfinished.discard(hidden)
         _sync_folder(final.parent)
+
+
+def sha256_of(path: Path | str) -> str:
+    """Return the SHA-256 sum of a file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def append_to_file(path: Path | str, content: str) -> None:

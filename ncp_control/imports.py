@@ -5,7 +5,7 @@ import importlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,11 @@ def code_digest(names: Sequence[str | None]) -> str:
             ignored.
     """
     modules = {name.partition(":")[0] for name in names if name and ":" in name} - {"gymnasium"}
-    digest = hashlib.sha256()
-    files = [
+    return _hash_of(
         file
         for module in sorted(modules | set(_imported))
         if (file := getattr(sys.modules.get(module), "__file__", None)) is not None
-    ]
-    for file in files:
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest() if files else ""
+    )
 
 
 def package_digest(function: Callable[..., Any]) -> str:
@@ -103,11 +99,13 @@ def package_digest(function: Callable[..., Any]) -> str:
     file = getattr(module, "__file__", None)
     if file is None:
         return ""
-    sources = sorted(Path(file).parent.glob("*.py")) if module.__package__ else [Path(file)]
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+    return _hash_of(sorted(Path(file).parent.glob("*.py")) if module.__package__ else [file])
+
+
+def _hash_of(files: Iterable[Path | str]) -> str:
+    """Return the SHA-256 hash of the contents of files; empty if there are no files."""
+    contents = [Path(file).read_bytes() for file in files]
+    return hashlib.sha256(b"".join(contents)).hexdigest() if contents else ""
 
 
 def _reason(error: BaseException, name: str) -> str:

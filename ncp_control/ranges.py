@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 from ncp_control.json_files import shorten
 
@@ -109,6 +111,15 @@ def check_given(settings: object, *names: str) -> None:
         value = getattr(settings, name)
         if not value:
             raise ValueError(f"`{name}` must be at least one value, got {value!r}. Name some.")
+
+
+def changed_settings(settings: Any) -> dict[str, Any]:
+    """Return the settings of a dataclass that do not have their default values, by name."""
+    return {
+        known.name: value
+        for known in fields(settings)
+        if (value := getattr(settings, known.name)) != known.default
+    }
 
 
 def check_part(name: str, value: float, advice: str = "Leave some for either part.") -> None:

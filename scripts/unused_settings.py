@@ -1,9 +1,10 @@
 """Refuse settings that would be ignored."""
 
-import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from ncp_control.ranges import changed_settings
 
 
 def refuse_changed(
@@ -20,8 +21,7 @@ def refuse_changed(
     Raises:
         ValueError: If one of them does not have its default value.
     """
-    for known in dataclasses.fields(settings):
-        value = getattr(settings, known.name)
-        if known.name in names and value != known.default:
+    for name, value in changed_settings(settings).items():
+        if name in names:
             text = value if isinstance(value, Path) else repr(value)
-            raise ValueError(f"`{known.name}` must be left out {where}, got {text}. {why}")
+            raise ValueError(f"`{name}` must be left out {where}, got {text}. {why}")

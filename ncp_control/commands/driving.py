@@ -1,7 +1,6 @@
 """Work of `ncp run` and `scripts/run.py`: open the link, run the control loop, and report."""
 
 import contextlib
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -155,7 +154,7 @@ def describe_monitor(monitor: Monitor | None, folder: Path) -> dict[str, Any] | 
     if monitor is None:
         return None
     path = folder / MONITOR_FILE
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    digest = files.sha256_of(path) if path.is_file() else None
     return {"file_sha256": digest, "blind_spots": monitor.blind_spots}
 
 

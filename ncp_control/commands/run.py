@@ -1,14 +1,14 @@
 """Settings of `ncp run` and of `scripts/run.py`: run a policy in real time against a link."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
 from ncp_control.command_line import find
 from ncp_control.loop.settings import LoopSettings, MonitorSettings
-from ncp_control.ranges import check_not_negative
+from ncp_control.ranges import changed_settings, check_not_negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,11 @@ class RunPolicy:
                 f"`link` must be left out of a replay, got {self.link!r}: nothing drives."
             )
         if not self.monitored:
-            for known in fields(self.monitor):
-                value = getattr(self.monitor, known.name)
-                if value != known.default:
-                    raise ValueError(
-                        f"`monitor.{known.name}` must be left out with --no-monitored, got"
-                        f" {value!r}. It has no effect there."
-                    )
+            for name, value in changed_settings(self.monitor).items():
+                raise ValueError(
+                    f"`monitor.{name}` must be left out with --no-monitored, got {value!r}. It has"
+                    " no effect there."
+                )
         if self.tolerance is not None:
             check_not_negative("tolerance", self.tolerance)
 

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ncp_control import files
 from ncp_control.contract import Contract
 from ncp_control.json_files import read_json, shorten
 from ncp_control.tensor_budget import TensorBudget, TensorBudgetError
@@ -146,19 +147,18 @@ def read_contract(config: Mapping[str, Any], folder: Path) -> Contract | None:
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
     wanted = contract.provenance.get("weights_sha256")
-    if wanted is None and contract.provenance:
+    if wanted is not None:
+        if wanted != (found := files.sha256_of(folder / WEIGHTS_FILE)):
+            raise ValueError(
+                f"{folder / WEIGHTS_FILE} must have the SHA-256 sum {shorten(wanted)} of its"
+                f" contract, got {found}. Copy config.json and weights.safetensors together."
+            )
+    elif contract.provenance:
         warnings.warn(
             f"the contract of '{folder}' has no weights_sha256: whether its provenance is that of"
             " the weights is not checked",
             stacklevel=3,
         )
-    if wanted is not None:
-        found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-        if wanted != found:
-            raise ValueError(
-                f"{folder / WEIGHTS_FILE} must have the SHA-256 sum {shorten(wanted)} of its"
-                f" contract, got {found}. Copy config.json and weights.safetensors together."
-            )
     return contract
 
 

@@ -1,10 +1,9 @@
 """The job `monitor.py faults`: drives with faults, with and without the monitor, and counts."""
 
-import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tqdm import tqdm
 
 from envs.driving.road import HELD_OUT_TRACKS
+from ncp_control import files
 from ncp_control.command_line import use_threads
 from ncp_control.contract import Contract
 from ncp_control.deploy.backends import make_controller
@@ -33,6 +33,7 @@ from ncp_control.loop.settings import LoopSettings
 from ncp_control.markdown import markdown_table
 from ncp_control.policy import Policy, load, policy_folder
 from ncp_control.policy.folder import MONITOR_FILE
+from ncp_control.ranges import changed_settings
 from ncp_control.records import frames_part
 from ncp_control.worlds import World, find_world
 from scripts.evaluation.places import CAR_WORLDS, DRIVING_WORLD, ROAD_WORLD, world_text
@@ -112,10 +113,9 @@ class SimulatedDriver:
         """World, back end, and all settings of loop and monitor that are not the default ones."""
         asked = read_options(self.settings.world_options)
         changed = [
-            f"{part}.{one.name}={getattr(own, one.name)}"
+            f"{part}.{name}={value}"
             for part, own in (("loop", self.settings.loop), ("monitor", self.settings.monitor))
-            for one in fields(own)
-            if getattr(own, one.name) != one.default
+            for name, value in changed_settings(own).items()
         ]
         backend = f"backend={self.settings.backend}"
         return " ".join([world_text(self.world, asked), backend, *changed])
@@ -236,7 +236,7 @@ def campaign(settings: Faults) -> None:
             f"`policy` must have a calibrated monitor, got {str(folder)!r} without monitor.json."
             f" Run python scripts/monitor.py calibrate {folder}"
         )
-    monitor_sha256 = hashlib.sha256((folder / MONITOR_FILE).read_bytes()).hexdigest()
+    monitor_sha256 = files.sha256_of(folder / MONITOR_FILE)
     faults, name = faults_for(driver.controller), policy_name(folder)
     if faults != FAULTS:
         print(
