@@ -83,7 +83,7 @@ def load_drive(
     own_range = (-1.0, 1.0) if action.scale is None else ANY
     own = Quantity(name=STEERING, unit=action.unit, range=own_range, positive="left")
     if driver is None:
-        driver = DRIVERS[not any(tick.is_manual for tick in played.ticks)]
+        driver = "person" if any(tick.is_manual for tick in played.ticks) else "policy"
     skipped = played.skipped()
     framing = _framing(played.path, frames, image_size, crop)
     recording = assemble_recording(

@@ -60,7 +60,7 @@ def train_distill(asked: Distill) -> Policy:
     torch.manual_seed(settings.seed)
     policy = make_student(settings, where, worlds[0])
     settings.begin(policy.circuit.cell, probes(policy), settings.seed)
-    policy.contract = trained_in(where.world)
+    contract = policy.contract = trained_in(where.world)
     step = -1 if settings.resume is None else epochs_done(settings.resume)
     with open_run(settings, "distill", run_name(where, settings.cell), step=step) as run:
         student = distillation.distill(
@@ -72,7 +72,7 @@ def train_distill(asked: Distill) -> Policy:
             frame_s=policy.circuit.frame_s,
             fit_scale=policy.fit_scale,
         )
-        student.contract = trained_in(where.world)
+        student.contract = contract
         student.save(run.policy)
         here, there = where.held_out(), whole.held_out()
         returns, taught = returns_in(student, here), returns_in(teacher, there)

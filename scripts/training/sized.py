@@ -40,10 +40,10 @@ class Sized:
         Args:
             make: Builds it from a number of neurons, or from `neurons`.
         """
-        from ncp_control.layers import num_parameters
-
         if self.parameters is None:
             return make(self.neurons)
+        from ncp_control.layers import num_parameters
+
         policy = make(nearest(make, self.parameters))
         found = num_parameters(policy)
         if abs(found - self.parameters) > _NEAR * self.parameters:
